@@ -1,0 +1,2 @@
+//! Compiles the helper that runs as process 1 of a step.
+fn main() {}

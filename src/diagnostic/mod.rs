@@ -1,0 +1,121 @@
+//! What is wrong with something the user wrote: a message with a code, places and hints; and the texts that the places are in.
+
+mod source_map;
+
+pub use source_map::{SourceFile, SourceId, SourceMap};
+
+/// A range of bytes in a text of the [`SourceMap`]; `end` is exclusive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span {
+    /// Which text.
+    pub source: SourceId,
+    /// The first byte.
+    pub start: u32,
+    /// The byte after the last.
+    pub end: u32,
+}
+
+impl Span {
+    /// No place: for values that were made by a program and not read from a text.
+    pub const NONE: Span = Span { source: SourceId::NONE, start: 0, end: 0 };
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Nothing can be built from this.
+    Error,
+    /// It works, but is probably not what was meant.
+    Warning,
+}
+
+/// A stable word for one sort of mistake, such as `unknown-stage`. Each has a page in `specs/diagnostics/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Code(pub &'static str);
+
+/// A place, and what is to be said about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label {
+    /// The place.
+    pub span: Span,
+    /// A short remark printed at the place; may be empty.
+    pub text: String,
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// Which sort it is.
+    pub code: Code,
+    /// What is wrong: one lower-case sentence without a full stop, values in backticks.
+    pub message: String,
+    /// The places; the first is the place of the mistake.
+    pub labels: Vec<Label>,
+    /// What to do about it.
+    pub hints: Vec<String>,
+}
+
+impl Diagnostic {
+    /// An error at a place.
+    #[must_use]
+    pub fn error(code: Code, span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            code,
+            message: message.into(),
+            labels: vec![Label { span, text: String::new() }],
+            hints: Vec::new(),
+        }
+    }
+
+    /// A warning at a place.
+    #[must_use]
+    pub fn warning(code: Code, span: Span, message: impl Into<String>) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(code, span, message) }
+    }
+
+    /// Says something at the place of the mistake.
+    #[must_use]
+    pub fn labelled(mut self, text: impl Into<String>) -> Diagnostic {
+        if let Some(label) = self.labels.first_mut() {
+            label.text = text.into();
+        }
+        self
+    }
+
+    /// Points at a second place.
+    #[must_use]
+    pub fn also(mut self, span: Span, text: impl Into<String>) -> Diagnostic {
+        self.labels.push(Label { span, text: text.into() });
+        self
+    }
+
+    /// Says what to do.
+    #[must_use]
+    pub fn hint(mut self, text: impl Into<String>) -> Diagnostic {
+        self.hints.push(text.into());
+        self
+    }
+}
+
+/// A value with everything worth saying about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnosed<T> {
+    /// `None` only if an error is among the diagnostics.
+    pub value: Option<T>,
+    /// In order of their places.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The nearest of `known` to `word`, if it is near enough to be what was meant.
+#[must_use]
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len().max(word.len()) / 3 + 1 && *distance < candidate.len())
+        .min()
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,7 @@
+//! Builds OCI images from a declarative TOML spec, without a daemon and without root.
+
+pub mod diagnostic;
+pub mod event;
+pub mod image;
+pub mod plan;
+pub mod tree;

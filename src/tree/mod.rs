@@ -1,0 +1,13 @@
+//! The file system as a value.
+//!
+//! A [`Tree`] is immutable and shared: one node per directory, each with a digest of its own, so that a change costs its path and equal
+//! subtrees compare in one step. Ownership, modes and times live here and not in the builder's inodes; that is what makes "rootless"
+//! and "reproducible" one feature. Contents are named by fingerprint and size; where the bytes are is not the tree's business.
+//!
+//! Rooms above work with directories on disk only through a [`DirectoryHandle`], never through paths of the host.
+
+mod node;
+mod path;
+
+pub use node::{Content, Directory, Entry, File, Links, Metadata, Node, Special, SpecialKind, Symlink, Tree, Xattrs};
+pub use path::{InvalidPath, Name, TreePath};

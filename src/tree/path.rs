@@ -1,0 +1,228 @@
+//! Names and paths inside a tree: bytes, relative to its root, without `.`, `..`, empty names or NUL.
+
+use std::fmt;
+
+/// One name in a directory: not empty, not `.` or `..`, without `/` and NUL. Any other byte may occur.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Box<[u8]>);
+
+/// A path inside a tree, relative to its root. The root itself is the empty path.
+///
+/// Paths are ordered component by component, so that a directory comes right before what is in it.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct TreePath(Vec<u8>);
+
+/// The bytes are no name or path inside a tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not a path inside a tree: {reason}", String::from_utf8_lossy(.path))]
+pub struct InvalidPath {
+    /// What was given.
+    pub path: Vec<u8>,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
+impl Name {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// When it is empty, `.` or `..`, longer than 255 bytes, or has a slash or NUL in it.
+    pub fn new(bytes: &[u8]) -> Result<Name, InvalidPath> {
+        let reason = match bytes {
+            b"" => "a name is empty",
+            b"." | b".." => "`.` and `..` are no names",
+            _ if bytes.contains(&b'/') => "a name has a slash in it",
+            _ if bytes.contains(&0) => "a name has a NUL byte in it",
+            _ if bytes.len() > 255 => "a name is longer than 255 bytes",
+            _ => return Ok(Name(bytes.into())),
+        };
+        Err(InvalidPath { path: bytes.to_vec(), reason })
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl TreePath {
+    /// The root.
+    #[must_use]
+    pub const fn root() -> TreePath {
+        TreePath(Vec::new())
+    }
+
+    /// Checks a path that must already be in normal form: names between single slashes, none at the ends.
+    ///
+    /// # Errors
+    /// When any name in it is not one.
+    pub fn new(bytes: &[u8]) -> Result<TreePath, InvalidPath> {
+        if !bytes.is_empty() {
+            for name in bytes.split(|&byte| byte == b'/') {
+                Name::new(name).map_err(|error| InvalidPath { path: bytes.to_vec(), reason: error.reason })?;
+            }
+        }
+        Ok(TreePath(bytes.to_vec()))
+    }
+
+    /// Reads a path as people and archives write it: leading and doubled slashes and `.` are dropped. Links are not looked at.
+    ///
+    /// # Errors
+    /// When it has a `..`, a NUL byte or a name of more than 255 bytes.
+    pub fn normalised(bytes: &[u8]) -> Result<TreePath, InvalidPath> {
+        let mut path = TreePath::root();
+        for name in bytes.split(|&byte| byte == b'/') {
+            if !matches!(name, b"" | b".") {
+                let name = Name::new(name).map_err(|error| InvalidPath { path: bytes.to_vec(), reason: error.reason })?;
+                path.push(&name);
+            }
+        }
+        Ok(path)
+    }
+
+    /// The bytes, without a leading slash.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether this is the root.
+    #[must_use]
+    pub const fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Goes one name down.
+    pub fn push(&mut self, name: &Name) {
+        if !self.0.is_empty() {
+            self.0.push(b'/');
+        }
+        self.0.extend_from_slice(&name.0);
+    }
+
+    /// The path one name down.
+    #[must_use]
+    pub fn join(&self, name: &Name) -> TreePath {
+        let mut path = self.clone();
+        path.push(name);
+        path
+    }
+
+    /// The path below this one that `other` names.
+    #[must_use]
+    pub fn join_path(&self, other: &TreePath) -> TreePath {
+        let mut path = self.clone();
+        if !other.is_root() {
+            if !path.0.is_empty() {
+                path.0.push(b'/');
+            }
+            path.0.extend_from_slice(&other.0);
+        }
+        path
+    }
+
+    /// The directory this is in; `None` for the root.
+    #[must_use]
+    pub fn parent(&self) -> Option<TreePath> {
+        if self.is_root() {
+            return None;
+        }
+        let end = self.0.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+        Some(TreePath(self.0[..end].to_vec()))
+    }
+
+    /// The last name; `None` for the root.
+    #[must_use]
+    pub fn name(&self) -> Option<Name> {
+        if self.is_root() {
+            return None;
+        }
+        let start = self.0.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        Some(Name(self.0[start..].into()))
+    }
+
+    /// The names from the root down.
+    pub fn names(&self) -> impl Iterator<Item = Name> + '_ {
+        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).map(|name| Name(name.into()))
+    }
+
+    /// Whether this is `ancestor` or below it.
+    #[must_use]
+    pub fn starts_with(&self, ancestor: &TreePath) -> bool {
+        ancestor.is_root() || (self.0.starts_with(&ancestor.0) && (self.0.len() == ancestor.0.len() || self.0[ancestor.0.len()] == b'/'))
+    }
+
+    /// What remains of this path below `ancestor`; `None` when it is elsewhere.
+    #[must_use]
+    pub fn below(&self, ancestor: &TreePath) -> Option<TreePath> {
+        if !self.starts_with(ancestor) {
+            return None;
+        }
+        let rest = &self.0[ancestor.0.len()..];
+        Some(TreePath(rest.strip_prefix(b"/").unwrap_or(rest).to_vec()))
+    }
+}
+
+impl PartialOrd for TreePath {
+    fn partial_cmp(&self, other: &TreePath) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for TreePath {
+    fn cmp(&self, other: &TreePath) -> std::cmp::Ordering {
+        // A slash sorts before every other byte, so that comparing bytes compares component by component.
+        let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
+        self.0.iter().map(rank).cmp(other.0.iter().map(rank))
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.escape_ascii())
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Prints with a leading slash; bytes outside ASCII are escaped unless the whole path is UTF-8.
+impl fmt::Display for TreePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match str::from_utf8(&self.0) {
+            Ok(text) if !text.chars().any(char::is_control) => write!(f, "/{text}"),
+            Ok(_) | Err(_) => write!(f, "/{}", self.0.escape_ascii()),
+        }
+    }
+}
+
+impl fmt::Debug for TreePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_comes_right_before_what_is_in_it() {
+        let mut paths: Vec<TreePath> =
+            ["a-b", "a/c", "a", "a.d", "a/b"].iter().map(|path| TreePath::new(path.as_bytes()).unwrap()).collect();
+        paths.sort();
+        let sorted: Vec<String> = paths.iter().map(ToString::to_string).collect();
+        assert_eq!(sorted, ["/a", "/a/b", "/a/c", "/a-b", "/a.d"]);
+    }
+
+    #[test]
+    fn climbing_is_refused_and_noise_is_dropped() {
+        assert!(TreePath::normalised(b"a/../b").is_err());
+        assert_eq!(TreePath::normalised(b"//a/./b/").unwrap(), TreePath::new(b"a/b").unwrap());
+        assert!(TreePath::new(b"/a").is_err());
+    }
+}
