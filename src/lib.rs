@@ -3,5 +3,6 @@
 pub mod diagnostic;
 pub mod event;
 pub mod image;
+pub mod pins;
 pub mod plan;
 pub mod tree;

@@ -3,6 +3,8 @@
 //! Pure: no I/O, no clock, no environment. A plan holds no templates and no names that could still turn out to be wrong: arguments are
 //! put in, stages are numbers, bases are digests. What no wanted image needs is not in it.
 
+mod target;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use lapstrake_cache::Digest;
 
 use crate::diagnostic::Span;
 use crate::image::{Config, Platform, Reference};
+
+pub use target::{ExtraTag, Found, FoundImage, Outside, Requirement, Target, Wanted};
 
 /// Everything to be done.
 #[derive(Debug, Clone, PartialEq)]
