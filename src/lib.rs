@@ -5,4 +5,5 @@ pub mod event;
 pub mod image;
 pub mod pins;
 pub mod plan;
+pub mod spec;
 pub mod tree;

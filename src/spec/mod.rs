@@ -1,0 +1,56 @@
+//! TOML text → [`Spec`], with everything that is wrong in it; and back.
+//!
+//! Pure: no I/O, no clock, no environment. A spec is what was written: strings still hold references to arguments, stages and images are
+//! known by name, nothing has been looked up. Source of truth: `specs/README.md`.
+
+mod image;
+mod name;
+mod source;
+mod spanned;
+mod stage;
+mod step;
+mod template;
+
+use std::collections::BTreeMap;
+
+pub use image::{Change, Compression, Format, Healthcheck, HealthcheckTest, Image};
+pub use name::{InvalidName, Name};
+pub use source::{Base, FileSource, ImageSource};
+pub use spanned::Spanned;
+pub use stage::{Env, Settings, Stage, StagePlatform};
+pub use step::{
+    Access, Archive, Command, Copy, Download, Extract, Fetch, FetchSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount,
+    Network, Newlines, Remove, Run, Setting, Sharing, Step, Write,
+};
+pub use template::{Piece, PlatformPart, Template, Text};
+
+/// The version of the language that this program reads: the value of `spec`.
+pub const LANGUAGE_VERSION: u32 = 1;
+
+/// The epoch of a spec that names none, 1980-01-02T00:00:00Z, in seconds since 1970.
+pub const DEFAULT_EPOCH_SECONDS: i64 = 315_619_200;
+
+/// A whole spec, as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spec {
+    /// The time of everything that is made, in seconds since 1970-01-01T00:00:00Z; from 0 to the end of the year 9999.
+    /// `None` means [`DEFAULT_EPOCH_SECONDS`].
+    pub epoch: Option<Spanned<i64>>,
+    /// What a caller may set. The span is that of the name.
+    pub args: BTreeMap<Name, Spanned<Argument>>,
+    /// The stages. The span is that of the name.
+    pub stages: BTreeMap<Name, Spanned<Stage>>,
+    /// The images. The span is that of the name.
+    pub images: BTreeMap<Name, Spanned<Image>>,
+}
+
+/// Something that a caller may set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Argument {
+    /// Its value when the caller says nothing, taken as it is; without one the caller must say something.
+    pub default: Option<Spanned<String>>,
+    /// The values it may have; empty means any.
+    pub choices: Vec<Spanned<String>>,
+    /// What it is for.
+    pub help: Option<Spanned<String>>,
+}

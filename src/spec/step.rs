@@ -1,0 +1,358 @@
+//! Steps as written: one type per verb.
+
+use std::time::Duration;
+
+use lapstrake_cache::Digest;
+
+use super::{Env, FileSource, Name, Spanned, Text};
+
+/// One step: a table with exactly one verb.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// `run`: runs a command.
+    Run(Run),
+    /// `copy`: copies files.
+    Copy(Copy),
+    /// `write`: writes a file whose text stands in the spec.
+    Write(Write),
+    /// `fetch`: downloads a file, or a git repository.
+    Fetch(Fetch),
+    /// `extract`: unpacks an archive.
+    Extract(Extract),
+    /// `link`: makes a link.
+    Link(Link),
+    /// `mkdir`: makes directories.
+    MakeDirectory(MakeDirectory),
+    /// `remove`: removes paths.
+    Remove(Remove),
+    /// `env`, `workdir`, `user` or `shell` as a step of its own: changes a setting from here on.
+    Setting(Setting),
+}
+
+/// A setting that is changed by a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Setting {
+    /// `env`: adds to the environment.
+    Env(Env),
+    /// `workdir`: the working directory.
+    Workdir(Text),
+    /// `user`: `user[:group]`.
+    User(Text),
+    /// `shell`: what a script is given to; empty means the default.
+    Shell(Vec<Text>),
+}
+
+/// Runs a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// What to run.
+    pub command: Command,
+    /// Variables for this step alone.
+    pub env: Env,
+    /// The working directory of this step alone.
+    pub workdir: Option<Text>,
+    /// The user of this step alone.
+    pub user: Option<Text>,
+    /// The shell of this step alone; empty means the default.
+    pub shell: Option<Spanned<Vec<Text>>>,
+    /// Whether it sees the network; `None` means [`Network::Off`].
+    pub network: Option<Spanned<Network>>,
+    /// What is seen during this step alone.
+    pub mounts: Vec<Spanned<Mount>>,
+    /// Patterns of paths to drop from the result.
+    pub discard: Vec<Text>,
+    /// How long it may take; more than nothing.
+    pub timeout: Option<Spanned<Duration>>,
+    /// How old a result may be before it is made anew.
+    pub refresh: Option<Spanned<Duration>>,
+}
+
+impl Run {
+    /// Runs a command, with nothing else said.
+    #[must_use]
+    pub fn of(command: Command) -> Run {
+        Run {
+            command,
+            env: Env::new(),
+            workdir: None,
+            user: None,
+            shell: None,
+            network: None,
+            mounts: Vec::new(),
+            discard: Vec::new(),
+            timeout: None,
+            refresh: None,
+        }
+    }
+}
+
+/// What a `run` runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// A script for the shell: a string.
+    Script(Text),
+    /// A program and its arguments: an array, not empty.
+    Exec(Vec<Text>),
+}
+
+/// Whether a step sees the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Loopback alone: `false`.
+    Off,
+    /// The builder's own network: `true`.
+    Host,
+}
+
+/// Something that is seen at a place during one step and is in no layer. Its span is that of the whole table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mount {
+    /// A directory that stays from build to build.
+    Cache {
+        /// Its name.
+        cache: Text,
+        /// Where.
+        at: Text,
+        /// Who may use it at a time; `None` means [`Sharing::Shared`].
+        sharing: Option<Spanned<Sharing>>,
+        /// Its owner, `user[:group]`.
+        owner: Option<Text>,
+        /// Its mode.
+        mode: Option<Spanned<u16>>,
+    },
+    /// Files from elsewhere.
+    From {
+        /// From where.
+        from: Spanned<FileSource>,
+        /// Which path there; `None` means all of it.
+        path: Option<Text>,
+        /// Where.
+        at: Text,
+        /// Whether the step may write; `None` means [`Access::ReadOnly`].
+        access: Option<Spanned<Access>>,
+    },
+    /// A secret as a file.
+    Secret {
+        /// Its name.
+        secret: Spanned<Name>,
+        /// Where; `None` means `/run/secrets/NAME`.
+        at: Option<Text>,
+        /// Its owner, `user[:group]`.
+        owner: Option<Text>,
+        /// Its mode; `None` means 0400.
+        mode: Option<Spanned<u16>>,
+        /// Whether the step needs it; `None` means that it does.
+        required: Option<Spanned<bool>>,
+    },
+    /// A secret as a variable.
+    SecretEnv {
+        /// Its name.
+        secret: Spanned<Name>,
+        /// The variable.
+        env: Spanned<String>,
+        /// Whether the step needs it; `None` means that it does.
+        required: Option<Spanned<bool>>,
+    },
+    /// The socket of an SSH agent. Accepted by the language, refused by this version.
+    Ssh {
+        /// Which agent.
+        ssh: Spanned<Name>,
+        /// Where; `None` leaves the place to the builder, which sets `SSH_AUTH_SOCK`.
+        at: Option<Text>,
+        /// Whether the step needs it; `None` means that it does.
+        required: Option<Spanned<bool>>,
+    },
+    /// An empty file system in memory.
+    Tmpfs {
+        /// Where.
+        at: Text,
+        /// Its size in bytes; more than nothing.
+        size: Option<Spanned<u64>>,
+    },
+}
+
+/// Who may use a cache mount at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// Any number of steps: `shared`.
+    Shared,
+    /// Each step at a time has one of its own: `private`.
+    Private,
+    /// One step after another: `locked`.
+    Locked,
+}
+
+/// What a step may do to files from elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read: `writable = false`.
+    ReadOnly,
+    /// Write, into a copy that is thrown away: `writable = true`.
+    Discarded,
+}
+
+/// Copies files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copy {
+    /// Paths and patterns in the source; at least one.
+    pub sources: Vec<Text>,
+    /// From where; `None` means the default context.
+    pub from: Option<Spanned<FileSource>>,
+    /// Absolute or relative to the working directory; a trailing slash means "into".
+    pub to: Text,
+    /// `user[:group]`.
+    pub owner: Option<Text>,
+    /// What becomes of modes; `None` means the normal form.
+    pub mode: Option<Spanned<ModeRule>>,
+    /// Patterns of what is left out, relative to the source's root.
+    pub exclude: Vec<Text>,
+    /// Whether the sources' parent directories are kept below the destination; `None` means that they are not.
+    pub parents: Option<Spanned<bool>>,
+    /// What becomes of line ends; `None` means [`Newlines::Keep`].
+    pub newlines: Option<Spanned<Newlines>>,
+}
+
+/// What becomes of modes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ModeRule {
+    /// Kept: `keep`.
+    Keep,
+    /// Files get these bits, directories the execute bits that go with them.
+    Set(u16),
+}
+
+/// What becomes of line ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newlines {
+    /// Left alone: `keep`.
+    Keep,
+    /// CR LF becomes LF: `lf`.
+    Lf,
+}
+
+/// Writes a file whose text stands in the spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Write {
+    /// Absolute or relative to the working directory.
+    pub path: Text,
+    /// The text.
+    pub content: Text,
+    /// `user[:group]`; `None` means 0:0.
+    pub owner: Option<Text>,
+    /// Permission bits; `None` means 0644.
+    pub mode: Option<Spanned<u16>>,
+}
+
+/// Makes directories and their missing parents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MakeDirectory {
+    /// Absolute or relative to the working directory; at least one.
+    pub paths: Vec<Text>,
+    /// `user[:group]` of the directories named.
+    pub owner: Option<Text>,
+    /// Permission bits of the directories named; `None` leaves those that exist alone and makes others 0755.
+    pub mode: Option<Spanned<u16>>,
+}
+
+/// Makes a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Where the link is, absolute or relative to the working directory.
+    pub path: Text,
+    /// Where it points: as written for a symbolic link; absolute or relative to the working directory for a hard one.
+    pub target: Text,
+    /// Which sort; `None` means [`LinkKind::Symbolic`].
+    pub kind: Option<Spanned<LinkKind>>,
+}
+
+/// The sorts of links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A symbolic link: `hard = false`.
+    Symbolic,
+    /// A second name of a file: `hard = true`.
+    Hard,
+}
+
+/// Removes paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remove {
+    /// Paths and patterns, absolute or relative to the working directory; at least one.
+    pub paths: Vec<Text>,
+    /// What to do when nothing is there; `None` means [`Missing::Fail`].
+    pub missing: Option<Spanned<Missing>>,
+}
+
+/// What to do when a path to be removed is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// Fail: `fail`.
+    Fail,
+    /// Go on: `ignore`.
+    Ignore,
+}
+
+/// Something to download. No `${env.…}` in the address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Download {
+    /// http or https.
+    pub url: Text,
+    /// What the bytes must be; `None` leaves that to the lock file.
+    pub sha256: Option<Spanned<Digest>>,
+}
+
+/// Unpacks an archive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extract {
+    /// Which archive.
+    pub archive: Archive,
+    /// The directory to unpack into, absolute or relative to the working directory.
+    pub to: Text,
+    /// How many leading names are dropped from each path in the archive; `None` means 0.
+    pub strip: Option<Spanned<u32>>,
+    /// `user[:group]`; `None` means 0:0.
+    pub owner: Option<Text>,
+    /// What becomes of modes; `None` means the normal form.
+    pub mode: Option<Spanned<ModeRule>>,
+}
+
+/// Where an archive is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Archive {
+    /// A file.
+    File {
+        /// Its path.
+        path: Text,
+        /// From where; `None` means the default context.
+        from: Option<Spanned<FileSource>>,
+    },
+    /// A download.
+    Url(Download),
+}
+
+/// Downloads a file, or a git repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetch {
+    /// What.
+    pub source: FetchSource,
+    /// Absolute or relative to the working directory; a trailing slash means "into", under the last name in the address.
+    pub to: Text,
+    /// `user[:group]`; `None` means 0:0.
+    pub owner: Option<Text>,
+    /// Permission bits of a downloaded file; `None` means 0644. Not with git.
+    pub mode: Option<Spanned<u16>>,
+}
+
+/// What to download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchSource {
+    /// One file.
+    Url(Download),
+    /// The files of a git repository at a commit: `git+https://…`. Accepted by the language, refused by this version.
+    Git {
+        /// The repository, without `git+`. No `${env.…}`.
+        url: Text,
+        /// 40 lower-case hexadecimal digits; `None` leaves the commit to the lock file.
+        commit: Option<Spanned<String>>,
+    },
+}
