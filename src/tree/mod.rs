@@ -6,8 +6,19 @@
 //!
 //! Rooms above work with directories on disk only through a [`DirectoryHandle`], never through paths of the host.
 
+mod apply;
+mod codec;
+mod contents;
+mod difference;
+mod handle;
 mod node;
 mod path;
+mod whole;
 
+pub use codec::InvalidDifference;
+pub use contents::{Contents, DirectoryContents, FileStamp, KnownContents, NoneKnown};
+pub use difference::{Change, Difference};
+pub use handle::{DirectoryHandle, DiskError, DiskTime, Listed, ListedKind, NodeKind, Opaque, Status};
 pub use node::{Content, Directory, Entry, File, Links, Metadata, Node, Special, SpecialKind, Symlink, Tree, Xattrs};
 pub use path::{InvalidPath, Name, TreePath};
+pub use whole::{MAXIMUM_DEPTH, Walk};

@@ -1,0 +1,71 @@
+//! Where the bytes of files are, and which of them are known without reading: path and content in, bytes or fingerprints out.
+
+use std::io::{self, Read};
+
+use super::{Content, DirectoryHandle, DiskTime, Status, TreePath};
+
+/// Where the bytes of a tree's files are.
+///
+/// What is read need not be trusted: whoever reads compares it with the content's fingerprint and size.
+pub trait Contents: Send + Sync {
+    /// Opens the bytes of one file. Names of one hard-link group have the same content; any of their paths may be asked for.
+    ///
+    /// # Errors
+    /// When the bytes are not there or cannot be read.
+    fn open(&self, path: &TreePath, content: &Content) -> io::Result<Box<dyn Read + Send>>;
+}
+
+/// The bytes of a tree that lies in a directory under the same paths.
+#[derive(Clone, Copy)]
+pub struct DirectoryContents<'a>(pub &'a dyn DirectoryHandle);
+
+impl Contents for DirectoryContents<'_> {
+    fn open(&self, path: &TreePath, _content: &Content) -> io::Result<Box<dyn Read + Send>> {
+        self.0.open(path).map(|file| Box::new(file) as Box<dyn Read + Send>).map_err(|error| io::Error::new(error.source.kind(), error))
+    }
+}
+
+/// What tells a file on disk from every other state of it and of any other: when all of this is the same, so are the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileStamp {
+    /// The file system's number.
+    pub device: u64,
+    /// The file's number in it.
+    pub inode: u64,
+    /// Bytes in it.
+    pub size: u64,
+    /// When its bytes were last changed; anybody can set this.
+    pub modified: DiskTime,
+    /// When anything of it was last changed; nobody can set this.
+    pub changed: DiskTime,
+}
+
+impl Status {
+    /// What tells this state of the file from others.
+    #[must_use]
+    pub const fn stamp(&self) -> FileStamp {
+        FileStamp { device: self.device, inode: self.inode, size: self.size, modified: self.modified, changed: self.changed }
+    }
+}
+
+/// Remembers the contents of files, so that what did not change is not read again.
+pub trait KnownContents: Sync {
+    /// The content of the file in this state, where it is known.
+    fn get(&self, stamp: &FileStamp) -> Option<Content>;
+
+    /// Remembers the content of the file in this state. Called only for states that are old enough for the file system's clock to show
+    /// a later change.
+    fn put(&self, stamp: FileStamp, content: Content);
+}
+
+/// Knows nothing and remembers nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoneKnown;
+
+impl KnownContents for NoneKnown {
+    fn get(&self, _stamp: &FileStamp) -> Option<Content> {
+        None
+    }
+
+    fn put(&self, _stamp: FileStamp, _content: Content) {}
+}
