@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use lapstrake_cache::Digest;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 /// The media types that lapstrake knows, as constants; others are carried as they are.
@@ -37,6 +37,11 @@ impl MediaType {
     pub const DOCKER_LAYER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 }
 
+/// Go writes a nil map as `null`.
+pub(super) fn null_is_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
+}
+
 /// A pointer to a blob.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -48,15 +53,29 @@ pub struct Descriptor {
     pub digest: Digest,
     /// How many bytes it has.
     pub size: u64,
+    /// Remarks.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// In an index: the platform it is for, kept as it was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Value>,
-    /// Remarks.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
     /// Fields that this version does not know, kept as they were.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,
+}
+
+impl Descriptor {
+    /// A pointer to bytes that are in memory.
+    #[must_use]
+    pub fn of(media_type: &str, bytes: &[u8]) -> Descriptor {
+        Descriptor::new(media_type, Digest::of(bytes), bytes.len() as u64)
+    }
+
+    /// A pointer without remarks.
+    #[must_use]
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Descriptor {
+        Descriptor { media_type: media_type.to_owned(), digest, size, annotations: BTreeMap::new(), platform: None, extra: BTreeMap::new() }
+    }
 }
 
 pub(super) mod digest_text {

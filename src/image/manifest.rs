@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Descriptor;
+use super::descriptor::null_is_default;
+
+fn absent(value: &Option<String>) -> bool {
+    value.as_deref().is_none_or(str::is_empty)
+}
 
 /// What an image is made of.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,14 +21,14 @@ pub struct Manifest {
     /// Always 2.
     pub schema_version: u32,
     /// The manifest's own type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "absent")]
     pub media_type: Option<String>,
     /// The config.
     pub config: Descriptor,
     /// From the lowest layer up.
     pub layers: Vec<Descriptor>,
     /// Remarks.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Fields that this version does not know, kept as they were.
     #[serde(flatten)]
@@ -37,12 +42,12 @@ pub struct Index {
     /// Always 2.
     pub schema_version: u32,
     /// The index's own type.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "absent")]
     pub media_type: Option<String>,
     /// The images.
     pub manifests: Vec<Descriptor>,
     /// Remarks.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
     /// Fields that this version does not know, kept as they were.
     #[serde(flatten)]

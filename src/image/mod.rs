@@ -5,12 +5,23 @@
 
 mod config;
 mod descriptor;
+mod document;
+mod format;
 mod manifest;
+mod pick;
 mod platform;
 mod reference;
+mod validate;
 
 pub use config::{Config, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::{Descriptor, MediaType};
+pub use document::{CONFIG_LIMIT_BYTES, Document, InvalidImage, LAYER_LIMIT, MANIFEST_LIMIT_BYTES};
+pub use format::{Format, LayerEncoding, MediaKind};
 pub use manifest::{Index, Manifest};
+pub use pick::NoSuchPlatform;
 pub use platform::{InvalidPlatform, Platform};
 pub use reference::{InvalidReference, Reference};
+pub use validate::{Blobs, Violation, validate};
+
+#[cfg(test)]
+mod tests;

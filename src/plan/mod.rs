@@ -11,6 +11,7 @@ use std::time::Duration;
 use lapstrake_cache::Digest;
 
 use crate::diagnostic::Span;
+pub use crate::image::Format;
 use crate::image::{Config, Platform, Reference};
 
 pub use target::{ExtraTag, Found, FoundImage, Outside, Requirement, Target, Wanted};
@@ -432,15 +433,6 @@ pub struct Image {
     pub format: Format,
     /// How its own layers are stored.
     pub compression: Compression,
-}
-
-/// Families of media types.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Format {
-    /// OCI's.
-    Oci,
-    /// Docker's, schema 2.
-    Docker,
 }
 
 /// How layers are stored.
