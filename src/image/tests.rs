@@ -101,7 +101,8 @@ fn manifest() -> Value {
 #[test]
 fn what_two_readers_could_take_for_two_things_is_refused() {
     type Damage = fn(&mut Value);
-    let cases: [(&str, Damage, fn(&InvalidImage) -> bool); 11] = [
+    type Expected = fn(&InvalidImage) -> bool;
+    let cases: [(&str, Damage, Expected); 11] = [
         ("both kinds", |v| v["manifests"] = json!([]), |e| matches!(e, InvalidImage::Ambiguous { .. })),
         ("both kinds in other letters", |v| v["Manifests"] = json!([]), |e| matches!(e, InvalidImage::Ambiguous { .. })),
         ("schema 1 layers", |v| v["fsLayers"] = json!([]), |e| matches!(e, InvalidImage::Ambiguous { .. })),
