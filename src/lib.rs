@@ -5,5 +5,6 @@ pub mod event;
 pub mod image;
 pub mod pins;
 pub mod plan;
+pub mod sandbox;
 pub mod spec;
 pub mod tree;

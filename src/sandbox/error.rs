@@ -1,0 +1,166 @@
+//! What can go wrong around a command: typed, with what to do about it.
+
+use std::io;
+
+/// This machine does not let the sandbox work; says what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}; {remedy}")]
+pub struct Unusable {
+    /// What is missing.
+    pub reason: String,
+    /// What to do about it.
+    pub remedy: String,
+    /// The kernel's answer, where it gave one.
+    #[source]
+    pub source: Option<io::Error>,
+}
+
+/// The file agent could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The kernel refused an operation.
+    #[error("cannot {operation} `{}`", String::from_utf8_lossy(.path))]
+    Refused {
+        /// A verb: "open", "list", "remove".
+        operation: &'static str,
+        /// The path, relative to the directory; absolute for directories opened by path.
+        path: Vec<u8>,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The helper process is gone.
+    #[error("the sandbox's helper process has ended")]
+    Lost {
+        /// What the connection said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl AgentError {
+    /// The kernel's answer.
+    #[must_use]
+    pub fn into_io(self) -> io::Error {
+        match self {
+            AgentError::Refused { source, .. } => source,
+            lost @ AgentError::Lost { .. } => io::Error::other(lost),
+        }
+    }
+}
+
+/// A command could not be run.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The machine does not let it.
+    #[error(transparent)]
+    Unusable(#[from] Unusable),
+    /// The job contradicts itself.
+    #[error("this cannot be run: {reason}")]
+    InvalidJob {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It was stopped by the caller.
+    #[error("cancelled")]
+    Cancelled,
+    /// The helper process ended unexpectedly, or could not be spoken to.
+    #[error("the sandbox's helper process has ended while it {doing}")]
+    Lost {
+        /// What it was about.
+        doing: &'static str,
+        /// What the connection said.
+        #[source]
+        source: io::Error,
+    },
+    /// Namespaces or processes could not be made.
+    #[error("cannot {what}")]
+    Processes {
+        /// What was tried.
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The root file system of the step could not be made.
+    #[error("cannot make the root of the step: {what}")]
+    Root {
+        /// What was tried.
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// Something could not be mounted.
+    #[error("cannot mount at `{}`: {what}", String::from_utf8_lossy(.at))]
+    Mount {
+        /// Where in the root.
+        at: Vec<u8>,
+        /// What was tried.
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The working directory is not there or is no directory.
+    #[error("the working directory `{}` cannot be entered", String::from_utf8_lossy(.path))]
+    Workdir {
+        /// Which.
+        path: Vec<u8>,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The user or a group has no number here.
+    #[error("cannot become user {uid}, group {gid}: {what}")]
+    User {
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// What was tried, and what to do.
+        what: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// There is no such program.
+    #[error("there is no program `{program}` in the root{}", if .searched.is_empty() { String::new() } else { format!(" (looked in {})", .searched) })]
+    NotFound {
+        /// As it was written.
+        program: String,
+        /// The `PATH` that was searched; empty for a program with a slash.
+        searched: String,
+    },
+    /// The program may not be executed.
+    #[error("`{program}` may not be executed: it has no execute bit for this user, or is no regular file")]
+    Permission {
+        /// As it was written.
+        program: String,
+    },
+    /// The program is there, what it needs to start is not.
+    #[error("`{program}` needs `{interpreter}` to start, which is not in the root{hint}")]
+    Interpreter {
+        /// As it was written.
+        program: String,
+        /// The interpreter of its first line, or its dynamic loader.
+        interpreter: String,
+        /// More about it, in front of it a semicolon; may be empty.
+        hint: &'static str,
+    },
+    /// The program is none for this machine.
+    #[error("`{program}` is no program that this machine can start: it has neither the format of its processor nor a first line with `#!`")]
+    Format {
+        /// As it was written.
+        program: String,
+    },
+    /// The program did not start for another reason.
+    #[error("cannot start `{program}`")]
+    Start {
+        /// As it was written.
+        program: String,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
+}

@@ -1,0 +1,180 @@
+//! What is asked of a sandbox, and what it gives back.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::AgentDirectory;
+
+/// One command with all that it sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// Read-only directories of the root, topmost first. May be empty. Absolute paths.
+    pub lowers: Vec<PathBuf>,
+    /// Where changes go.
+    pub upper: Upper,
+    /// The program and its arguments. A program without a slash is looked for in the `PATH` of `env`, inside the root.
+    pub argv: Vec<OsString>,
+    /// The environment, exactly.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working directory inside the root; must exist there.
+    pub workdir: Vec<u8>,
+    /// Whom the command runs as.
+    pub user: User,
+    /// What is mounted into the root, in this order.
+    pub mounts: Vec<Mount>,
+    /// Which network is seen.
+    pub network: Network,
+    /// The host name that is seen.
+    pub hostname: String,
+    /// When the command is killed; counted from its start.
+    pub time_limit: Option<Duration>,
+}
+
+/// Where a step's changes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Upper {
+    /// Two directories on one file system, absolute paths. An empty upper directory gets owner, mode and `user.*` xattrs of the topmost
+    /// lower directory.
+    OnDisk {
+        /// The upper directory of the overlay.
+        upper: PathBuf,
+        /// The overlay's work directory; empty, for this one run.
+        work: PathBuf,
+    },
+    /// A tmpfs, for stores on file systems that the kernel refuses below an upper directory.
+    Memory,
+}
+
+/// Whom a command runs as, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct User {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// Which network a command sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// Only a loopback interface of its own.
+    Off,
+    /// The host's.
+    Host,
+}
+
+/// One thing that is mounted into a root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where: absolute; links are resolved inside the root. What is missing is made, and is in no result.
+    pub at: Vec<u8>,
+    /// What.
+    pub kind: MountKind,
+}
+
+/// What is mounted.
+#[derive(Clone, PartialEq, Eq)]
+pub enum MountKind {
+    /// A file or directory of another root.
+    Layers {
+        /// That root's directories, topmost first. Absolute paths.
+        lowers: Vec<PathBuf>,
+        /// The part of it; links are resolved inside that root. Empty for all of it.
+        subpath: Vec<u8>,
+        /// Whether it can be written to.
+        access: Access,
+    },
+    /// A directory of the host, written in place: a cache.
+    Directory {
+        /// Which. Absolute path.
+        path: PathBuf,
+    },
+    /// A file that exists in memory only: a secret.
+    File {
+        /// Its contents.
+        bytes: Vec<u8>,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// Mode.
+        mode: u16,
+    },
+    /// An empty tmpfs, mode 1777.
+    Tmpfs {
+        /// Its limit; none is the kernel's default, half of the memory.
+        size_bytes: Option<u64>,
+    },
+}
+
+/// Never shows the bytes of a file: they may be a secret.
+impl std::fmt::Debug for MountKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            MountKind::Layers { lowers, subpath, access } => {
+                f.debug_struct("Layers").field("lowers", lowers).field("subpath", &subpath.escape_ascii()).field("access", access).finish()
+            }
+            MountKind::Directory { path } => f.debug_struct("Directory").field("path", path).finish(),
+            MountKind::File { bytes: _, uid, gid, mode } => {
+                f.debug_struct("File").field("uid", uid).field("gid", gid).field("mode", mode).finish_non_exhaustive()
+            }
+            MountKind::Tmpfs { size_bytes } => f.debug_struct("Tmpfs").field("size_bytes", size_bytes).finish(),
+        }
+    }
+}
+
+/// What a command may do to layers that are mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read them.
+    ReadOnly,
+    /// Also write; what is written vanishes with the step.
+    Discarded,
+}
+
+/// What is left when a command has ended. All its processes are gone.
+#[derive(Debug)]
+pub struct Finished {
+    /// How the command itself ended.
+    pub exit: Exit,
+    /// The upper directory.
+    pub upper: UpperHandle,
+    /// Paths, without a leading slash, that did not exist in the root and were made only for mounts, parents before children. They are
+    /// already removed from the upper directory again, unless the command put something of its own into them.
+    pub mount_points_made: Vec<Vec<u8>>,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(i32),
+    /// It was ended by this signal.
+    Signal(i32),
+    /// It ran into its time limit and was killed.
+    TimedOut,
+}
+
+/// The upper directory of a step that has ended.
+#[derive(Debug)]
+pub struct UpperHandle {
+    pub(super) directory: AgentDirectory,
+    pub(super) path: Option<PathBuf>,
+}
+
+impl UpperHandle {
+    /// The directory, through the file agent. One in memory lives as long as this or a clone of it.
+    #[must_use]
+    pub const fn directory(&self) -> &AgentDirectory {
+        &self.directory
+    }
+
+    /// Where it is on disk; `None` when it is in memory.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+}

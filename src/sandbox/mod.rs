@@ -1,0 +1,24 @@
+//! Running a command in a root made of directories: a [`Job`] in, its exit and its upper directory out.
+//!
+//! Knows no trees and no digests. One [`Isolation`] owns a user namespace, in which a small helper process serves as *file agent*
+//! ([`FileAgent`]) and starts each step. The helper is a program of its own, embedded here and started from a sealed memory file; all
+//! `unsafe` code is in it. No descriptor, memory or environment of the builder is in any process that a step can see.
+//!
+//! What is and is not promised stands in SECURITY.md.
+
+mod agent;
+mod error;
+mod isolation;
+mod job;
+mod mapping;
+#[expect(dead_code, reason = "the helper is not there")]
+#[expect(unreachable_pub, reason = "the file is also a module of the helper, and some of its types are public here")]
+#[path = "helper/wire.rs"]
+mod wire;
+
+pub use agent::{AgentDirectory, FileAgent};
+pub use error::{AgentError, SandboxError, Unusable};
+pub use isolation::{Isolation, Options, Probe, Rung, Sandbox, UpperKind};
+pub use job::{Access, Exit, Finished, Job, Mount, MountKind, Network, Upper, UpperHandle, User};
+pub use mapping::{Extent, IdMapping};
+pub use wire::{Bytes, EntryKind, EntryMetadata, ListedEntry, Operation, SpecialNode};
