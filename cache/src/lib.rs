@@ -2,8 +2,36 @@
 //!
 //! This crate knows no images and no specs. `FORMAT.md` is the source of truth of the layout on disk.
 
+mod blob;
+mod clock;
+mod collect;
 mod digest;
+mod directory;
+mod error;
 mod fingerprint;
+mod lease;
+mod lock;
+mod marker;
+mod measure;
+mod mount;
+mod name;
+mod record;
+mod remove;
+mod store;
+mod usage;
+mod verify;
 
+pub use blob::{Blob, BlobWriter, HashedBlobWriter, StoredBlob};
+pub use collect::{Collected, Limits, NotRemoved};
 pub use digest::{Digest, InvalidDigest, Sha256};
+pub use directory::Scratch;
+pub use error::{Error, InvalidName};
 pub use fingerprint::{Fingerprint, Fingerprinter, InvalidFingerprint};
+pub use marker::STORE_VERSION;
+pub use mount::{CacheMount, MountLock};
+pub use name::Shelf;
+pub use record::Age;
+pub use remove::{RemoveOwn, RemoveTree};
+pub use store::Store;
+pub use usage::{Count, Kind, Usage};
+pub use verify::{Damage, Problem};

@@ -1,0 +1,148 @@
+//! Collection: limits in, the least recently used entries gone, what happened out. FORMAT.md, "Collection".
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::error::Error;
+use crate::lock::Lock;
+use crate::remove::RemoveTree;
+use crate::store::{Place, Store};
+use crate::usage::{Count, Entry, Usage, list};
+
+/// So many entries are taken away before builds may look something up again.
+const ENTRIES_PER_BREATH: usize = 64;
+
+/// What a store may hold after a collection, apart from what is in use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all entries together; `None` for any number.
+    pub bytes: Option<u64>,
+    /// The longest time since the last use; `None` for any.
+    pub unused_for: Option<Duration>,
+}
+
+/// What a collection did.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// What was taken away. Misses from now on, even where a removal failed.
+    pub removed: Usage,
+    /// What stayed, whether in use or within the limits.
+    pub remaining: Count,
+    /// What the limits would have taken away, were it not in use; a part of `remaining`.
+    pub in_use: Count,
+    /// What could not be removed; it stays in the trash for the next time.
+    pub failures: Vec<NotRemoved>,
+}
+
+/// A path in the trash that could not be removed, or an entry that could not be moved there.
+#[derive(Debug)]
+pub struct NotRemoved {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why it is still there.
+    pub source: io::Error,
+}
+
+struct Candidate {
+    last_use: Moment,
+    bytes: u64,
+    entry: Entry,
+}
+
+impl Store {
+    /// Takes away what has not been used for too long, then the least recently used until the rest is within the bound, and
+    /// empties the trash. What an open store of a live process has used (this one included) stays.
+    ///
+    /// Waits for a collection that another process has under way, but does not help it to empty the trash.
+    ///
+    /// # Errors
+    /// Only what the system answers where the store itself is concerned; a failing removal is in [`Collected::failures`].
+    pub fn collect(&self, limits: &Limits, remover: &dyn RemoveTree) -> Result<Collected, Error> {
+        let mut collected = Collected::default();
+        {
+            let _one_at_a_time = Lock::exclusive(&self.lock_path("collect"))?;
+            self.sweep(&self.taking_away()?)?;
+            self.take_away(limits, &mut collected)?;
+        }
+        if let Some(_one_at_a_time) = Lock::try_exclusive(&self.lock_path("trash"))? {
+            for (_, path) in list(&self.place(Place::Trash))? {
+                if let Err(source) = remover.remove_tree(&path) {
+                    collected.failures.push(NotRemoved { path, source });
+                }
+            }
+        }
+        Ok(collected)
+    }
+
+    fn take_away(&self, limits: &Limits, collected: &mut Collected) -> Result<(), Error> {
+        let mut candidates = self.candidates()?;
+        candidates.sort_by(|a, b| (a.last_use, &a.entry).cmp(&(b.last_use, &b.entry)));
+        for candidate in &candidates {
+            collected.remaining.add(candidate.bytes);
+        }
+        let now = Moment::now();
+        for breath in candidates.chunks(ENTRIES_PER_BREATH) {
+            if breath.first().is_none_or(|first| !is_over(limits, now, first.last_use, &collected.remaining)) {
+                return Ok(());
+            }
+            let alone = self.taking_away()?;
+            let in_use_since = self.in_use_since(&alone)?;
+            for Candidate { last_use, bytes, entry } in breath {
+                if !is_over(limits, now, *last_use, &collected.remaining) {
+                    return Ok(());
+                }
+                // Read again: it may have been used since it was listed.
+                let last_use = entry.last_use(self)?;
+                if last_use.is_some_and(|last_use| last_use >= in_use_since) {
+                    collected.in_use.add(*bytes);
+                    continue;
+                }
+                match self.take_one_away(entry) {
+                    Ok(()) => {
+                        collected.removed.of_mut(entry.kind()).add(*bytes);
+                        collected.remaining.entries = collected.remaining.entries.saturating_sub(1);
+                        collected.remaining.bytes = collected.remaining.bytes.saturating_sub(*bytes);
+                    }
+                    Err(error) => {
+                        collected.failures.push(NotRemoved { path: entry.path(self), source: error.into_io() });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All entries that can be believed; kept directories that cannot are thrown away, the others settled.
+    fn candidates(&self) -> Result<Vec<Candidate>, Error> {
+        let mut kept = Vec::new();
+        let mut candidates = Vec::new();
+        for entry in self.listing()?.entries {
+            if let Entry::Kept(shelf, name) = &entry {
+                if self.discard_kept_unless(shelf, name, |_, _| Ok(true))? {
+                    continue;
+                }
+                kept.push((shelf.clone(), name.clone()));
+            }
+            // Without the file that tells it, the last use was long ago.
+            let last_use = entry.last_use(self)?.unwrap_or(Moment::from_nanoseconds(0));
+            candidates.push(Candidate { last_use, bytes: entry.bytes(self)?, entry });
+        }
+        self.settle(&kept)?;
+        Ok(candidates)
+    }
+
+    fn take_one_away(&self, entry: &Entry) -> Result<(), Error> {
+        self.to_trash(&entry.path(self))?;
+        if let Entry::Blob(digest) = entry {
+            self.forget_size(digest)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the least recently used entry has to go.
+fn is_over(limits: &Limits, now: Moment, last_use: Moment, remaining: &Count) -> bool {
+    limits.unused_for.is_some_and(|longest| now.since(last_use) > longest) || limits.bytes.is_some_and(|most| remaining.bytes > most)
+}

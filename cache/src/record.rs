@@ -1,0 +1,199 @@
+//! Records: small bytes under a key, in and out all or nothing. FORMAT.md, "Records".
+//!
+//! A record is not synced. One that the power took half of fails its checksum and reads as a miss.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::PathBuf;
+
+use crate::clock::Moment;
+use crate::error::{At, Error, Existing};
+use crate::fingerprint::Fingerprint;
+use crate::name::Shelf;
+use crate::store::{Place, Store, create_directory};
+
+const MAGIC: &[u8; 8] = b"lapsrec\n";
+const RECORD_FORMAT: u32 = 1;
+const CHECKSUM_BYTES: usize = 32;
+/// Magic, format and time: what tells the age without reading the rest.
+const PREFIX_BYTES: usize = 20;
+
+/// How long ago a record was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age {
+    /// Whole seconds; 0 too where the clock went back since.
+    pub seconds: u64,
+}
+
+/// A record that passed every check.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) written: Moment,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Store {
+    /// The body of a record, marked as used. A record that is missing, damaged, of another format or of another key is `None`.
+    ///
+    /// # Errors
+    /// Only what the system answers.
+    pub fn record(&self, shelf: &Shelf, key: &Fingerprint) -> Result<Option<Vec<u8>>, Error> {
+        Ok(self.read_record(shelf, key)?.map(|record| record.body))
+    }
+
+    /// As [`Store::record`], with the time since the record was put.
+    ///
+    /// # Errors
+    /// Only what the system answers.
+    pub fn record_and_age(&self, shelf: &Shelf, key: &Fingerprint) -> Result<Option<(Vec<u8>, Age)>, Error> {
+        let now = Moment::now();
+        Ok(self.read_record(shelf, key)?.map(|record| (record.body, Age::between(record.written, now))))
+    }
+
+    /// Puts a record in place of any earlier one of the same key: readers see the old or the new one, never a mixture.
+    ///
+    /// # Errors
+    /// Only what the system answers; the earlier record then stays.
+    pub fn put_record(&self, shelf: &Shelf, key: &Fingerprint, body: &[u8]) -> Result<(), Error> {
+        let bytes = encode(shelf, key, Moment::now(), body);
+        let shelf_path = self.place(Place::Records).join(shelf.as_str());
+        create_directory(&shelf_path)?;
+        let _using = self.using()?;
+        self.write_whole(&shelf_path.join(key.hex()), &bytes, self.moment_of_use())
+    }
+
+    /// The keys of a shelf, those put last first, with the time since. Nothing is marked as used, and only the first bytes of
+    /// each record are read: one whose rest is damaged is listed, and is then a miss.
+    ///
+    /// # Errors
+    /// Only what the system answers.
+    pub fn records(&self, shelf: &Shelf) -> Result<Vec<(Fingerprint, Age)>, Error> {
+        let shelf_path = self.place(Place::Records).join(shelf.as_str());
+        let Some(entries) = fs::read_dir(&shelf_path).if_exists().at("list", &shelf_path)? else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for entry in entries {
+            let entry = entry.at("list", &shelf_path)?;
+            let Some(key) = entry.file_name().to_str().and_then(|name| name.parse::<Fingerprint>().ok()) else {
+                continue;
+            };
+            let path = entry.path();
+            let Some(file) = File::open(&path).if_exists().at("open", &path)? else { continue };
+            let mut prefix = Vec::with_capacity(PREFIX_BYTES);
+            file.take(PREFIX_BYTES as u64).read_to_end(&mut prefix).at("read", &path)?;
+            if let Some(written) = decode_prefix(&mut Reader(&prefix)) {
+                found.push((written, key));
+            }
+        }
+        found.sort_by(|a, b| b.cmp(a));
+        let now = Moment::now();
+        Ok(found.into_iter().map(|(written, key)| (key, Age::between(written, now))).collect())
+    }
+
+    fn read_record(&self, shelf: &Shelf, key: &Fingerprint) -> Result<Option<Record>, Error> {
+        let path = self.record_path(shelf, key);
+        let Some(mut file) = File::open(&path).if_exists().at("open", &path)? else { return Ok(None) };
+        let metadata = file.metadata().at("examine", &path)?;
+        if !metadata.is_file() {
+            return Ok(None);
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).at("read", &path)?;
+        let Some(record) = decode(shelf, key, &bytes) else { return Ok(None) };
+        self.mark(&file, &metadata, &path)?;
+        Ok(Some(record))
+    }
+
+    pub(crate) fn record_path(&self, shelf: &Shelf, key: &Fingerprint) -> PathBuf {
+        self.place(Place::Records).join(shelf.as_str()).join(key.hex())
+    }
+}
+
+impl Age {
+    fn between(written: Moment, now: Moment) -> Age {
+        Age { seconds: now.since(written).as_secs() }
+    }
+}
+
+pub(crate) fn encode(shelf: &Shelf, key: &Fingerprint, written: Moment, body: &[u8]) -> Vec<u8> {
+    let name = shelf.as_str().as_bytes();
+    let mut bytes = Vec::with_capacity(PREFIX_BYTES + name.len() + body.len() + 80);
+    bytes.extend_from_slice(MAGIC);
+    bytes.extend_from_slice(&RECORD_FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&written.nanoseconds().to_le_bytes());
+    // A shelf's name has at most 200 bytes.
+    bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+    bytes.extend_from_slice(name);
+    bytes.extend_from_slice(key.as_bytes());
+    // The signature, which format 1 leaves empty.
+    bytes.extend_from_slice(&0_u16.to_le_bytes());
+    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(body);
+    let checksum = Fingerprint::of(&bytes);
+    bytes.extend_from_slice(checksum.as_bytes());
+    bytes
+}
+
+/// `None` unless every byte is as [`encode`] would have written it for this shelf and key.
+pub(crate) fn decode(shelf: &Shelf, key: &Fingerprint, bytes: &[u8]) -> Option<Record> {
+    let (content, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM_BYTES)?)?;
+    if Fingerprint::of(content).as_bytes() != checksum {
+        return None;
+    }
+    let mut reader = Reader(content);
+    let written = decode_prefix(&mut reader)?;
+    let name_length = reader.take::<1>()?[0];
+    let name = reader.slice(usize::from(name_length))?;
+    let found_key = reader.take::<32>()?;
+    let signature_length = u16::from_le_bytes(*reader.take()?);
+    let body_length = u64::from_le_bytes(*reader.take()?);
+    let body = reader.0;
+    let is_ours = name == shelf.as_str().as_bytes() && found_key == key.as_bytes();
+    let is_whole = signature_length == 0 && body_length == body.len() as u64;
+    (is_ours && is_whole).then(|| Record { written, body: body.to_owned() })
+}
+
+/// What a record's bytes are worth to this version.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Whole,
+    /// Of a format that this version does not read.
+    OtherFormat,
+    Damaged,
+}
+
+pub(crate) fn standing(shelf: &Shelf, key: &Fingerprint, bytes: &[u8]) -> Standing {
+    if decode(shelf, key, bytes).is_some() {
+        return Standing::Whole;
+    }
+    let mut reader = Reader(bytes);
+    let format = reader.take().filter(|magic| *magic == MAGIC).and_then(|_| reader.take());
+    match format.map(|format| u32::from_le_bytes(*format)) {
+        Some(format) if format > RECORD_FORMAT => Standing::OtherFormat,
+        Some(_) | None => Standing::Damaged,
+    }
+}
+
+fn decode_prefix(reader: &mut Reader<'_>) -> Option<Moment> {
+    let is_known = reader.take()? == MAGIC && u32::from_le_bytes(*reader.take()?) == RECORD_FORMAT;
+    let written = u64::from_le_bytes(*reader.take()?);
+    is_known.then_some(Moment::from_nanoseconds(written))
+}
+
+/// Takes fields from the front of untrusted bytes.
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(crate) fn take<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
+        let (first, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(first)
+    }
+
+    pub(crate) fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (first, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(first)
+    }
+}
