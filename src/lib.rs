@@ -3,6 +3,7 @@
 pub mod diagnostic;
 pub mod event;
 pub mod image;
+pub mod layer;
 pub mod pins;
 pub mod plan;
 pub mod sandbox;

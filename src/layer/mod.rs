@@ -1,0 +1,22 @@
+//! Layers: a difference in, a tar stream and its blob out, and back.
+//!
+//! What is written is canonical: a [`Difference`](crate::tree::Difference) has one tar stream, and a stream and a [`Profile`] have one
+//! blob. `specs/layers.md` defines every byte. What is read is an attack until shown otherwise: limits on every count and size, paths
+//! that are resolved as data before a disk is touched, and refusal of whatever two readers could understand differently.
+
+mod blocks;
+mod header;
+mod profile;
+mod sequence;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use header::Unwritable;
+pub use profile::{EncoderFailed, Profile, UnknownProfile};
+pub use sequence::Untarrable;
+pub use writer::{PackError, Packed, pack, pack_tree};
+
+/// The revision of the tar stream that is written. It is in the key of every packed layer.
+pub const LAYER_FORMAT: u32 = 1;

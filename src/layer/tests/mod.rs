@@ -1,0 +1,4 @@
+//! Rules that the whole room keeps.
+
+mod packing;
+pub(super) mod sample;

@@ -1,0 +1,317 @@
+//! A difference and the bytes of its files in; a layer blob, its digest and its diff id out.
+//!
+//! One thread builds the tar stream and hashes it, others compress its blocks, the caller's own writes them in order and hashes the blob.
+//! The queues between them are bounded, so that memory depends on the number of threads and not on any file.
+
+use std::io::{self, Read, Write};
+use std::num::NonZeroUsize;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use lapstrake_cache::{Digest, Fingerprinter, Sha256};
+
+use super::blocks::Rule;
+use super::header::{END, padding};
+use super::profile::{Encoder, EncoderFailed, Profile};
+use super::sequence::{Record, Untarrable, records};
+use crate::event::Cancel;
+use crate::tree::{Change, Content, Contents, Difference, Tree, TreePath};
+
+/// A layer that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Packed {
+    /// SHA-256 of the tar stream: the identity of the layer.
+    pub diff_id: Digest,
+    /// SHA-256 of the blob.
+    pub digest: Digest,
+    /// Bytes of the blob.
+    pub size: u64,
+    /// Bytes of the tar stream.
+    pub uncompressed_size: u64,
+}
+
+/// A layer could not be written. What came into the sink until then is to be thrown away.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// The bytes of a file could not be read.
+    #[error("cannot read the content of `{path}`")]
+    Contents {
+        /// Which file.
+        path: TreePath,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The bytes of a file are no longer those that its fingerprint names.
+    #[error("`{path}` changed while it was packed: nothing may write to it during a build")]
+    ContentChanged {
+        /// Which file.
+        path: TreePath,
+    },
+    /// An entry has no place in a layer.
+    #[error("`{path}` cannot be in a layer")]
+    Untarrable {
+        /// Which entry.
+        path: TreePath,
+        /// Why.
+        #[source]
+        source: Untarrable,
+    },
+    /// The encoder gave up.
+    #[error(transparent)]
+    Encoder(#[from] EncoderFailed),
+    /// The blob could not be written.
+    #[error("cannot write the layer")]
+    Sink(#[source] io::Error),
+    /// A thread could not be started.
+    #[error("cannot start a thread to pack the layer")]
+    Thread(#[source] io::Error),
+    /// Stopping was asked for.
+    #[error("packing the layer was cancelled")]
+    Cancelled,
+}
+
+/// Writes a difference as a layer blob.
+///
+/// The bytes are a function of `difference` and `profile` alone; `threads` is how many blocks are compressed at once. Contents are
+/// compared with their fingerprints as they are read.
+///
+/// # Errors
+/// When a content cannot be read or is another than its fingerprint says, an entry has no place in a tar, the sink fails or `cancel` is
+/// raised.
+pub fn pack(
+    difference: &Difference,
+    contents: &dyn Contents,
+    profile: Profile,
+    threads: NonZeroUsize,
+    sink: &mut dyn Write,
+    cancel: &Cancel,
+) -> Result<Packed, PackError> {
+    if let Some(path) = difference.opaque.first() {
+        return Err(PackError::Untarrable { path: path.clone(), source: Untarrable::Opaque });
+    }
+    let encoders = encoders(difference, profile, threads)?;
+    let pool = Pool::default();
+    let (blocks, in_order) = sync_channel::<Receiver<Compressed>>(encoders.len().max(1));
+    let (jobs, waiting) = sync_channel::<Job>(encoders.len());
+    let waiting = Mutex::new(waiting);
+    let compresses = if encoders.is_empty() { Compresses::No } else { Compresses::Yes(jobs) };
+
+    thread::scope(|scope| {
+        for encoder in encoders {
+            thread::Builder::new().spawn_scoped(scope, || compress_blocks(encoder, &waiting, &pool)).map_err(PackError::Thread)?;
+        }
+        let queue = Queue { blocks, compresses, pool: &pool };
+        let stream = thread::Builder::new()
+            .spawn_scoped(scope, move || Stream::new(profile.rule(), queue, cancel).run(difference, contents))
+            .map_err(PackError::Thread)?;
+
+        let written = write_in_order(in_order, profile, sink, &pool, cancel);
+        let stream = match stream.join() {
+            Ok(stream) => stream,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        // When the writer stopped first, the stream only saw that its queue was closed.
+        let (blob_digest, size) = written?;
+        let (diff_id, uncompressed_size) = stream?;
+        Ok(Packed { diff_id, digest: blob_digest.unwrap_or(diff_id), size, uncompressed_size })
+    })
+}
+
+/// Writes a whole tree as a plain tar stream, by the same rules as a layer: the root file system of an image.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_tree(tree: &Tree, contents: &dyn Contents, sink: &mut dyn Write, cancel: &Cancel) -> Result<Packed, PackError> {
+    let entries = tree.walk().map(|(path, node)| (path, Change::Put(node.entry()))).collect();
+    let whole = Difference { entries, links: tree.links.clone(), opaque: Default::default() };
+    pack(&whole, contents, Profile::Plain, NonZeroUsize::MIN, sink, cancel)
+}
+
+/// As many encoders as are asked for and of use.
+fn encoders(difference: &Difference, profile: Profile, threads: NonZeroUsize) -> Result<Vec<Encoder>, EncoderFailed> {
+    let bytes: u64 = records(difference).map(|record| record.content_bytes().saturating_add(512)).fold(0, u64::saturating_add);
+    let useful = usize::try_from(bytes / profile.rule().target).unwrap_or(usize::MAX).saturating_add(1);
+    let mut encoders = Vec::new();
+    for _ in 0..threads.get().min(useful) {
+        encoders.extend(profile.encoder()?);
+    }
+    Ok(encoders)
+}
+
+/// One block on its way to be compressed, and where the result goes.
+struct Job {
+    block: Vec<u8>,
+    result: SyncSender<Compressed>,
+}
+
+type Compressed = Result<Vec<u8>, EncoderFailed>;
+
+/// Buffers that are used again.
+#[derive(Default)]
+struct Pool(Mutex<Vec<Vec<u8>>>);
+
+impl Pool {
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().ok().and_then(|mut buffers| buffers.pop()).unwrap_or_default()
+    }
+
+    fn give(&self, mut buffer: Vec<u8>) {
+        buffer.clear();
+        if let Ok(mut buffers) = self.0.lock() {
+            buffers.push(buffer);
+        }
+    }
+}
+
+fn compress_blocks(mut encoder: Encoder, waiting: &Mutex<Receiver<Job>>, pool: &Pool) {
+    loop {
+        let job = match waiting.lock() {
+            Ok(waiting) => waiting.recv(),
+            Err(_) => return,
+        };
+        let Ok(Job { block, result }) = job else { return };
+        let mut out = pool.take();
+        let compressed = encoder.compress(&block, &mut out).map(|()| out);
+        pool.give(block);
+        // Nobody waits for it when the writer has stopped.
+        let _ = result.send(compressed);
+    }
+}
+
+fn write_in_order(
+    in_order: Receiver<Receiver<Compressed>>,
+    profile: Profile,
+    sink: &mut dyn Write,
+    pool: &Pool,
+    cancel: &Cancel,
+) -> Result<(Option<Digest>, u64), PackError> {
+    let mut hasher = (profile != Profile::Plain).then(Sha256::new);
+    let mut size = 0;
+    for block in in_order {
+        if cancel.is_cancelled() {
+            return Err(PackError::Cancelled);
+        }
+        // A block without a result belongs to a thread that panicked; the scope passes that on.
+        let Ok(block) = block.recv() else { continue };
+        let block = block?;
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&block);
+        }
+        sink.write_all(&block).map_err(PackError::Sink)?;
+        size += block.len() as u64;
+        pool.give(block);
+    }
+    Ok((hasher.map(Sha256::finish), size))
+}
+
+/// Whether blocks are compressed before they are written.
+enum Compresses {
+    Yes(SyncSender<Job>),
+    No,
+}
+
+/// The way of a block out of the stream.
+struct Queue<'a> {
+    blocks: SyncSender<Receiver<Compressed>>,
+    compresses: Compresses,
+    pool: &'a Pool,
+}
+
+/// The writer has stopped and will say why.
+struct WriterStopped;
+
+impl Queue<'_> {
+    fn push(&self, block: Vec<u8>) -> Result<(), WriterStopped> {
+        let (result, place) = sync_channel(1);
+        self.blocks.send(place).map_err(|_| WriterStopped)?;
+        match &self.compresses {
+            Compresses::Yes(jobs) => jobs.send(Job { block, result }).map_err(|_| WriterStopped),
+            Compresses::No => result.send(Ok(block)).map_err(|_| WriterStopped),
+        }
+    }
+}
+
+/// The tar stream while it is made.
+struct Stream<'a> {
+    rule: Rule,
+    queue: Queue<'a>,
+    cancel: &'a Cancel,
+    block: Vec<u8>,
+    hasher: Sha256,
+    written: u64,
+}
+
+impl<'a> Stream<'a> {
+    fn new(rule: Rule, queue: Queue<'a>, cancel: &'a Cancel) -> Stream<'a> {
+        Stream { rule, block: queue.pool.take(), queue, cancel, hasher: Sha256::new(), written: 0 }
+    }
+
+    fn run(mut self, difference: &Difference, contents: &dyn Contents) -> Result<(Digest, u64), PackError> {
+        let mut header = Vec::new();
+        for record in records(difference) {
+            let untarrable = |source: Untarrable| PackError::Untarrable { path: record.path.clone(), source };
+            let name = record.tar_name().map_err(untarrable)?;
+            header.clear();
+            record.append_header(&name, &mut header).map_err(|error| untarrable(error.into()))?;
+            let place = self.rule.place(&name, header.len() as u64, record.content_bytes(), self.block.len() as u64);
+            if place.begins {
+                self.end_block()?;
+            }
+            self.block.extend_from_slice(&header);
+            self.copy_content(&record, place.cuts, contents)?;
+            if place.ends {
+                self.end_block()?;
+            }
+        }
+        self.block.extend_from_slice(&END);
+        self.end_block()?;
+        Ok((self.hasher.finish(), self.written))
+    }
+
+    /// Hands the block on. That the writer has stopped shows as cancellation, which the writer's own reason replaces.
+    fn end_block(&mut self) -> Result<(), PackError> {
+        if self.cancel.is_cancelled() {
+            return Err(PackError::Cancelled);
+        }
+        if self.block.is_empty() {
+            return Ok(());
+        }
+        self.hasher.update(&self.block);
+        self.written += self.block.len() as u64;
+        let block = std::mem::replace(&mut self.block, self.queue.pool.take());
+        self.queue.push(block).map_err(|WriterStopped| PackError::Cancelled)
+    }
+
+    fn copy_content(&mut self, record: &Record<'_>, cuts: bool, contents: &dyn Contents) -> Result<(), PackError> {
+        let Some(Content { fingerprint, size }) = record.content() else { return Ok(()) };
+        if size == 0 {
+            return Ok(());
+        }
+        let path = record.path;
+        let unreadable = |source| PackError::Contents { path: path.clone(), source };
+        let changed = || PackError::ContentChanged { path: path.clone() };
+        let mut content = contents.open(path, &Content { fingerprint, size }).map_err(unreadable)?;
+        let mut hasher = Fingerprinter::new();
+        let mut remaining = size;
+        while remaining > 0 {
+            let part = if cuts { remaining.min(self.rule.cut) } else { remaining };
+            let start = self.block.len();
+            let read = (&mut content).take(part).read_to_end(&mut self.block).map_err(unreadable)?;
+            if read as u64 != part {
+                return Err(changed());
+            }
+            hasher.update(&self.block[start..]);
+            remaining -= part;
+            if cuts && remaining > 0 {
+                self.end_block()?;
+            }
+        }
+        if hasher.finish() != fingerprint || content.read(&mut [0]).map_err(unreadable)? != 0 {
+            return Err(changed());
+        }
+        self.block.resize(self.block.len() + padding(size), 0);
+        Ok(())
+    }
+}
