@@ -3,9 +3,26 @@
 //! Pure: no I/O, no clock, no environment. A plan holds no templates and no names that could still turn out to be wrong: arguments are
 //! put in, stages are numbers, bases are digests. What no wanted image needs is not in it.
 
+mod args;
+mod diagnostics;
+mod fill;
+mod label;
+mod lower;
+mod mounts;
+mod needs;
+mod outside;
+mod path;
+mod render;
+mod select;
+mod settings;
+mod sink;
+mod steps;
 mod target;
+mod uses;
+mod wish;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use lapstrake_cache::Digest;
@@ -14,9 +31,13 @@ use crate::diagnostic::Span;
 pub use crate::image::Format;
 use crate::image::{Config, Platform, Reference};
 
+pub use lower::{plan, requirements};
+pub use needs::NeededSecret;
+pub use outside::{Standing, Upgrade, not_locked, to_resolve};
 pub use target::{ExtraTag, Found, FoundImage, Outside, Requirement, Target, Wanted};
 
-/// Everything to be done.
+/// Everything to be done. All of its stages are needed: by a wanted image, or because they were asked for; a single stage that was asked
+/// for is the last one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
     /// The time of everything that we make, in seconds since 1970-01-01T00:00:00Z.
@@ -92,6 +113,18 @@ pub enum ImageSource {
         /// The archive.
         path: String,
     },
+}
+
+/// As people name it: the reference in full, `oci:PATH[:TAG]` or `tar:PATH`.
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageSource::Registry(reference) => write!(f, "{reference}"),
+            ImageSource::Layout { path, tag: None } => write!(f, "oci:{path}"),
+            ImageSource::Layout { path, tag: Some(tag) } => write!(f, "oci:{path}:{tag}"),
+            ImageSource::Tar { path } => write!(f, "tar:{path}"),
+        }
+    }
 }
 
 /// One step, all of its words settled.
@@ -206,14 +239,14 @@ pub enum MountKind {
         owner: Option<String>,
         /// Its mode.
         mode: u16,
-        /// Whether the step can do without.
+        /// Whether the build fails without it.
         required: bool,
     },
     /// A secret as a variable; [`Mount::at`] is then the variable's name.
     SecretEnv {
         /// Its name.
         id: String,
-        /// Whether the step can do without.
+        /// Whether the build fails without it.
         required: bool,
     },
     /// An empty file system in memory.

@@ -1,0 +1,56 @@
+//! The arguments of a spec and what the caller gave → the value of each.
+
+use std::collections::BTreeMap;
+
+use super::diagnostics as say;
+use super::sink::Sink;
+use crate::diagnostic::Span;
+use crate::spec::{Argument, Name, Spanned, Spec};
+
+/// Every argument of a spec.
+pub(super) struct Arguments<'s> {
+    values: BTreeMap<&'s str, Value>,
+}
+
+/// One argument: its value, or where the one stands that the caller should have given.
+struct Value {
+    text: Option<String>,
+    declared: Span,
+}
+
+impl<'s> Arguments<'s> {
+    /// Settles each argument. What is wrong with the caller's has no place in any text.
+    pub(super) fn resolve(spec: &'s Spec, given: &BTreeMap<String, String>, sink: &mut Sink) -> Arguments<'s> {
+        for name in given.keys().filter(|name| !spec.args.contains_key(name.as_str())) {
+            sink.push(say::unknown_argument(name, spec.args.keys().map(Name::as_str)));
+        }
+        let values = spec.args.iter().map(|(name, argument)| (name.as_str(), settle(name, argument, given, sink))).collect();
+        Arguments { values }
+    }
+
+    /// The value of an argument that is used at a place. A missing one is only asked for where it is used.
+    pub(super) fn get(&self, name: &Spanned<Name>, sink: &mut Sink) -> Option<&str> {
+        let Some(value) = self.values.get(name.as_str()) else {
+            sink.push(say::undeclared_argument(name.span, name.as_str(), self.values.keys().copied()));
+            return None;
+        };
+        if value.text.is_none() {
+            sink.push(say::missing_argument(value.declared, name.as_str(), name.span));
+        }
+        value.text.as_deref()
+    }
+}
+
+fn settle(name: &Name, argument: &Spanned<Argument>, given: &BTreeMap<String, String>, sink: &mut Sink) -> Value {
+    let Argument { default, choices, help: _ } = &argument.value;
+    let text = given.get(name.as_str()).cloned().or_else(|| default.as_ref().map(|default| default.value.clone()));
+    if let Some(text) = &text
+        && !choices.is_empty()
+        && !choices.iter().any(|choice| choice.value == *text)
+    {
+        let span =
+            if given.contains_key(name.as_str()) { Span::NONE } else { default.as_ref().map_or(argument.span, |default| default.span) };
+        sink.push(say::not_a_choice(span, argument.span, name.as_str(), text, choices.iter().map(|choice| choice.value.as_str())));
+    }
+    Value { text, declared: argument.span }
+}

@@ -1,0 +1,149 @@
+//! The needed stages and wanted images, and what is known of the outside → the plan.
+
+use std::collections::BTreeMap;
+
+use super::diagnostics as say;
+use super::fill::Scope;
+use super::outside::{self, Knowledge};
+use super::select::{Node, Selection, select};
+use super::settings::InForce;
+use super::sink::Sink;
+use super::steps::{self, Surroundings};
+use super::target::{Found, Requirement, Target};
+use super::wish;
+use super::{Base, Image, ImageSource, Plan, Stage, StageId};
+use crate::diagnostic::{Diagnosed, Span};
+use crate::image::{ImageConfig, Platform, Reference};
+use crate::spec::{self, DEFAULT_EPOCH_SECONDS, Spec};
+
+/// What a stage leaves to the images and stages that are made from it.
+#[derive(Debug, Clone)]
+pub(super) struct End {
+    pub(super) settings: InForce,
+    pub(super) author: Option<String>,
+    pub(super) extra: BTreeMap<String, serde_json::Value>,
+}
+
+/// What must be known of the outside before [`plan`]: each base image for its platform, each image that files come from, each download,
+/// with every word of its name settled; only for what the target needs. Everything that is wrong with the spec for this target and can be
+/// seen without the outside is said here already.
+#[must_use]
+pub fn requirements(spec: &Spec, target: &Target) -> Diagnosed<Vec<Requirement>> {
+    let mut sink = Sink::default();
+    let selection = select(spec, target, &mut sink);
+    let requirements = outside::requirements(&selection, &mut sink);
+    // The plan itself is thrown away: it is made of digests that nobody knows.
+    lower(spec, &selection, Knowledge::NotYet, &mut sink);
+    sink.finish(Some(requirements))
+}
+
+/// Settles everything: which stages, in which order, with which steps, and the config of each image.
+#[must_use]
+pub fn plan(spec: &Spec, target: &Target, found: &Found) -> Diagnosed<Plan> {
+    let mut sink = Sink::default();
+    let selection = select(spec, target, &mut sink);
+    let plan = lower(spec, &selection, Knowledge::Found(found), &mut sink);
+    sink.finish(plan)
+}
+
+fn lower(spec: &Spec, selection: &Selection<'_>, knowledge: Knowledge<'_>, sink: &mut Sink) -> Option<Plan> {
+    // Names and places of all are with the selection; what is left to say of them is what happens when it is done.
+    let Spec { epoch, args: _, stages: _, images: _ } = spec;
+    let mut ends: Vec<End> = Vec::with_capacity(selection.nodes.len());
+    let mut stages: Vec<Option<Stage>> = Vec::with_capacity(selection.nodes.len());
+    for node in &selection.nodes {
+        let (stage, end) = lower_stage(Surroundings { selection, node, knowledge }, &ends, sink);
+        stages.push(stage);
+        ends.push(end);
+    }
+    let images: Vec<Option<(Image, Vec<Span>)>> = selection.images.iter().map(|wish| wish::settle(wish, selection, &ends, sink)).collect();
+    let mut tags: BTreeMap<&Reference, (&str, Span)> = BTreeMap::new();
+    for (image, spans) in images.iter().flatten() {
+        for (tag, span) in image.tags.iter().zip(spans) {
+            if let Some((other, other_span)) = tags.insert(tag, (&image.name, *span)) {
+                sink.push(say::duplicate_tag(*span, &tag.to_string(), &image.name, other, other_span));
+            }
+        }
+    }
+    Some(Plan {
+        epoch: epoch.as_ref().map_or(DEFAULT_EPOCH_SECONDS, |epoch| epoch.value),
+        stages: stages.into_iter().collect::<Option<Vec<Stage>>>()?,
+        images: images.into_iter().map(|image| image.map(|(image, _)| image)).collect::<Option<Vec<Image>>>()?,
+    })
+}
+
+fn lower_stage(surroundings: Surroundings<'_>, ends: &[End], sink: &mut Sink) -> (Option<Stage>, End) {
+    let Surroundings { selection, node, knowledge } = surroundings;
+    let spec::Stage { from, platform: _, settings, steps } = node.stage;
+    let scope = Scope { args: &selection.args, platform: &node.platform, env: None };
+    let (base, mut end) = match lower_base(&from.value, from.span, node, ends, selection, knowledge, sink) {
+        Some((base, end)) => (Some(base), end),
+        None => (None, End { settings: InForce::unknown(), author: None, extra: BTreeMap::new() }),
+    };
+    let mut lowered = Vec::with_capacity(steps.len());
+    if let Some((workdir, span)) = end.settings.change(settings, scope, sink) {
+        lowered.push(Some(steps::make_workdir(workdir, span)));
+    }
+    lowered.extend(steps.iter().map(|step| steps::settle(step, surroundings, &mut end.settings, sink)));
+    let stage = base.zip(lowered.into_iter().collect::<Option<Vec<_>>>()).map(|(base, steps)| Stage {
+        name: node.name.to_owned(),
+        platform: node.platform.clone(),
+        base,
+        base_span: from.span,
+        steps,
+    });
+    (stage, end)
+}
+
+fn lower_base(
+    base: &spec::Base,
+    span: Span,
+    node: &Node<'_>,
+    ends: &[End],
+    selection: &Selection<'_>,
+    knowledge: Knowledge<'_>,
+    sink: &mut Sink,
+) -> Option<(Base, End)> {
+    match base {
+        spec::Base::Scratch => Some((Base::Scratch, End { settings: InForce::default(), author: None, extra: BTreeMap::new() })),
+        spec::Base::Stage(name) => {
+            let place = selection.place(name.as_str(), &node.platform)?;
+            let end = ends.get(place)?.clone();
+            if let Some(below) = selection.nodes.get(place)
+                && below.platform != node.platform
+            {
+                sink.push(say::base_platform(
+                    span,
+                    &format!("stage `{name}`", name = name.value),
+                    &below.platform.to_string(),
+                    &node.platform,
+                ));
+            }
+            Some((Base::Stage(StageId(place)), end))
+        }
+        spec::Base::Image(source) => {
+            let scope = Scope { args: &selection.args, platform: &node.platform, env: None };
+            let known = knowledge.image(source, scope, sink)?;
+            let end = match known.config {
+                Some(config) => {
+                    check_base(config, &known.image.source, span, &node.platform, sink);
+                    End { settings: InForce::of_base(&config.config), author: config.author.clone(), extra: config.extra.clone() }
+                }
+                None => End { settings: InForce::unknown(), author: None, extra: BTreeMap::new() },
+            };
+            Some((Base::Image(known.image), end))
+        }
+    }
+}
+
+fn check_base(config: &ImageConfig, source: &ImageSource, span: Span, wanted: &Platform, sink: &mut Sink) {
+    let ImageConfig { os, architecture, .. } = config;
+    let differs = |known: &str, wanted: &str| !known.is_empty() && known != wanted;
+    // Variants are told too carelessly to be held against a base.
+    if differs(os, &wanted.os) || differs(architecture, &wanted.architecture) {
+        sink.push(say::base_platform(span, &format!("`{source}`"), &format!("{os}/{architecture}"), wanted));
+    }
+    if config.config.on_build.as_ref().is_some_and(|instructions| !instructions.is_empty()) {
+        sink.push(say::base_on_build(span, &source.to_string()));
+    }
+}

@@ -1,0 +1,83 @@
+//! A plan → the contexts and secrets that whoever asked for it must have.
+
+use std::collections::BTreeMap;
+
+use super::{ArchiveSource, MountKind, Plan, StepKind, TreeSource};
+use crate::diagnostic::Span;
+
+/// A secret that a plan uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeededSecret {
+    /// Where the spec first names it.
+    pub span: Span,
+    /// Whether the build fails without it.
+    pub required: bool,
+}
+
+impl Plan {
+    /// The names of all build contexts that are read, with where each is first named; the empty name is the default one.
+    #[must_use]
+    pub fn contexts(&self) -> BTreeMap<&str, Span> {
+        let mut contexts = BTreeMap::new();
+        for step in self.stages.iter().flat_map(|stage| &stage.steps) {
+            for tree in step.kind.trees() {
+                match tree {
+                    TreeSource::Context(name) => {
+                        contexts.entry(name.as_str()).or_insert(step.span);
+                    }
+                    TreeSource::Stage(_) | TreeSource::Image(_) => {}
+                }
+            }
+        }
+        contexts
+    }
+
+    /// All secrets that are mounted, by name.
+    #[must_use]
+    pub fn secrets(&self) -> BTreeMap<&str, NeededSecret> {
+        let mut secrets: BTreeMap<&str, NeededSecret> = BTreeMap::new();
+        for step in self.stages.iter().flat_map(|stage| &stage.steps) {
+            let StepKind::Run(run) = &step.kind else {
+                continue;
+            };
+            for mount in &run.mounts {
+                match &mount.kind {
+                    MountKind::Secret { id, required, .. } | MountKind::SecretEnv { id, required } => {
+                        let needed = secrets.entry(id).or_insert(NeededSecret { span: mount.span, required: false });
+                        needed.required |= required;
+                    }
+                    MountKind::Cache { .. } | MountKind::From { .. } | MountKind::Tmpfs { .. } => {}
+                }
+            }
+        }
+        secrets
+    }
+}
+
+impl StepKind {
+    /// The trees that it reads files from.
+    #[must_use]
+    pub fn trees(&self) -> Vec<&TreeSource> {
+        match self {
+            StepKind::Copy(copy) => vec![&copy.from],
+            StepKind::Extract(extract) => match &extract.from {
+                ArchiveSource::File { from, .. } => vec![from],
+                ArchiveSource::Url(_) => Vec::new(),
+            },
+            StepKind::Run(run) => run
+                .mounts
+                .iter()
+                .filter_map(|mount| match &mount.kind {
+                    MountKind::From { source, .. } => Some(source),
+                    MountKind::Cache { .. } | MountKind::Secret { .. } | MountKind::SecretEnv { .. } | MountKind::Tmpfs { .. } => None,
+                })
+                .collect(),
+            StepKind::Write(_)
+            | StepKind::MakeDirectory(_)
+            | StepKind::Link(_)
+            | StepKind::Remove(_)
+            | StepKind::Fetch(_)
+            | StepKind::Setting => Vec::new(),
+        }
+    }
+}

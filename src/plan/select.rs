@@ -1,0 +1,240 @@
+//! Spec and target → the stages that are needed, each before those that need it, and the images that are wanted.
+
+use std::collections::BTreeMap;
+
+use super::args::Arguments;
+use super::diagnostics as say;
+use super::sink::Sink;
+use super::target::{ExtraTag, Target, Wanted};
+use super::uses::{self, Use};
+use crate::diagnostic::Span;
+use crate::image::Platform;
+use crate::spec::{Image, Name, Spanned, Spec, Stage, StagePlatform, Step};
+
+/// The needed part of a spec.
+pub(super) struct Selection<'s> {
+    spec: &'s Spec,
+    pub(super) args: Arguments<'s>,
+    /// Each needs only earlier ones.
+    pub(super) nodes: Vec<Node<'s>>,
+    /// In order of names.
+    pub(super) images: Vec<Wish<'s>>,
+    places: BTreeMap<(&'s str, Platform), usize>,
+    builder: Platform,
+}
+
+/// A stage for a platform.
+pub(super) struct Node<'s> {
+    pub(super) name: &'s str,
+    pub(super) stage: &'s Stage,
+    pub(super) platform: Platform,
+}
+
+/// A wanted image.
+pub(super) struct Wish<'s> {
+    pub(super) name: &'s str,
+    pub(super) image: &'s Spanned<Image>,
+    pub(super) platform: Platform,
+    /// Tags that the caller gives it.
+    pub(super) tags: Vec<String>,
+}
+
+impl Selection<'_> {
+    /// The place of a stage in [`Selection::nodes`], as needed by something that is built for `platform`. `None` where it is unknown or
+    /// needs what needs it, which has been said.
+    pub(super) fn place(&self, name: &str, platform: &Platform) -> Option<usize> {
+        let platform = effective(self.spec.stages.get(name)?, platform, &self.builder);
+        self.places.get(&(name, platform)).copied()
+    }
+}
+
+/// What a stage is built for when something on `platform` needs it.
+fn effective(stage: &Stage, platform: &Platform, builder: &Platform) -> Platform {
+    match stage.platform.as_ref().map(|platform| platform.value) {
+        Some(StagePlatform::Builder) => builder.clone(),
+        Some(StagePlatform::Target) | None => platform.clone(),
+    }
+}
+
+/// Finds what is needed. Refuses what this version cannot do in any of it.
+pub(super) fn select<'s>(spec: &'s Spec, target: &Target, sink: &mut Sink) -> Selection<'s> {
+    let args = Arguments::resolve(spec, &target.args, sink);
+    let images = wishes(spec, target, sink);
+    let mut graph = Graph { spec, builder: &target.builder, nodes: Vec::new(), places: BTreeMap::new(), states: BTreeMap::new() };
+    for wish in &images {
+        graph.visit(&wish.image.stage, &wish.platform, sink);
+    }
+    let alone = |what: &str, sink: &mut Sink| platform_of(&target.platforms, &[], what, Span::NONE, &target.builder, sink);
+    match &target.wanted {
+        Wanted::Stage(name) => match spec.stages.get_key_value(name.as_str()) {
+            Some((name, _)) => {
+                let platform = alone(&format!("stage `{name}`"), sink);
+                graph.visit(&Spanned::new(name.clone(), Span::NONE), &platform, sink);
+            }
+            None => sink.push(say::unknown_stage(Span::NONE, name, spec.stages.keys().map(Name::as_str))),
+        },
+        Wanted::All if spec.images.is_empty() => {
+            let alone = alone("every stage", sink);
+            for (name, stage) in &spec.stages {
+                graph.visit(&Spanned::new(name.clone(), stage.span), &alone, sink);
+            }
+        }
+        Wanted::All | Wanted::Images(_) => {}
+    }
+    let Graph { nodes, places, .. } = graph;
+    for node in &nodes {
+        refuse_foreign_run(node, &target.builder, sink);
+    }
+    Selection { spec, args, nodes, images, places, builder: target.builder.clone() }
+}
+
+fn wishes<'s>(spec: &'s Spec, target: &Target, sink: &mut Sink) -> Vec<Wish<'s>> {
+    let known = || spec.images.keys().map(Name::as_str);
+    let mut wanted: Vec<(&'s Name, &'s Spanned<Image>)> = Vec::new();
+    match &target.wanted {
+        Wanted::Stage(_) => {}
+        Wanted::All => wanted.extend(&spec.images),
+        Wanted::Images(names) => {
+            for name in names {
+                match spec.images.get_key_value(name.as_str()) {
+                    Some(image) => wanted.push(image),
+                    None => sink.push(say::unknown_image(name, known())),
+                }
+            }
+            wanted.sort_by_key(|(name, _)| *name);
+            wanted.dedup_by_key(|(name, _)| *name);
+        }
+    }
+    for ExtraTag { image, reference } in &target.tags {
+        match image {
+            None if wanted.len() != 1 => sink.push(say::tag_for_which_image(reference, wanted.iter().map(|(name, _)| name.as_str()))),
+            Some(image) if !wanted.iter().any(|(name, _)| name.as_str() == image) => {
+                sink.push(say::tag_for_unknown_image(image, wanted.iter().map(|(name, _)| name.as_str())));
+            }
+            None | Some(_) => {}
+        }
+    }
+    let tags_of = |name: &Name| {
+        let mine = target.tags.iter().filter(|tag| tag.image.as_deref().is_none_or(|image| image == name.as_str()));
+        mine.map(|tag| tag.reference.clone()).collect()
+    };
+    let wish = |(name, image): (&'s Name, &'s Spanned<Image>), sink: &mut Sink| Wish {
+        name: name.as_str(),
+        image,
+        platform: platform_of(&target.platforms, &image.platforms, &format!("image `{name}`"), image.span, &target.builder, sink),
+        tags: tags_of(name),
+    };
+    wanted.into_iter().map(|image| wish(image, sink)).collect()
+}
+
+/// The one platform that something is built for: the caller's, its own, the builder's.
+fn platform_of(given: &[Platform], own: &[Spanned<Platform>], what: &str, span: Span, builder: &Platform, sink: &mut Sink) -> Platform {
+    match (given, own) {
+        ([], []) => builder.clone(),
+        ([], [only]) => only.value.clone(),
+        ([], [first, second, ..]) => {
+            sink.push(say::several_platforms(second.span, what));
+            first.value.clone()
+        }
+        ([only], _) => only.clone(),
+        ([first, ..], _) => {
+            sink.push(say::several_platforms(span, what));
+            first.clone()
+        }
+    }
+}
+
+fn refuse_foreign_run(node: &Node<'_>, builder: &Platform, sink: &mut Sink) {
+    if node.platform != *builder {
+        for step in node.stage.steps.iter().filter(|step| matches!(step.value, Step::Run(_))) {
+            sink.push(say::foreign_run(step.span, node.name, &node.platform, builder));
+        }
+    }
+}
+
+struct Graph<'s, 't> {
+    spec: &'s Spec,
+    builder: &'t Platform,
+    nodes: Vec<Node<'s>>,
+    places: BTreeMap<(&'s str, Platform), usize>,
+    states: BTreeMap<(&'s str, Platform), State>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// On the way from the wanted stage down.
+    Open,
+    /// In the order.
+    Done,
+}
+
+/// A stage on the way down, with the stages that it needs and that have not been looked at.
+struct Frame<'s> {
+    name: &'s str,
+    stage: &'s Stage,
+    platform: Platform,
+    /// Where the stage before names this one.
+    named: Span,
+    rest: std::vec::IntoIter<&'s Spanned<Name>>,
+}
+
+impl<'s> Graph<'s, '_> {
+    /// Puts a stage behind all that it needs. Keeps its own stack, since a chain of stages may be longer than the program's.
+    fn visit(&mut self, name: &Spanned<Name>, platform: &Platform, sink: &mut Sink) {
+        let mut frames: Vec<Frame<'s>> = Vec::new();
+        frames.extend(self.enter(name, platform, &[], sink));
+        while let Some(frame) = frames.last_mut() {
+            if let Some(needed) = frame.rest.next() {
+                let platform = frame.platform.clone();
+                let next = self.enter(needed, &platform, &frames, sink);
+                frames.extend(next);
+            } else if let Some(Frame { name, stage, platform, .. }) = frames.pop() {
+                self.states.insert((name, platform.clone()), State::Done);
+                self.places.insert((name, platform.clone()), self.nodes.len());
+                refuse_unsupported(stage, sink);
+                self.nodes.push(Node { name, stage, platform });
+            }
+        }
+    }
+
+    /// A frame for a stage that was not met before.
+    fn enter(&mut self, name: &Spanned<Name>, platform: &Platform, above: &[Frame<'s>], sink: &mut Sink) -> Option<Frame<'s>> {
+        let Some((known, stage)) = self.spec.stages.get_key_value(&name.value) else {
+            sink.push(say::unknown_stage(name.span, name.as_str(), self.spec.stages.keys().map(Name::as_str)));
+            return None;
+        };
+        let platform = effective(stage, platform, self.builder);
+        let key = (known.as_str(), platform.clone());
+        match self.states.get(&key) {
+            Some(State::Done) => return None,
+            Some(State::Open) => {
+                let start = above.iter().position(|frame| frame.name == known.as_str() && frame.platform == platform).unwrap_or(0);
+                let circle = above.get(start..).unwrap_or_default();
+                let names: Vec<&str> = circle.iter().map(|frame| frame.name).collect();
+                let places: Vec<Span> = circle.iter().skip(1).map(|frame| frame.named).collect();
+                sink.push(say::cycle(name.span, &names, &places));
+                return None;
+            }
+            None => {}
+        }
+        self.states.insert(key, State::Open);
+        let needs: Vec<&Spanned<Name>> = uses::of(stage)
+            .into_iter()
+            .filter_map(|(used, _)| match used {
+                Use::Stage(name) => Some(name),
+                Use::Image(_) | Use::Download(_) | Use::Git(_) | Use::Ssh(_) => None,
+            })
+            .collect();
+        Some(Frame { name: known.as_str(), stage: &stage.value, platform, named: name.span, rest: needs.into_iter() })
+    }
+}
+
+fn refuse_unsupported(stage: &Stage, sink: &mut Sink) {
+    for (used, _) in uses::of(stage) {
+        match used {
+            Use::Git(url) => sink.push(say::git_not_supported(url.span)),
+            Use::Ssh(span) => sink.push(say::ssh_not_supported(span)),
+            Use::Stage(_) | Use::Image(_) | Use::Download(_) => {}
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A stage → all that it takes from elsewhere, in the order of its steps. The one place that walks a stage for that.
+
+use crate::diagnostic::Span;
+use crate::spec::{
+    Archive, Base, Copy, Download, Extract, Fetch, FetchSource, FileSource, ImageSource, Mount, Name, Run, Spanned, Stage, Step, Text,
+};
+
+/// Something that a stage takes from elsewhere.
+pub(super) enum Use<'s> {
+    /// Another stage.
+    Stage(&'s Spanned<Name>),
+    /// An image.
+    Image(&'s ImageSource),
+    /// A download.
+    Download(&'s Download),
+    /// A git repository.
+    Git(&'s Text),
+    /// The agent of SSH, at the mount.
+    Ssh(Span),
+}
+
+/// What for: words that go before the stage's name.
+pub(super) type Purpose = &'static str;
+
+/// Everything that a stage takes from elsewhere.
+pub(super) fn of(stage: &Stage) -> Vec<(Use<'_>, Purpose)> {
+    let mut uses = Vec::new();
+    match &stage.from.value {
+        Base::Scratch => {}
+        Base::Stage(name) => uses.push((Use::Stage(name), "the base of")),
+        Base::Image(image) => uses.push((Use::Image(image), "the base of")),
+    }
+    for step in &stage.steps {
+        match &step.value {
+            Step::Run(Run { mounts, .. }) => uses.extend(mounts.iter().filter_map(of_mount)),
+            Step::Copy(Copy { from, .. }) => uses.extend(from.as_ref().and_then(|from| of_files(from, "copied from in"))),
+            Step::Extract(Extract { archive: Archive::File { from, .. }, .. }) => {
+                uses.extend(from.as_ref().and_then(|from| of_files(from, "unpacked from in")));
+            }
+            Step::Extract(Extract { archive: Archive::Url(download), .. }) => uses.push((Use::Download(download), "unpacked in")),
+            Step::Fetch(Fetch { source: FetchSource::Url(download), .. }) => uses.push((Use::Download(download), "fetched in")),
+            Step::Fetch(Fetch { source: FetchSource::Git { url, .. }, .. }) => uses.push((Use::Git(url), "fetched in")),
+            Step::Write(_) | Step::Link(_) | Step::MakeDirectory(_) | Step::Remove(_) | Step::Setting(_) => {}
+        }
+    }
+    uses
+}
+
+fn of_mount(mount: &Spanned<Mount>) -> Option<(Use<'_>, Purpose)> {
+    match &mount.value {
+        Mount::From { from, .. } => of_files(from, "mounted in"),
+        Mount::Ssh { .. } => Some((Use::Ssh(mount.span), "mounted in")),
+        Mount::Cache { .. } | Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Tmpfs { .. } => None,
+    }
+}
+
+fn of_files<'s>(from: &'s Spanned<FileSource>, purpose: Purpose) -> Option<(Use<'s>, Purpose)> {
+    match &from.value {
+        FileSource::Context(_) => None,
+        FileSource::Stage(name) => Some((Use::Stage(name), purpose)),
+        FileSource::Image(image) => Some((Use::Image(image), purpose)),
+    }
+}

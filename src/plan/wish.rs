@@ -1,0 +1,248 @@
+//! A wanted image and the end of its stage → how to run it, its remarks and its tags.
+//!
+//! What is not said is the stage's, and so the base's. An `entrypoint` takes an inherited `cmd` away, as in Docker, since arguments for
+//! one program mean nothing to another; a `cmd` beside it stays. A `workdir` of an image makes no directory: an image has no layers of its own.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::diagnostics as say;
+use super::fill::Scope;
+use super::lower::End;
+use super::path;
+use super::select::{Selection, Wish};
+use super::settings::{InForce, text};
+use super::sink::Sink;
+use super::{Compression, Format, Image, StageId};
+use crate::diagnostic::Span;
+use crate::image::{self, Reference};
+use crate::spec::{self, Change, HealthcheckTest, Spanned, Text};
+
+/// An image, and the place of each of its tags.
+pub(super) fn settle(wish: &Wish<'_>, selection: &Selection<'_>, ends: &[End], sink: &mut Sink) -> Option<(Image, Vec<Span>)> {
+    let spec::Image {
+        stage,
+        tags,
+        platforms: _,
+        settings,
+        entrypoint,
+        cmd,
+        expose,
+        volumes,
+        labels,
+        annotations,
+        healthcheck,
+        stop_signal,
+        author,
+        format,
+        compression,
+    } = &wish.image.value;
+    let place = selection.place(stage.as_str(), &wish.platform)?;
+    let end = ends.get(place)?;
+    let built_for = &selection.nodes.get(place)?.platform;
+    if *built_for != wish.platform {
+        sink.push(say::base_platform(stage.span, &format!("stage `{}`", stage.value), &built_for.to_string(), &wish.platform));
+    }
+    let bare = Scope { args: &selection.args, platform: &wish.platform, env: None };
+    let mut own = end.settings.clone();
+    own.change(settings, bare, sink);
+    let InForce { mut config, .. } = own.clone();
+    let scope = Scope { env: Some(&own), ..bare };
+
+    let mut good = true;
+    let mut set = |result: Option<()>| good &= result.is_some();
+    if let Some(entrypoint) = entrypoint {
+        set(scope.words(entrypoint, sink).map(|words| config.entrypoint = list(words)));
+        config.cmd = None;
+    }
+    if let Some(cmd) = cmd {
+        set(scope.words(cmd, sink).map(|words| config.cmd = list(words)));
+    }
+    if let Some(expose) = expose {
+        let ports: Vec<Option<String>> = expose.iter().map(|item| port(item, scope, sink)).collect();
+        set(ports.into_iter().collect::<Option<Vec<_>>>().map(|ports| config.exposed_ports = keys(ports)));
+    }
+    if let Some(volumes) = volumes {
+        let paths: Vec<Option<String>> = volumes.iter().map(|item| volume(item, scope, sink)).collect();
+        set(paths.into_iter().collect::<Option<Vec<_>>>().map(|paths| config.volumes = keys(paths)));
+    }
+    for (name, label) in labels {
+        let all = config.labels.get_or_insert_default();
+        match &label.value {
+            Change::Set(template) => set(scope.word(&text(template, label.span), sink).map(|value| {
+                all.insert(name.clone(), value);
+            })),
+            Change::Clear => {
+                all.remove(name);
+            }
+        }
+    }
+    config.labels.take_if(|labels| labels.is_empty());
+    match healthcheck.as_deref() {
+        None => {}
+        Some(Change::Clear) => config.healthcheck = None,
+        Some(Change::Set(check)) => set(checked(check, scope, sink).map(|check| config.healthcheck = Some(check))),
+    }
+    match stop_signal {
+        None => {}
+        Some(Spanned { value: Change::Clear, .. }) => config.stop_signal = None,
+        Some(Spanned { value: Change::Set(template), span }) => {
+            set(signal(&text(template, *span), scope, sink).map(|signal| config.stop_signal = Some(signal)));
+        }
+    }
+    let mut remarks = BTreeMap::new();
+    for (name, remark) in annotations {
+        set(scope.word(remark, sink).map(|value| {
+            remarks.insert(name.clone(), value);
+        }));
+    }
+    let author = match author {
+        None => Some(end.author.clone()),
+        Some(author) => scope.word(author, sink).map(Some),
+    };
+    let tags = settle_tags(tags, &wish.tags, bare, sink);
+    let (format, compression) = settle_format(format.as_ref(), compression.as_ref(), annotations, sink);
+    let (tags, spans) = tags?;
+    let author = author?;
+    let image = Image {
+        name: wish.name.to_owned(),
+        span: wish.image.span,
+        stage: StageId(place),
+        platform: wish.platform.clone(),
+        config,
+        author,
+        config_extra: end.extra.clone(),
+        annotations: remarks,
+        tags,
+        format,
+        compression,
+    };
+    good.then_some((image, spans))
+}
+
+/// A list of a config: an empty one is not there, so that it clears what a base brought.
+fn list(words: Vec<String>) -> Option<Vec<String>> {
+    (!words.is_empty()).then_some(words)
+}
+
+/// Ports and volumes are the keys of an object (OCI image-spec 1.1, "Image Configuration").
+fn keys(names: Vec<String>) -> Option<BTreeMap<String, Value>> {
+    (!names.is_empty()).then(|| names.into_iter().map(|name| (name, Value::Object(Map::new()))).collect())
+}
+
+fn port(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {
+    let filled = scope.word(text, sink)?;
+    let (number, protocol) = filled.split_once('/').unwrap_or((&filled, "tcp"));
+    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
+    match number.parse::<u16>() {
+        Ok(number) if number > 0 && digits && matches!(protocol, "tcp" | "udp" | "sctp") => Some(format!("{number}/{protocol}")),
+        Ok(_) | Err(_) => {
+            sink.push(say::invalid_port(text.span, &filled));
+            None
+        }
+    }
+}
+
+fn volume(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {
+    let filled = scope.word(text, sink)?;
+    sink.take(path::below_root("/", &filled).map_err(|bad| say::bad_path(text.span, &filled, bad)))
+}
+
+fn signal(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {
+    let signal = scope.word(text, sink)?;
+    let number = signal.bytes().all(|byte| byte.is_ascii_digit()) && signal.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
+    let name = signal.strip_prefix("SIG").is_some_and(|name| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-'))
+    });
+    if number || name {
+        Some(signal)
+    } else {
+        sink.push(say::invalid_signal(text.span, &signal));
+        None
+    }
+}
+
+fn checked(check: &spec::Healthcheck, scope: Scope<'_>, sink: &mut Sink) -> Option<image::Healthcheck> {
+    let spec::Healthcheck { test, interval, timeout, start_period, start_interval, retries } = check;
+    let test = match &test.value {
+        HealthcheckTest::Exec(words) => {
+            let words = scope.words(words, sink)?;
+            std::iter::once("CMD".to_owned()).chain(words).collect()
+        }
+        HealthcheckTest::Script(script) => vec!["CMD-SHELL".to_owned(), scope.script(script, sink)?],
+        HealthcheckTest::Off => vec!["NONE".to_owned()],
+    };
+    // Docker keeps durations as signed nanoseconds.
+    let nanoseconds = |duration: &Option<Spanned<std::time::Duration>>| {
+        let most = i64::MAX.unsigned_abs();
+        duration.as_ref().map(|duration| u64::try_from(duration.value.as_nanos()).unwrap_or(most).min(most))
+    };
+    Some(image::Healthcheck {
+        test: Some(test),
+        interval: nanoseconds(interval),
+        timeout: nanoseconds(timeout),
+        start_period: nanoseconds(start_period),
+        start_interval: nanoseconds(start_interval),
+        retries: retries.as_ref().map(|retries| u64::from(retries.value)),
+        extra: BTreeMap::new(),
+    })
+}
+
+/// The tags of the spec, then the caller's, each once; and their places.
+fn settle_tags(own: &[Text], given: &[String], scope: Scope<'_>, sink: &mut Sink) -> Option<(Vec<Reference>, Vec<Span>)> {
+    let own = own.iter().map(|text| (scope.word(text, sink), text.span)).collect::<Vec<_>>();
+    let given = given.iter().map(|tag| (Some(tag.clone()), Span::NONE));
+    let mut tags: Vec<Reference> = Vec::new();
+    let mut spans = Vec::new();
+    let mut good = true;
+    for (tag, span) in own.into_iter().chain(given) {
+        let tag = tag.and_then(|tag| sink.take(tag.parse::<Reference>().map_err(|error| say::invalid_tag(span, &error))));
+        match tag {
+            Some(tag) if tag.digest.is_some() => {
+                sink.push(say::tag_with_digest(span, &tag.to_string()));
+                good = false;
+            }
+            Some(tag) if !tags.contains(&tag) => {
+                tags.push(tag);
+                spans.push(span);
+            }
+            Some(_) => {}
+            None => good = false,
+        }
+    }
+    good.then_some((tags, spans))
+}
+
+fn settle_format(
+    format: Option<&Spanned<spec::Format>>,
+    compression: Option<&Spanned<spec::Compression>>,
+    annotations: &BTreeMap<String, Text>,
+    sink: &mut Sink,
+) -> (Format, Compression) {
+    let compression_span = compression.map_or(Span::NONE, |compression| compression.span);
+    let compression = match compression.map(|compression| compression.value) {
+        None | Some(spec::Compression::Gzip) => Compression::Gzip,
+        Some(spec::Compression::Zstd) => Compression::Zstd,
+        Some(spec::Compression::None) => Compression::None,
+    };
+    let format = match format.map(|format| format.value) {
+        None | Some(spec::Format::Oci) => Format::Oci,
+        Some(spec::Format::Docker) => Format::Docker,
+    };
+    // Docker image manifest version 2, schema 2 has types for gzip and plain layers, and no annotations.
+    match format {
+        Format::Oci => {}
+        Format::Docker => {
+            if compression == Compression::Zstd {
+                let hint = "use `compression = \"gzip\"`, or `format = \"oci\"`";
+                sink.push(say::format_cannot_express(compression_span, format, "layers compressed with zstd", hint));
+            }
+            if let Some(first) = annotations.values().min_by_key(|text| text.span) {
+                let hint = "use `labels`, or `format = \"oci\"`";
+                sink.push(say::format_cannot_express(first.span, format, "annotations", hint));
+            }
+        }
+    }
+    (format, compression)
+}
