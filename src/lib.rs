@@ -6,6 +6,7 @@ pub mod image;
 pub mod layer;
 pub mod pins;
 pub mod plan;
+pub mod registry;
 pub mod sandbox;
 pub mod spec;
 pub mod tree;

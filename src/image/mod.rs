@@ -11,6 +11,7 @@ mod manifest;
 mod pick;
 mod platform;
 mod reference;
+mod sealed;
 mod validate;
 
 pub use config::{Config, Healthcheck, History, ImageConfig, RootFs};
@@ -21,6 +22,7 @@ pub use manifest::{Index, Manifest};
 pub use pick::NoSuchPlatform;
 pub use platform::{InvalidPlatform, Platform};
 pub use reference::{InvalidReference, Reference};
+pub use sealed::{Sealed, SealedLayer};
 pub use validate::{Blobs, Violation, validate};
 
 #[cfg(test)]

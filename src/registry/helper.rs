@@ -1,0 +1,112 @@
+//! A credential helper's name and a server → credentials, by running the helper.
+//!
+//! The helper is `docker-credential-NAME` in a search path that the caller gives; it gets the server on standard input and answers JSON
+//! on standard output. What it says on failure is not passed on: it may hold a secret.
+//! Source of truth: the README of docker-credential-helpers, section "Development".
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Credential, CredentialError, Secret};
+
+/// The most that a helper may answer.
+const ANSWER_LIMIT_BYTES: u64 = 64 << 10;
+
+/// What helpers print when they have nothing.
+const NOT_FOUND: &str = "credentials not found in native keychain";
+
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(rename = "Username", default)]
+    user: String,
+    #[serde(rename = "Secret", default)]
+    secret: String,
+}
+
+/// Asks a helper for a server's credentials; `None` when it has none.
+pub(super) fn ask(name: &str, server: &str, search_path: &OsStr, limit: Duration) -> Result<Option<Credential>, CredentialError> {
+    let program = find(name, search_path)?;
+    let unusable = |source| CredentialError::HelperUnusable { name: name.to_owned(), source };
+    let mut child = start(&program, search_path).map_err(unusable)?;
+    let answer = converse(&mut child, server, limit);
+    let end = |child: &mut Child| {
+        // It may be gone already.
+        let _ = child.kill();
+        child.wait()
+    };
+    let (status, output) = match answer {
+        Ok(Some(output)) => (child.wait().map_err(unusable)?, output),
+        Ok(None) => {
+            end(&mut child).map_err(unusable)?;
+            return Err(CredentialError::HelperTimeout { name: name.to_owned(), seconds: limit.as_secs() });
+        }
+        Err(source) => {
+            end(&mut child).map_err(unusable)?;
+            return Err(unusable(source));
+        }
+    };
+    read_answer(name, server, status, &output)
+}
+
+fn read_answer(name: &str, server: &str, status: ExitStatus, output: &[u8]) -> Result<Option<Credential>, CredentialError> {
+    if !status.success() {
+        let nothing = String::from_utf8_lossy(output).trim() == NOT_FOUND;
+        let failed = CredentialError::HelperFailed { name: name.to_owned(), server: server.to_owned(), exit: status.to_string() };
+        return if nothing { Ok(None) } else { Err(failed) };
+    }
+    let answer: Answer = serde_json::from_slice(output).map_err(|_| CredentialError::HelperAnswer { name: name.to_owned() })?;
+    Ok(match (answer.user.as_str(), answer.secret.as_str()) {
+        (_, "") => None,
+        ("<token>", token) => Some(Credential::IdentityToken(Secret::new(token))),
+        (user, password) => Some(Credential::Password { user: user.to_owned(), password: Secret::new(password) }),
+    })
+}
+
+fn find(name: &str, search_path: &OsStr) -> Result<PathBuf, CredentialError> {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || !name.bytes().all(good) {
+        return Err(CredentialError::HelperName { name: name.to_owned() });
+    }
+    let file = format!("docker-credential-{name}");
+    std::env::split_paths(search_path)
+        // An empty or relative entry would run whatever lies in the current directory.
+        .filter(|directory| directory.is_absolute())
+        .map(|directory| directory.join(&file))
+        .find(|program| program.is_file())
+        .ok_or_else(|| CredentialError::HelperMissing { name: name.to_owned() })
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that starts credential helpers")]
+fn start(program: &PathBuf, search_path: &OsStr) -> io::Result<Child> {
+    Command::new(program).arg("get").env("PATH", search_path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+}
+
+/// Writes the server and reads the answer; `None` when time ran out.
+fn converse(child: &mut Child, server: &str, limit: Duration) -> io::Result<Option<Vec<u8>>> {
+    if let Some(mut input) = child.stdin.take() {
+        match input.write_all(server.as_bytes()) {
+            // It need not read what it does not care for.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    let Some(output) = child.stdout.take() else { return Ok(Some(Vec::new())) };
+    let (sender, receiver): (_, Receiver<io::Result<Vec<u8>>>) = channel();
+    // Reading has no time limit of its own; a thread whose helper left a child with the pipe open ends with that child.
+    thread::Builder::new().name("credential-helper".to_owned()).spawn(move || {
+        let mut bytes = Vec::new();
+        let read = output.take(ANSWER_LIMIT_BYTES).read_to_end(&mut bytes).map(|_| bytes);
+        let _ = sender.send(read);
+    })?;
+    match receiver.recv_timeout(limit) {
+        Ok(answer) => answer.map(Some),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Ok(None),
+    }
+}

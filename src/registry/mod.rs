@@ -1,0 +1,235 @@
+//! References and bytes ⇄ registries. The only room that knows HTTP.
+//!
+//! Every downloaded byte is verified before its end is reported; every answer has a limit; credentials are asked for at the moment of use
+//! and go where [`Settings`] and the rules in `endpoint` let them. The network runs on threads that [`Registry`] owns; its calls block,
+//! can be cancelled, and may be made from inside an async program.
+//! Source of truth: distribution-spec 1.1; the distribution project's "Token Authentication Specification" for logins.
+
+mod challenge;
+mod client;
+mod credentials;
+mod docker_credentials;
+mod download;
+mod endpoint;
+mod error;
+mod helper;
+mod login;
+mod manifests;
+mod runtime;
+mod secret;
+mod settings;
+mod upload;
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lapstrake_cache::Digest;
+
+pub use credentials::{Anonymous, Credential, CredentialError, Credentials};
+pub use docker_credentials::DockerCredentials;
+pub use download::BlobReader;
+pub use error::{Error, Login, Message, Unreachable};
+pub use secret::Secret;
+pub use settings::{Certificates, Mirror, Patience, Settings};
+
+use crate::event::Cancel;
+use crate::image::{Descriptor, Document, Reference};
+use client::Client;
+use endpoint::Endpoint;
+use runtime::Runtime;
+use upload::Upload;
+
+/// A client for registries. Clones share connections, tokens and threads.
+#[derive(Clone)]
+pub struct Registry {
+    // Dropped first: no task outlives it with a client of its own.
+    runtime: Arc<Runtime>,
+    client: Arc<Client>,
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("settings", &self.client.settings).finish_non_exhaustive()
+    }
+}
+
+/// What a reference turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Resolved {
+    /// Type, digest and size of the bytes.
+    pub descriptor: Descriptor,
+    /// The bytes as they were served, verified.
+    pub bytes: Vec<u8>,
+    /// What the bytes say.
+    pub document: Document,
+}
+
+/// How a blob came to be in a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pushed {
+    /// It was there.
+    Existed,
+    /// Another repository of the registry had it.
+    Mounted,
+    /// It was sent.
+    Uploaded,
+}
+
+/// The bytes of a blob to be pushed.
+pub trait BlobSource {
+    /// Opens them at the first byte. Called again for each attempt, and not at all when nothing need be sent.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be opened.
+    fn open(&self) -> io::Result<Box<dyn Read + Send>>;
+}
+
+impl<F: Fn() -> io::Result<Box<dyn Read + Send>>> BlobSource for F {
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        self()
+    }
+}
+
+impl Registry {
+    /// A client with its own threads. Makes no connection yet.
+    ///
+    /// # Errors
+    ///
+    /// When the settings cannot be used, or the system gives no threads.
+    pub fn new(settings: Settings, credentials: Arc<dyn Credentials>) -> Result<Registry, Error> {
+        Ok(Registry { client: Arc::new(Client::new(settings, credentials)?), runtime: Arc::new(Runtime::new()?) })
+    }
+
+    /// What a reference stands for: its digest's manifest or index, or what its tag points to today. Mirrors are asked first.
+    ///
+    /// # Errors
+    ///
+    /// When nobody has it, or what they have is not what it claims to be.
+    pub fn resolve(&self, reference: &Reference, cancel: &Cancel) -> Result<Resolved, Error> {
+        let endpoints = Endpoint::all(&self.client.settings, reference)?;
+        let (client, reference) = (Arc::clone(&self.client), reference.clone());
+        self.runtime.wait(cancel, async move { manifests::resolve(&client, &endpoints, &reference).await })
+    }
+
+    /// A manifest or index of a repository by its digest, whatever tag or digest the reference has. Mirrors are asked first.
+    ///
+    /// # Errors
+    ///
+    /// When nobody has it, or what they have is not what it claims to be.
+    pub fn manifest(&self, repository: &Reference, digest: &Digest, cancel: &Cancel) -> Result<Resolved, Error> {
+        self.resolve(&Reference { digest: Some(*digest), ..repository.clone() }, cancel)
+    }
+
+    /// What the registry itself, not a mirror, has under a tag or digest that is about to be pushed to; `None` for nothing. One request
+    /// without a body, so the answer is the registry's word.
+    ///
+    /// # Errors
+    ///
+    /// When the registry cannot be asked or does not say.
+    pub fn published(&self, target: &Reference, cancel: &Cancel) -> Result<Option<Digest>, Error> {
+        let endpoint = Endpoint::of(&self.client.settings, target)?;
+        let (client, target) = (Arc::clone(&self.client), target.clone());
+        self.runtime.wait(cancel, async move { manifests::published(&client, &endpoint, &target).await })
+    }
+
+    /// The tags of a repository, sorted.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not say.
+    pub fn tags(&self, repository: &Reference, cancel: &Cancel) -> Result<Vec<String>, Error> {
+        let endpoint = Endpoint::of(&self.client.settings, repository)?;
+        let client = Arc::clone(&self.client);
+        self.runtime.wait(cancel, async move { manifests::tags(&client, &endpoint).await })
+    }
+
+    /// Downloads a blob of a repository into a sink. Mirrors are asked first. `progress` gets the bytes done so far, which never fall.
+    ///
+    /// # Errors
+    ///
+    /// When nobody has it, it is not what it claims to be (the sink has then got bytes that must not be believed), or the sink fails.
+    pub fn blob(
+        &self,
+        repository: &Reference,
+        blob: &Descriptor,
+        sink: &mut dyn Write,
+        progress: &mut dyn FnMut(u64),
+        cancel: &Cancel,
+    ) -> Result<(), Error> {
+        let mut reader = self.open_blob(repository, blob, cancel)?;
+        let mut done = 0;
+        while let Some(bytes) = reader.next()? {
+            sink.write_all(&bytes).map_err(|source| Error::Sink { digest: blob.digest, source })?;
+            done += bytes.len() as u64;
+            progress(done);
+        }
+        Ok(())
+    }
+
+    /// Begins to download a blob of a repository. Its end is only reached if the bytes are right; before that they must not be believed.
+    ///
+    /// # Errors
+    ///
+    /// When the settings cannot be used. Everything else comes from reading.
+    pub fn open_blob(&self, repository: &Reference, blob: &Descriptor, cancel: &Cancel) -> Result<BlobReader, Error> {
+        let endpoints = Endpoint::all(&self.client.settings, repository)?;
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let named = format!("{}@{}", repository.name(), blob.digest);
+        let task = self.runtime.spawn(download::download(Arc::clone(&self.client), endpoints, named, blob.clone(), sender));
+        Ok(BlobReader::new(blob, receiver, task, cancel))
+    }
+
+    /// Brings a blob to a repository. It is not sent if it is there, or if one of `mount_from` on the same registry has it.
+    /// `progress` gets the bytes sent so far, which never fall.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not take it, or the source fails.
+    pub fn push_blob(
+        &self,
+        target: &Reference,
+        blob: &Descriptor,
+        source: &dyn BlobSource,
+        mount_from: &[Reference],
+        progress: &mut dyn FnMut(u64),
+        cancel: &Cancel,
+    ) -> Result<Pushed, Error> {
+        let endpoint = Endpoint::of(&self.client.settings, target)?;
+        let same = |from: &&Reference| from.registry == target.registry && from.repository != target.repository;
+        let mut mounts: Vec<String> = mount_from.iter().filter(same).map(|from| from.repository.clone()).collect();
+        mounts.dedup();
+        let client = Arc::clone(&self.client);
+        let sent = Arc::new(AtomicU64::new(0));
+        let (blob, counter) = (blob.clone(), Arc::clone(&sent));
+        let mut reported = 0;
+        self.runtime.drive(
+            cancel,
+            |opener| async move {
+                let upload = Arc::new(Upload::new(opener, blob, counter));
+                upload::push_blob(&client, &endpoint, &mounts, &upload).await
+            },
+            &mut || source.open(),
+            &mut || {
+                let now = sent.load(Ordering::Relaxed);
+                if now > reported {
+                    reported = now;
+                    progress(now);
+                }
+            },
+        )
+    }
+
+    /// Puts a manifest or index under the target's tag, or under its digest where it has no tag. Everything that it names must be there.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not take it, or takes it for something else.
+    pub fn push_manifest(&self, target: &Reference, media_type: &str, bytes: &[u8], cancel: &Cancel) -> Result<Digest, Error> {
+        let endpoint = Endpoint::of(&self.client.settings, target)?;
+        let (client, target) = (Arc::clone(&self.client), target.clone());
+        let (media_type, bytes) = (media_type.to_owned(), bytes::Bytes::copy_from_slice(bytes));
+        self.runtime.wait(cancel, async move { manifests::push(&client, &endpoint, &target, &media_type, bytes).await })
+    }
+}
