@@ -42,6 +42,15 @@ root=$1
 # As in the image that this one stands in for: `python`, and a pip that may install.
 ln -sf python3 "$root/usr/bin/python"
 rm -f "$root"/usr/lib/python3*/EXTERNALLY-MANAGED
+# The headers of Python, with which packages compile extensions; not the rest of that package, nor what it depends on.
+chroot "$root" sh -ec '
+    mkdir /tmp/headers
+    cd /tmp/headers
+    apt-get download -q libpython3.11-dev
+    dpkg-deb --extract ./*.deb .
+    cp -R usr/include/. /usr/include/
+    rm -rf /tmp/headers
+'
 # Certificates that this machine was told to trust (a proxy that looks into TLS) are needed inside as well.
 for certificate in /usr/local/share/ca-certificates/*.crt; do
     [ -f "$certificate" ] || continue

@@ -1,0 +1,1 @@
+"""Reports on texts: `web` takes a text and hands it on, `worker` does the work."""
