@@ -1,5 +1,7 @@
 # Small things that every script of the tests and examples/quickstart.sh use. Sourced, not run.
 
+lib_file=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/lib.sh
+
 # Says what happens, on stderr: stdout is for answers.
 note() { printf '==> %s\n' "$*" >&2; }
 
@@ -69,3 +71,68 @@ wait_for() {
 
 # free_port: a loopback port that nobody listens on. Somebody else may take it before it is used, which the user of it then reports.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# rust_version CHECKOUT: the oldest compiler that builds it.
+rust_version() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$1/Cargo.toml" | head -n 1; }
+
+# remove_tree PATH: removes what may belong to subordinate ids.
+remove_tree() { rm -rf "$1" 2>/dev/null || as_root rm -rf "$1"; }
+
+# podman_here ARGUMENTS…: Podman with its storage in $work/podman, in a way that works without systemd and within a container.
+podman_here() {
+    as_root podman --root "$work/podman/root" --runroot "$work/podman/run" --tmpdir "$work/podman/tmp" \
+        --storage-driver "$(podman_driver)" --runtime runc --cgroup-manager cgroupfs --events-backend file "$@"
+}
+
+# The kernel refuses an overlay on an overlay; copies of directories are slow and always work.
+podman_driver() {
+    case $(stat --file-system --format %T "$work") in
+    overlay*) echo vfs ;;
+    *) echo overlay ;;
+    esac
+}
+
+# podman_run ARGUMENTS…: `podman run` on the machine's network, from a registry without TLS.
+podman_run() {
+    local files processes
+    # Podman's own defaults may be above what this process may set.
+    files=$(ulimit -Hn)
+    processes=$(ulimit -Hu)
+    [ "$files" != unlimited ] || files=1048576
+    [ "$processes" != unlimited ] || processes=-1
+    podman_here run --network host --tls-verify=false --ulimit "nofile=$files:$files" --ulimit "nproc=$processes:$processes" "$@"
+}
+
+# Who the tests are when they are not root.
+test_user=lapstrake-test
+
+# Makes the test user with a range of subordinate ids, where it is not there.
+ensure_test_user() {
+    local file next
+    if ! id "$test_user" >/dev/null 2>&1; then
+        note "making the user $test_user"
+        as_root useradd --create-home --shell /bin/sh "$test_user"
+    fi
+    for file in /etc/subuid /etc/subgid; do
+        if ! grep -q "^$test_user:" "$file" 2>/dev/null; then
+            # Behind everybody else's ranges.
+            next=$(awk -F: 'BEGIN { next_id = 100000 } $2 + $3 > next_id { next_id = $2 + $3 } END { print next_id }' "$file" 2>/dev/null || echo 100000)
+            printf '%s:%s:65536\n' "$test_user" "$next" | as_root tee -a "$file" >/dev/null
+        fi
+    done
+}
+
+# under_another_name COMMAND…: runs one of this file's commands, or a program, on a machine that goes by another name.
+under_another_name() {
+    local run
+    run=$(printf '%q ' "$@")
+    as_root unshare --uts bash -c "hostname elsewhere; . '$lib_file'; $run"
+}
+
+# as_test_user COMMAND…: runs it as that user, with that user's home and nothing else of ours but what `env` in COMMAND sets.
+as_test_user() {
+    local home
+    home=$(getent passwd "$test_user" | cut -d: -f6)
+    as_root setpriv --reuid "$test_user" --regid "$test_user" --init-groups \
+        env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME="$home" USER="$test_user" "$@"
+}

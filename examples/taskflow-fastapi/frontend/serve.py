@@ -1,6 +1,8 @@
 """Serves the pages beside this file and hands what begins with /api/ to the backend. Python's standard library alone."""
 
 import os
+import signal
+import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -49,5 +51,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 if __name__ == "__main__":
+    # As process 1 of a container it ends only if it says so.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     print(f"serving {PAGES} on port {PORT}, the backend is {BACKEND}", flush=True)
     ThreadingHTTPServer(("", PORT), partial(Handler, directory=str(PAGES))).serve_forever()

@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# All tests: installs what they need, then `cargo test`, then the examples for real (tests/examples.sh).
+#
+#   bash tests/run.sh [CARGO TEST ARGUMENTS…]
+#
+# Runs as root, or as a user who may use sudo. A test that skips is a failure. With arguments, only `cargo test` with them is run.
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$top"
+# shellcheck source=tests/support/lib.sh
+. tests/support/lib.sh
+
+bash tests/support/install.sh
+ensure_test_user
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+note "cargo test --workspace $*"
+CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} cargo test --workspace --locked "$@" 2>&1 | tee "$log"
+
+# Nothing is ever skipped in silence: neither by cargo's word nor by a test's own.
+if grep -E '^test result: .*[^0-9][1-9][0-9]* ignored' "$log" || grep -E '^(SKIP|skipp(ed|ing))\b' "$log"; then
+    die "tests were skipped (see the lines above); everything that they need must be there"
+fi
+passed=$(awk '/^test result: ok/ { sum += $4 } END { print sum + 0 }' "$log")
+[ "$passed" -gt 0 ] || die "no test ran"
+
+[ $# -eq 0 ] || exit 0
+bash tests/examples.sh
+note "all tests passed ($passed by cargo, and the examples)"
