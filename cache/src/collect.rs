@@ -61,10 +61,13 @@ impl Store {
     /// Only what the system answers where the store itself is concerned; a failing removal is in [`Collected::failures`].
     pub fn collect(&self, limits: &Limits, remover: &dyn RemoveTree) -> Result<Collected, Error> {
         let mut collected = Collected::default();
+        let kept;
         {
             let _one_at_a_time = Lock::exclusive(&self.lock_path("collect"))?;
             self.sweep(&self.taking_away()?)?;
-            self.take_away(limits, &mut collected)?;
+            let candidates = self.candidates()?;
+            kept = candidates.iter().filter_map(|candidate| candidate.entry.as_kept()).collect::<Vec<_>>();
+            self.take_away(limits, candidates, &mut collected)?;
         }
         if let Some(_one_at_a_time) = Lock::try_exclusive(&self.lock_path("trash"))? {
             for (_, path) in list(&self.place(Place::Trash))? {
@@ -73,11 +76,12 @@ impl Store {
                 }
             }
         }
+        // Last, because it needs space on the disk. What could not be settled is only believed for less long.
+        let _ = self.settle(&kept);
         Ok(collected)
     }
 
-    fn take_away(&self, limits: &Limits, collected: &mut Collected) -> Result<(), Error> {
-        let mut candidates = self.candidates()?;
+    fn take_away(&self, limits: &Limits, mut candidates: Vec<Candidate>, collected: &mut Collected) -> Result<(), Error> {
         candidates.sort_by(|a, b| (a.last_use, &a.entry).cmp(&(b.last_use, &b.entry)));
         for candidate in &candidates {
             collected.remaining.add(candidate.bytes);
@@ -114,22 +118,19 @@ impl Store {
         Ok(())
     }
 
-    /// All entries that can be believed; kept directories that cannot are thrown away, the others settled.
+    /// All entries that can be believed; kept directories that cannot are thrown away.
     fn candidates(&self) -> Result<Vec<Candidate>, Error> {
-        let mut kept = Vec::new();
         let mut candidates = Vec::new();
         for entry in self.listing()?.entries {
-            if let Entry::Kept(shelf, name) = &entry {
-                if self.discard_kept_unless(shelf, name, |_, _| Ok(true))? {
-                    continue;
-                }
-                kept.push((shelf.clone(), name.clone()));
+            if let Entry::Kept(shelf, name) = &entry
+                && self.discard_kept_unless(shelf, name, |_, _| Ok(true))?
+            {
+                continue;
             }
             // Without the file that tells it, the last use was long ago.
             let last_use = entry.last_use(self)?.unwrap_or(Moment::from_nanoseconds(0));
             candidates.push(Candidate { last_use, bytes: entry.bytes(self)?, entry });
         }
-        self.settle(&kept)?;
         Ok(candidates)
     }
 

@@ -259,11 +259,8 @@ impl Store {
 }
 
 fn is_directory(path: &Path) -> Result<bool, Error> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(metadata.is_dir()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
-        Err(error) => Err(error).at("examine", path),
-    }
+    let metadata = fs::symlink_metadata(path).if_exists().at("examine", path)?;
+    Ok(metadata.is_some_and(|metadata| metadata.is_dir()))
 }
 
 fn is_taken(error: &io::Error) -> bool {
@@ -320,4 +317,144 @@ fn decode(bytes: &[u8]) -> Option<KeptRecord> {
     let inner = PathBuf::from(OsStr::from_bytes(reader.0));
     let is_plain = inner.components().all(|component| matches!(component, Component::Normal(_)));
     is_plain.then_some(KeptRecord { inner, measure: Measure { entries, bytes: size, seen }, durability })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, FileTimes};
+    use std::time::SystemTime;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::collect::Limits;
+    use crate::remove::RemoveOwn;
+
+    const SHELF: Shelf = Shelf::named("upper");
+
+    fn open_within(directory: &Path, boot: Option<&str>) -> Store {
+        Store::open_within(directory, boot.map(|id| Boot::from_text(id.to_owned()))).unwrap()
+    }
+
+    fn keep_one(store: &Store, name: &str) -> PathBuf {
+        let scratch = store.scratch().unwrap();
+        fs::create_dir(scratch.path().join("upper")).unwrap();
+        fs::write(scratch.path().join("upper/file"), "plank").unwrap();
+        store.keep(scratch, Path::new("upper"), &SHELF, name).unwrap()
+    }
+
+    /// As if it had been kept so long ago that it is due to be settled.
+    fn keep_one_long_ago(store: &Store, name: &str) {
+        keep_one(store, name);
+        let path = store.kept_record_path(&SHELF, name);
+        let record = store.kept_record(&SHELF, name).unwrap().unwrap();
+        let bytes = record::encode(&SHELF, &key_of(&SHELF, name), Moment::from_nanoseconds(1), &encode(&record));
+        store.write_whole(&path, &bytes, Moment::from_nanoseconds(5_000_000_000)).unwrap();
+    }
+
+    #[test]
+    fn what_was_not_synced_is_believed_within_its_boot_only() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = keep_one(&open_within(directory.path(), Some("one")), "a");
+        assert_eq!(open_within(directory.path(), Some("one")).kept(&SHELF, "a").unwrap(), Some(path.clone()));
+        assert_eq!(open_within(directory.path(), Some("two")).kept(&SHELF, "a").unwrap(), None);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_tell_its_boot_has_everything_synced_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = keep_one(&open_within(directory.path(), None), "a");
+        assert_eq!(open_within(directory.path(), Some("two")).kept(&SHELF, "a").unwrap(), Some(path));
+    }
+
+    #[test]
+    fn what_a_boot_has_settled_outlasts_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_within(directory.path(), Some("one"));
+        keep_one_long_ago(&store, "old");
+        keep_one(&store, "new");
+        store.collect(&Limits::default(), &RemoveOwn).unwrap();
+        let used = fs::metadata(store.kept_record_path(&SHELF, "old")).unwrap();
+        assert_eq!(Moment::modified(&used), Moment::from_nanoseconds(5_000_000_000), "settling is no use");
+        drop(store);
+        let store = open_within(directory.path(), Some("two"));
+        assert!(store.kept(&SHELF, "old").unwrap().is_some());
+        assert_eq!(store.kept(&SHELF, "new").unwrap(), None);
+    }
+
+    #[test]
+    fn a_new_one_takes_the_place_of_one_that_is_not_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        keep_one(&open_within(directory.path(), Some("one")), "a");
+        let store = open_within(directory.path(), Some("two"));
+        let path = keep_one(&store, "a");
+        assert_eq!(store.kept(&SHELF, "a").unwrap(), Some(path));
+    }
+
+    #[test]
+    fn verification_is_silent_about_what_only_lost_its_boot() {
+        let directory = tempfile::tempdir().unwrap();
+        keep_one(&open_within(directory.path(), Some("one")), "a");
+        let store = open_within(directory.path(), Some("two"));
+        assert!(store.verify().unwrap().is_empty());
+        assert!(!store.kept_path(&SHELF, "a").exists());
+    }
+
+    #[test]
+    fn a_use_is_written_down_once_per_lease_and_day() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        keep_one(&store, "a");
+        let path = store.kept_record_path(&SHELF, "a");
+        let last_use = || fs::metadata(&path).unwrap().modified().unwrap();
+        let first = last_use();
+        store.kept(&SHELF, "a").unwrap();
+        assert_eq!(last_use(), first);
+        let long_ago = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
+        File::options().write(true).open(&path).unwrap().set_times(long_ago).unwrap();
+        store.kept(&SHELF, "a").unwrap();
+        assert!(last_use() >= first);
+    }
+
+    proptest! {
+        #[test]
+        fn a_kept_record_survives_its_bytes(
+            inner in "([a-z]{1,5}(/[a-z]{1,5})?)?",
+            numbers: (u64, u64),
+            is_part: bool,
+            boot in proptest::option::of("[0-9a-f-]{1,64}"),
+        ) {
+            let record = KeptRecord {
+                inner: PathBuf::from(inner),
+                measure: Measure {
+                    entries: numbers.0,
+                    bytes: numbers.1,
+                    seen: if is_part { Seen::Part } else { Seen::All },
+                },
+                durability: boot.map_or(Durability::Settled, |id| Durability::Within(Boot::from_text(id))),
+            };
+            prop_assert_eq!(decode(&encode(&record)), Some(record));
+        }
+
+        #[test]
+        fn no_bytes_name_a_place_outside(bytes in vec(any::<u8>(), 0..120)) {
+            if let Some(record) = decode(&bytes) {
+                prop_assert!(record.inner.components().all(|part| matches!(part, Component::Normal(_))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_kept_record_that_climbs_out_is_refused() {
+        for inner in ["..", "../x", "/etc", "a/../../x"] {
+            let record = KeptRecord {
+                inner: PathBuf::from(inner),
+                measure: Measure { entries: 1, bytes: 1, seen: Seen::All },
+                durability: Durability::Settled,
+            };
+            assert_eq!(decode(&encode(&record)), None, "{inner}");
+        }
+    }
 }

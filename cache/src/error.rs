@@ -153,7 +153,7 @@ impl<T> Existing<T> for io::Result<T> {
     fn if_exists(self) -> io::Result<Option<T>> {
         match self {
             Ok(value) => Ok(Some(value)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error),
         }
     }

@@ -197,3 +197,117 @@ impl<'a> Reader<'a> {
         Some(first)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SHELF: Shelf = Shelf::named("actions");
+
+    fn any_key() -> impl Strategy<Value = Fingerprint> {
+        any::<[u8; 32]>().prop_map(Fingerprint::from_bytes)
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_survives_its_bytes(key in any_key(), written: u64, body in vec(any::<u8>(), 0..300)) {
+            let written = Moment::from_nanoseconds(written);
+            let bytes = encode(&SHELF, &key, written, &body);
+            prop_assert_eq!(decode(&SHELF, &key, &bytes), Some(Record { written, body }));
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_none(key in any_key(), bytes in vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(decode(&SHELF, &key, &bytes), None);
+        }
+
+        /// A right checksum behind any content gets the parser past the first check.
+        #[test]
+        fn any_content_with_a_right_checksum_is_a_record_or_none(
+            key in any_key(),
+            start in 0_usize..12,
+            mut content in vec(any::<u8>(), 0..300),
+        ) {
+            let good = encode(&SHELF, &key, Moment::from_nanoseconds(1), b"");
+            content.splice(..0, good.iter().copied().take(start));
+            let sum = Fingerprint::of(&content);
+            content.extend_from_slice(sum.as_bytes());
+            prop_assert_eq!(decode(&SHELF, &key, &content), None);
+        }
+
+        #[test]
+        fn a_changed_bit_makes_a_miss(key in any_key(), body in vec(any::<u8>(), 0..100), at: prop::sample::Index, bit in 0..8_u32) {
+            let mut bytes = encode(&SHELF, &key, Moment::from_nanoseconds(1), &body);
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1_u8 << bit;
+            prop_assert_eq!(decode(&SHELF, &key, &bytes), None);
+        }
+
+        #[test]
+        fn a_cut_or_zeroed_tail_makes_a_miss(key in any_key(), body in vec(any::<u8>(), 0..100), at: prop::sample::Index) {
+            let bytes = encode(&SHELF, &key, Moment::from_nanoseconds(1), &body);
+            let at = at.index(bytes.len());
+            let mut zeroed = bytes.clone();
+            zeroed[at..].fill(0);
+            prop_assert_eq!(decode(&SHELF, &key, &bytes[..at]), None);
+            prop_assert!(zeroed == bytes || decode(&SHELF, &key, &zeroed).is_none());
+        }
+
+        #[test]
+        fn the_record_of_another_key_or_shelf_is_a_miss(key in any_key(), other in any_key()) {
+            prop_assume!(key != other);
+            let bytes = encode(&SHELF, &key, Moment::from_nanoseconds(1), b"body");
+            prop_assert_eq!(decode(&SHELF, &other, &bytes), None);
+            prop_assert_eq!(decode(&Shelf::named("packed"), &key, &bytes), None);
+        }
+    }
+
+    /// Changes a record of format 1 and gives it the right checksum again.
+    fn resealed(key: &Fingerprint, change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        let mut bytes = encode(&SHELF, key, Moment::from_nanoseconds(1), b"body");
+        bytes.truncate(bytes.len() - CHECKSUM_BYTES);
+        change(&mut bytes);
+        let sum = Fingerprint::of(&bytes);
+        bytes.extend_from_slice(sum.as_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_record_of_a_later_format_is_a_miss_but_no_damage() {
+        let key = Fingerprint::of(b"key");
+        let later = resealed(&key, |bytes| bytes[MAGIC.len()] = 2);
+        assert_eq!(decode(&SHELF, &key, &later), None);
+        assert_eq!(standing(&SHELF, &key, &later), Standing::OtherFormat);
+        assert_eq!(standing(&SHELF, &key, &later[1..]), Standing::Damaged);
+    }
+
+    #[test]
+    fn a_signature_and_a_wrong_length_are_not_of_format_1() {
+        let key = Fingerprint::of(b"key");
+        let signature_at = PREFIX_BYTES + 1 + SHELF.as_str().len() + 32;
+        assert!(decode(&SHELF, &key, &resealed(&key, |_| {})).is_some());
+        let signed = resealed(&key, |bytes| {
+            bytes[signature_at] = 1;
+            bytes.insert(signature_at + 2, b's');
+        });
+        assert_eq!(standing(&SHELF, &key, &signed), Standing::Damaged);
+        let longer = resealed(&key, |bytes| bytes.push(0));
+        assert_eq!(standing(&SHELF, &key, &longer), Standing::Damaged);
+    }
+
+    /// FORMAT.md, "Records": these bytes may change only with the format's number.
+    #[test]
+    fn the_bytes_of_format_1_are_pinned() {
+        let key = Fingerprint::from_bytes([7; 32]);
+        let bytes = encode(&SHELF, &key, Moment::from_nanoseconds(0x0102), b"body");
+        let mut expected = b"lapsrec\n\x01\0\0\0\x02\x01\0\0\0\0\0\0\x07actions".to_vec();
+        expected.extend_from_slice(&[7; 32]);
+        expected.extend_from_slice(b"\0\0\x04\0\0\0\0\0\0\0body");
+        let sum = Fingerprint::of(&expected);
+        expected.extend_from_slice(sum.as_bytes());
+        assert_eq!(bytes, expected);
+    }
+}

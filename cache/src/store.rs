@@ -81,6 +81,10 @@ impl Store {
     /// [`Error::Newer`] for the store of a newer lapstrake, [`Error::NotAStore`] for a directory with other contents, else
     /// what the system answers.
     pub fn open(directory: &Path) -> Result<Store, Error> {
+        Store::open_within(directory, Boot::current())
+    }
+
+    pub(crate) fn open_within(directory: &Path, boot: Option<Boot>) -> Result<Store, Error> {
         marker::prepare(directory)?;
         let directory = fs::canonicalize(directory).at("find", directory)?;
         for place in Place::ALL {
@@ -90,7 +94,7 @@ impl Store {
         let using = Lock::shared(&entries)?;
         let lease = Lease::take(&directory.join(Place::Leases.name()), &directory.join(Place::Scratch.name()))?;
         drop(using);
-        let store = Store(Arc::new(Open { directory, boot: Boot::current(), lease, counter: AtomicU64::new(0) }));
+        let store = Store(Arc::new(Open { directory, boot, lease, counter: AtomicU64::new(0) }));
         store.write_if_missing("oci-layout", OCI_LAYOUT)?;
         store.write_if_missing("index.json", OCI_INDEX)?;
         store.sweep_when_idle()?;

@@ -117,6 +117,13 @@ impl Entry {
         }
     }
 
+    pub(crate) fn as_kept(&self) -> Option<(Shelf, String)> {
+        match self {
+            Entry::Kept(shelf, name) => Some((shelf.clone(), name.clone())),
+            Entry::Blob(_) | Entry::Record(..) | Entry::Mount(_) => None,
+        }
+    }
+
     /// What is renamed to take it away.
     pub(crate) fn path(&self, store: &Store) -> PathBuf {
         match self {
