@@ -1,6 +1,22 @@
 //! Digests and bytes on disk, action records, locking and collection.
 //!
 //! This crate knows no images and no specs. `FORMAT.md` is the source of truth of the layout on disk.
+//!
+//! ```
+//! use lapstrake_cache::{Fingerprint, Shelf, Store};
+//!
+//! const ACTIONS: Shelf = Shelf::named("actions");
+//!
+//! let directory = tempfile::tempdir()?;
+//! let store = Store::open(directory.path())?;
+//! let blob = store.put_blob(b"plank")?;
+//! let key = Fingerprint::of(b"what was asked for");
+//! store.put_record(&ACTIONS, &key, blob.digest.as_bytes())?;
+//!
+//! assert_eq!(store.record(&ACTIONS, &key)?.as_deref(), Some(&blob.digest.as_bytes()[..]));
+//! assert_eq!(store.blob(&blob.digest)?.map(|blob| blob.size), Some(5));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod blob;
 mod clock;
