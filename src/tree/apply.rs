@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Change, Difference, Directory, Entry, Links, Metadata, Node, Tree, TreePath};
+use super::{Change, Difference, Directory, Editor, Entry, Links, Metadata, Node, Patterns, Tree, TreePath};
 
 impl Tree {
     /// The tree with a difference over it, be it one of ours or a layer that others made.
@@ -33,6 +33,24 @@ impl Tree {
         let links = Links::new(kept.groups().iter().cloned().chain(made));
         let links = links.retained(|path| tree.get(path).is_some());
         Tree { root: tree.root, links }
+    }
+
+    /// This tree without those changes against `below` that match a pattern: what they made is gone, what they changed is as below, what
+    /// they removed is there again unless its directory is gone.
+    #[must_use]
+    pub fn discarding(&self, below: &Tree, patterns: &Patterns) -> Tree {
+        if patterns.is_empty() {
+            return self.clone();
+        }
+        let mut editor = Editor::new(self);
+        for path in Difference::between(below, self).entries.keys().filter(|path| patterns.excluded(path)) {
+            match below.get(path) {
+                // Where the directory is gone, nothing can be put back into it.
+                Some(node) => drop(editor.put(path, node)),
+                None => drop(editor.remove(path)),
+            }
+        }
+        editor.finish()
     }
 
     /// This tree as it is when it was made from `below`: unchanged entries and mere ancestors have the times below, whatever changed

@@ -49,6 +49,13 @@ impl Difference {
         Difference { links: Links::new(links), entries, opaque: BTreeSet::new() }
     }
 
+    /// A whole tree as a change of nothing.
+    #[must_use]
+    pub fn whole(tree: &Tree) -> Difference {
+        let entries = tree.walk().map(|(path, node)| (path, Change::Put(node.entry()))).collect();
+        Difference { entries, links: tree.links.clone(), opaque: BTreeSet::new() }
+    }
+
     /// Whether there is no change.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -7,17 +7,25 @@
 //! Rooms above work with directories on disk only through a [`DirectoryHandle`], never through paths of the host.
 
 mod apply;
+mod checkout;
 mod codec;
 mod contents;
 mod difference;
 mod editor;
 mod glob;
 mod handle;
+mod hash;
 mod ignore;
+mod local;
 mod node;
+mod normal;
 mod path;
+mod scan;
+mod upper;
 mod whole;
+mod xattr;
 
+pub use checkout::{CheckoutError, checkout_difference, checkout_tree};
 pub use codec::InvalidDifference;
 pub use contents::{Contents, DirectoryContents, FileStamp, KnownContents, NoneKnown};
 pub use difference::{Change, Difference};
@@ -25,6 +33,11 @@ pub use editor::{EditError, Editor, LastLink};
 pub use glob::{Glob, InvalidPattern};
 pub use handle::{DirectoryHandle, DiskError, DiskTime, Listed, ListedKind, NodeKind, Opaque, Status};
 pub use ignore::Patterns;
+pub use local::LocalDirectory;
 pub use node::{Content, Directory, Entry, File, Links, Metadata, Node, Special, SpecialKind, Symlink, Tree, Xattrs};
+pub use normal::{Modes, directory_mode};
 pub use path::{InvalidPath, Name, TreePath};
+pub use scan::{ScanError, Scanned, scan, scan_ignoring};
+pub use upper::{normalise_upper, read_upper};
 pub use whole::{MAXIMUM_DEPTH, Walk};
+pub use xattr::kept_xattrs;

@@ -1,0 +1,137 @@
+//! Naming the bytes of files on disk: files in, fingerprints out, on all cores, with a fixed buffer per core.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use lapstrake_cache::Fingerprinter;
+
+use super::{Content, DirectoryHandle, DiskTime, FileStamp, ScanError, TreePath};
+use crate::event::Cancel;
+
+/// Bytes read at a time.
+const BUFFER: usize = 256 * 1024;
+/// Below this many bytes in all, starting threads costs more than it saves.
+const WORTH_A_THREAD: u64 = 512 * 1024;
+/// A file as large as this is begun early, so that it is not what the others wait for.
+const LARGE: u64 = 4 * 1024 * 1024;
+
+/// A file to be read, in the state in which it was listed.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) path: TreePath,
+    pub(super) stamp: FileStamp,
+}
+
+/// How many threads to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Threads {
+    /// As many as there are cores.
+    Cores,
+    /// This many.
+    #[cfg(test)]
+    Exactly(NonZeroUsize),
+}
+
+impl Threads {
+    pub(super) fn number(self, jobs: usize, bytes: u64) -> usize {
+        let wanted = match self {
+            Threads::Cores if bytes < WORTH_A_THREAD && jobs < 64 => 1,
+            Threads::Cores => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            #[cfg(test)]
+            Threads::Exactly(number) => number.get(),
+        };
+        wanted.min(jobs)
+    }
+}
+
+/// Does each job with `work` on several threads and gives the results in the order of the jobs. Of several errors, that of the earliest
+/// job is given.
+pub(super) fn in_parallel<J: Sync, T: Send + Sync, E: Send + Sync>(
+    jobs: &[J],
+    order: &[usize],
+    threads: usize,
+    work: impl Fn(&J, &mut Vec<u8>) -> Result<T, E> + Sync,
+) -> Result<Vec<T>, E> {
+    let results: Vec<OnceLock<Result<T, E>>> = jobs.iter().map(|_| OnceLock::new()).collect();
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let run = || {
+        let mut buffer = vec![0; BUFFER];
+        while !failed.load(Ordering::Relaxed)
+            && let Some(&number) = order.get(next.fetch_add(1, Ordering::Relaxed))
+            && let (Some(job), Some(slot)) = (jobs.get(number), results.get(number))
+        {
+            let result = work(job, &mut buffer);
+            if result.is_err() {
+                failed.store(true, Ordering::Relaxed);
+            }
+            // Each number is taken once.
+            let _ = slot.set(result);
+        }
+    };
+    if threads <= 1 {
+        run();
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(run);
+            }
+        });
+    }
+    // A slot is empty only when another one has an error.
+    results.into_iter().filter_map(OnceLock::into_inner).collect()
+}
+
+/// The content of each file, in order.
+pub(super) fn contents(handle: &dyn DirectoryHandle, jobs: &[Job], threads: Threads, cancel: &Cancel) -> Result<Vec<Content>, ScanError> {
+    let bytes = jobs.iter().fold(0_u64, |sum, job| sum.saturating_add(job.stamp.size));
+    let (large, small): (Vec<usize>, Vec<usize>) =
+        (0..jobs.len()).partition(|number| jobs.get(*number).is_some_and(|job| job.stamp.size >= LARGE));
+    let order = [large, small].concat();
+    in_parallel(jobs, &order, threads.number(jobs.len(), bytes), |job, buffer| content(handle, job, buffer, cancel))
+}
+
+fn content(handle: &dyn DirectoryHandle, job: &Job, buffer: &mut [u8], cancel: &Cancel) -> Result<Content, ScanError> {
+    let unreadable = |source| ScanError::Read { path: job.path.clone(), source };
+    let changed = || ScanError::Changed { path: job.path.clone() };
+    let mut file = handle.open(&job.path)?;
+    if stamp(&file).map_err(unreadable)? != job.stamp {
+        return Err(changed());
+    }
+    let mut hasher = Fingerprinter::new();
+    let mut size = 0_u64;
+    loop {
+        if cancel.is_cancelled() {
+            return Err(ScanError::Cancelled);
+        }
+        match file.read(buffer) {
+            Ok(0) => break,
+            Ok(length) => {
+                hasher.update(buffer.get(..length).unwrap_or_default());
+                size = size.saturating_add(length as u64);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    if size != job.stamp.size || stamp(&file).map_err(unreadable)? != job.stamp {
+        return Err(changed());
+    }
+    Ok(Content { fingerprint: hasher.finish(), size })
+}
+
+/// The state of an open file.
+fn stamp(file: &File) -> io::Result<FileStamp> {
+    let found = file.metadata()?;
+    let time = |seconds, nanoseconds| DiskTime { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or(0) };
+    Ok(FileStamp {
+        device: found.dev(),
+        inode: found.ino(),
+        size: found.size(),
+        modified: time(found.mtime(), found.mtime_nsec()),
+        changed: time(found.ctime(), found.ctime_nsec()),
+    })
+}
