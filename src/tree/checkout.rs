@@ -44,7 +44,7 @@ pub enum CheckoutError {
 }
 
 /// Writes a difference into an empty directory, so that it can be a lower directory of an overlay: whiteouts as character devices 0:0,
-/// opaque directories by their mark.
+/// opaque directories by their mark. The directory itself gets the root's metadata, unless the difference is empty and has no root.
 ///
 /// # Errors
 /// When something cannot be made or read, or contents are not what their fingerprints say; when `cancel` says so. What was written

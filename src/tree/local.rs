@@ -67,6 +67,12 @@ impl LocalDirectory {
         self
     }
 
+    /// As where the kernel refuses `openat2`.
+    #[cfg(test)]
+    pub(super) fn resolve_one_by_one(&mut self, one_by_one: bool) {
+        self.one_by_one = AtomicBool::new(one_by_one);
+    }
+
     /// Opens a path below the directory, never through a link.
     fn open_below(&self, path: &TreePath, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;

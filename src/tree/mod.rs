@@ -7,6 +7,8 @@
 //! Rooms above work with directories on disk only through a [`DirectoryHandle`], never through paths of the host.
 
 mod apply;
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod checkout;
 mod codec;
 mod contents;
@@ -21,6 +23,8 @@ mod node;
 mod normal;
 mod path;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod upper;
 mod whole;
 mod xattr;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::hash::Threads;
 use super::scan::{Manner, ScanError, Scanned, read};
-use super::{Change, Difference, DirectoryHandle, DiskError, Entry, KnownContents, ListedKind, NodeKind, Tree, TreePath};
+use super::{Change, Difference, DirectoryHandle, DiskError, Entry, KnownContents, ListedKind, Metadata, NodeKind, Tree, TreePath};
 use crate::event::Cancel;
 
 /// Reads an upper directory over `below` as the merged tree: what changed has the time `epoch`, all else is as below.
@@ -28,11 +28,12 @@ pub fn read_upper(
 /// Brings an upper directory to exactly `difference`, so that it can be a read-only lower directory of another overlay: what is not in
 /// the difference is removed, opaque directories become explicit whiteouts, and all metadata are the difference's.
 ///
-/// `difference` must be what was read from this directory, possibly without some of its entries.
+/// `difference` must be what was read from this directory, possibly without some of its entries. `root` is what the merged root is: an
+/// overlay shows its topmost directory's, even where nothing changed.
 ///
 /// # Errors
 /// When something cannot be changed, or an entry is not of the sort that the difference says.
-pub fn normalise_upper(upper: &dyn DirectoryHandle, difference: &Difference) -> Result<(), DiskError> {
+pub fn normalise_upper(upper: &dyn DirectoryHandle, difference: &Difference, root: &Metadata) -> Result<(), DiskError> {
     let mut whiteouts: BTreeMap<TreePath, Vec<&TreePath>> = BTreeMap::new();
     for (path, change) in &difference.entries {
         if *change == Change::Whiteout
@@ -81,9 +82,11 @@ pub fn normalise_upper(upper: &dyn DirectoryHandle, difference: &Difference) -> 
     // Backwards, since whatever is made or removed in a directory changes its time.
     directories.sort();
     for directory in directories.iter().rev() {
-        if let Some(Change::Put(entry)) = difference.entries.get(directory) {
-            upper.set_metadata(directory, NodeKind::Directory, entry.metadata())?;
-        }
+        let metadata = match difference.entries.get(directory) {
+            Some(Change::Put(entry)) if !directory.is_root() => entry.metadata(),
+            Some(Change::Put(_) | Change::Whiteout) | None => root,
+        };
+        upper.set_metadata(directory, NodeKind::Directory, metadata)?;
     }
     Ok(())
 }

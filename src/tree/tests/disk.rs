@@ -1,0 +1,344 @@
+//! Rules that hold between trees and directories on disk. They need root: owners and devices are real.
+
+use std::num::NonZeroUsize;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::sync::Mutex;
+
+use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode};
+
+use super::super::arbitrary::{SAMPLES, Samples, pair, path, plain, tree, tree_of};
+use super::super::hash::Threads;
+use super::super::scan::{Manner, read};
+use super::super::{
+    CheckoutError, Content, Difference, DirectoryContents, DirectoryHandle, FileStamp, KnownContents, ListedKind, LocalDirectory, Metadata,
+    Node, NodeKind, NoneKnown, Patterns, ScanError, Scanned, Tree, TreePath, checkout_difference, checkout_tree, normalise_upper,
+    read_upper, scan, scan_ignoring,
+};
+use crate::event::Cancel;
+
+fn open(directory: &tempfile::TempDir) -> LocalDirectory {
+    LocalDirectory::open(directory.path()).unwrap()
+}
+
+fn scan_all(handle: &dyn DirectoryHandle) -> Scanned {
+    scan(handle, &NoneKnown, &Cancel::new()).unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn a_tree_that_is_written_out_is_read_back(tree in tree()) {
+        let directory = tempfile::tempdir().unwrap();
+        checkout_tree(&tree, &Samples, &open(&directory), &Cancel::new()).unwrap();
+        prop_assert_eq!(scan_all(&open(&directory)).tree, tree.clone());
+        // And once more from there, verified by fingerprints.
+        let copy = tempfile::tempdir().unwrap();
+        let from = open(&directory);
+        checkout_tree(&tree, &DirectoryContents(&from), &open(&copy), &Cancel::new()).unwrap();
+        prop_assert_eq!(scan_all(&open(&copy)).tree, tree);
+    }
+
+    #[test]
+    fn a_difference_that_is_written_out_is_read_back_over_the_tree_below((below, above) in pair()) {
+        let directory = tempfile::tempdir().unwrap();
+        let difference = Difference::between(&below, &above).dated(&below, 99);
+        // No change has no entry for the root either; what the root is then is not the difference's business.
+        open(&directory).set_metadata(&TreePath::root(), NodeKind::Directory, &below.root.metadata).unwrap();
+        checkout_difference(&difference, &Samples, &open(&directory), &Cancel::new()).unwrap();
+        let read = read_upper(&below, &open(&directory), 99, &NoneKnown, &Cancel::new()).unwrap();
+        prop_assert_eq!(&read.tree, &above.settled(&below, 99));
+        // It is in normal form already.
+        normalise_upper(&open(&directory), &difference, &read.tree.root.metadata).unwrap();
+        let again = read_upper(&below, &open(&directory), 99, &NoneKnown, &Cancel::new()).unwrap();
+        prop_assert_eq!(again.tree, read.tree);
+    }
+
+    #[test]
+    fn ignoring_while_scanning_is_ignoring_afterwards(
+        tree in tree(),
+        patterns in prop::collection::vec(
+            prop::sample::select(vec!["a", "b", "!a", "*", "!b/a", "**/a", "!**/c", "a/*", "!a/b/**", "?-b", "!a/b/c", "a/b"]), 0..5),
+    ) {
+        let directory = tempfile::tempdir().unwrap();
+        checkout_tree(&tree, &Samples, &open(&directory), &Cancel::new()).unwrap();
+        let patterns = Patterns::new(patterns).unwrap();
+        let scanned = scan_ignoring(&open(&directory), &patterns, &NoneKnown, &Cancel::new()).unwrap();
+        prop_assert_eq!(scanned.tree, patterns.apply(&tree));
+    }
+}
+
+#[test]
+fn the_result_does_not_depend_on_the_number_of_threads() {
+    let directory = tempfile::tempdir().unwrap();
+    for number in 0..300_usize {
+        let bytes = SAMPLES[number % SAMPLES.len()].repeat(number % 7);
+        std::fs::create_dir_all(directory.path().join(format!("d{}", number % 11))).unwrap();
+        std::fs::write(directory.path().join(format!("d{}/{number}", number % 11)), bytes).unwrap();
+    }
+    let with = |threads| {
+        let manner = Manner::Plain { ignore: &Patterns::none() };
+        let read = read(&open(&directory), manner, Threads::Exactly(threads), &NoneKnown, &Cancel::new()).unwrap();
+        read.difference.fingerprint()
+    };
+    let one = with(NonZeroUsize::MIN);
+    for threads in [2, 7, 64] {
+        assert_eq!(with(NonZeroUsize::new(threads).unwrap()), one);
+    }
+}
+
+#[derive(Default)]
+struct Remembered {
+    known: Mutex<std::collections::BTreeMap<FileStamp, Content>>,
+    hits: std::sync::atomic::AtomicUsize,
+}
+
+impl KnownContents for Remembered {
+    fn get(&self, stamp: &FileStamp) -> Option<Content> {
+        let found = self.known.lock().unwrap().get(stamp).copied();
+        self.hits.fetch_add(usize::from(found.is_some()), std::sync::atomic::Ordering::Relaxed);
+        found
+    }
+
+    fn put(&self, stamp: FileStamp, content: Content) {
+        self.known.lock().unwrap().insert(stamp, content);
+    }
+}
+
+#[test]
+fn a_file_that_is_too_young_is_not_remembered_and_one_that_is_known_is_not_read() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a"), b"1").unwrap();
+    let known = Remembered::default();
+    let first = scan(&open(&directory), &known, &Cancel::new()).unwrap();
+    assert!(known.known.lock().unwrap().is_empty(), "it could change within the same tick");
+    let listed = open(&directory).list(&TreePath::root()).unwrap();
+    let Some(Node::File(file)) = first.tree.get(&path("a")) else { panic!("a is a file") };
+    known.put(listed[0].status.stamp(), file.content);
+    assert_eq!(scan(&open(&directory), &known, &Cancel::new()).unwrap(), first);
+    assert_eq!(known.hits.load(std::sync::atomic::Ordering::Relaxed), 1);
+    // The same size and the same modification time, but other bytes: only the change time tells.
+    let modified = std::fs::metadata(directory.path().join("a")).unwrap().modified().unwrap();
+    std::fs::write(directory.path().join("a"), b"2").unwrap();
+    std::fs::File::options().write(true).open(directory.path().join("a")).unwrap().set_modified(modified).unwrap();
+    let second = scan(&open(&directory), &known, &Cancel::new()).unwrap();
+    assert_ne!(second.tree, first.tree);
+}
+
+#[test]
+fn contents_that_are_not_what_was_read_first_are_refused() {
+    let source = tempfile::tempdir().unwrap();
+    std::fs::write(source.path().join("a"), b"right").unwrap();
+    let handle = open(&source);
+    let tree = scan_all(&handle).tree;
+    for wrong in [&b"wrong"[..], b"right and more", b"ri"] {
+        std::fs::write(source.path().join("a"), wrong).unwrap();
+        let target = tempfile::tempdir().unwrap();
+        let result = checkout_tree(&tree, &DirectoryContents(&handle), &open(&target), &Cancel::new());
+        assert!(matches!(result, Err(CheckoutError::OtherContent { path: at }) if at == path("a")));
+    }
+}
+
+#[test]
+fn what_only_a_disk_can_hold_is_left_out_or_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
+    std::fs::write(directory.path().join("file"), b"1").unwrap();
+    let scanned = scan_all(&open(&directory));
+    assert_eq!(scanned.sockets, [path("socket")]);
+    assert_eq!(scanned.tree.get(&path("socket")), None);
+    let below = Tree::empty(plain(0o755));
+    rustix::fs::mknodat(CWD, directory.path().join("device"), FileType::CharacterDevice, Mode::empty(), 0).unwrap();
+    let result = scan(&open(&directory), &NoneKnown, &Cancel::new());
+    assert!(matches!(result, Err(ScanError::WhiteoutDevice { path: at }) if at == path("device")));
+    assert!(read_upper(&below, &open(&directory), 0, &NoneKnown, &Cancel::new()).is_ok());
+    std::fs::write(directory.path().join(".wh.x"), b"").unwrap();
+    let result = read_upper(&below, &open(&directory), 0, &NoneKnown, &Cancel::new());
+    assert!(matches!(result, Err(ScanError::WhiteoutName { path: at }) if at == path(".wh.x")));
+    std::fs::remove_file(directory.path().join(".wh.x")).unwrap();
+    rustix::fs::setxattr(directory.path().join("file"), "user.overlay.redirect", b"/x", rustix::fs::XattrFlags::empty()).unwrap();
+    let result = read_upper(&below, &open(&directory), 0, &NoneKnown, &Cancel::new());
+    assert!(matches!(result, Err(ScanError::Elsewhere { path: at, .. }) if at == path("file")));
+}
+
+#[test]
+fn a_directory_that_is_left_out_is_not_even_listed() {
+    struct Guarded(LocalDirectory);
+    impl DirectoryHandle for Guarded {
+        fn list(&self, directory: &TreePath) -> Result<Vec<super::super::Listed>, super::super::DiskError> {
+            assert!(!directory.starts_with(&path("node_modules")));
+            self.0.list(directory)
+        }
+        fn open(&self, file: &TreePath) -> Result<std::fs::File, super::super::DiskError> {
+            self.0.open(file)
+        }
+        fn root_status(&self) -> Result<super::super::Status, super::super::DiskError> {
+            self.0.root_status()
+        }
+        fn make_directory(&self, _: &TreePath) -> Result<(), super::super::DiskError> {
+            unreachable!()
+        }
+        fn create_file(&self, _: &TreePath) -> Result<std::fs::File, super::super::DiskError> {
+            unreachable!()
+        }
+        fn make_symlink(&self, _: &TreePath, _: &[u8]) -> Result<(), super::super::DiskError> {
+            unreachable!()
+        }
+        fn make_special(&self, _: &TreePath, _: super::super::SpecialKind) -> Result<(), super::super::DiskError> {
+            unreachable!()
+        }
+        fn make_whiteout(&self, _: &TreePath) -> Result<(), super::super::DiskError> {
+            unreachable!()
+        }
+        fn hard_link(&self, _: &TreePath, _: &TreePath) -> Result<(), super::super::DiskError> {
+            unreachable!()
+        }
+        fn set_metadata(&self, _: &TreePath, _: NodeKind, _: &Metadata) -> Result<(), super::super::DiskError> {
+            unreachable!()
+        }
+        fn set_opaque(&self, _: &TreePath) -> Result<(), super::super::DiskError> {
+            unreachable!()
+        }
+        fn remove(&self, _: &TreePath) -> Result<(), super::super::DiskError> {
+            unreachable!()
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(directory.path().join("node_modules/x")).unwrap();
+    std::fs::create_dir_all(directory.path().join("src")).unwrap();
+    let patterns = Patterns::new(["node_modules", "!src"]).unwrap();
+    let scanned = scan_ignoring(&Guarded(open(&directory)), &patterns, &NoneKnown, &Cancel::new()).unwrap();
+    assert!(scanned.tree.get(&path("src")).is_some() && scanned.tree.get(&path("node_modules")).is_none());
+}
+
+#[test]
+fn links_are_never_followed() {
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("secret"), b"x").unwrap();
+    std::fs::set_permissions(outside.path().join("secret"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    symlink(outside.path(), directory.path().join("away")).unwrap();
+    symlink(outside.path().join("secret"), directory.path().join("file")).unwrap();
+    for one_by_one in [false, true] {
+        let mut handle = open(&directory);
+        handle.resolve_one_by_one(one_by_one);
+        let wide = Metadata { uid: 12345, ..plain(0o777) };
+        assert!(handle.open(&path("file")).is_err());
+        assert!(handle.open(&path("away/secret")).is_err());
+        assert!(handle.list(&path("away")).is_err());
+        assert!(handle.create_file(&path("away/new")).is_err());
+        assert!(handle.make_directory(&path("away/new")).is_err());
+        assert!(handle.hard_link(&path("away/secret"), &path("new")).is_err());
+        assert!(handle.set_metadata(&path("file"), NodeKind::File, &wide).is_err());
+        assert!(handle.set_metadata(&path("file"), NodeKind::Special, &wide).is_err());
+        assert!(handle.set_metadata(&path("away"), NodeKind::Directory, &wide).is_err());
+        assert!(handle.set_metadata(&path("away/secret"), NodeKind::File, &wide).is_err());
+        assert!(handle.set_opaque(&path("away")).is_err());
+        handle.set_metadata(&path("away"), NodeKind::Symlink, &wide).unwrap();
+        handle.remove(&path("away/secret")).unwrap();
+        let listed = handle.list(&TreePath::root()).unwrap();
+        assert!(listed.iter().all(|listed| matches!(listed.status.kind, ListedKind::Symlink { .. })));
+        assert_eq!(std::fs::symlink_metadata(directory.path().join("away")).unwrap().uid(), 12345);
+    }
+    let secret = std::fs::metadata(outside.path().join("secret")).unwrap();
+    assert_eq!((secret.mode() & 0o7777, secret.uid()), (0o600, 0));
+}
+
+#[test]
+fn a_directory_that_becomes_a_link_leads_nowhere() {
+    let outside = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let handle = open(&directory);
+    handle.make_directory(&path("d")).unwrap();
+    handle.create_file(&path("d/a")).unwrap();
+    std::fs::rename(directory.path().join("d"), directory.path().join("e")).unwrap();
+    symlink(outside.path(), directory.path().join("d")).unwrap();
+    // The parent may still be open, which is the directory that was meant; the link is not.
+    drop(handle.create_file(&path("d/b")));
+    assert!(open(&directory).create_file(&path("d/c")).is_err());
+    assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn directories_deeper_than_one_path_are_read_and_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let handle = open(&directory);
+    let mut at = TreePath::root();
+    let long = "x".repeat(200);
+    for _ in 0..60 {
+        at = path(&format!("{}{}{long}", at.to_string().trim_start_matches('/'), if at.is_root() { "" } else { "/" }));
+        handle.make_directory(&at).unwrap();
+    }
+    drop(handle.create_file(&path(&format!("{}/f", at.to_string().trim_start_matches('/')))).unwrap());
+    let tree = scan_all(&handle).tree;
+    assert_eq!(tree.walk().count(), 62);
+    handle.remove(&path(&long)).unwrap();
+    assert_eq!(scan_all(&handle).tree.walk().count(), 1);
+}
+
+#[test]
+fn what_is_nested_too_deep_is_refused_and_can_be_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let handle = open(&directory);
+    let mut at = "a".to_owned();
+    for _ in 0..super::super::MAXIMUM_DEPTH {
+        handle.make_directory(&path(&at)).unwrap();
+        at.push_str("/a");
+    }
+    let result = scan(&handle, &NoneKnown, &Cancel::new());
+    assert!(matches!(result, Err(ScanError::TooDeep { .. })));
+    handle.remove(&path("a")).unwrap();
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn setting_metadata_takes_other_attributes_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let handle = open(&directory);
+    handle.make_directory(&path("d")).unwrap();
+    drop(handle.create_file(&path("d/f")).unwrap());
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::setxattr(directory.path().join("d/f"), "user.old", b"1", flags).unwrap();
+    rustix::fs::setxattr(directory.path().join("d"), "trusted.overlay.origin", b"1", flags).unwrap();
+    handle.set_opaque(&path("d")).unwrap();
+    let capability = [&[1, 0, 0, 2][..], &[4, 0, 0, 0], &[0; 12]].concat();
+    let xattrs = [(b"security.capability".to_vec(), capability), (b"user.new".to_vec(), b"2".to_vec())].into();
+    let wanted = Metadata { mode: 0o4755, uid: 3, gid: 4, mtime: -5, xattrs };
+    handle.set_metadata(&path("d/f"), NodeKind::File, &wanted).unwrap();
+    let listed = handle.list(&path("d")).unwrap();
+    let status = &listed[0].status;
+    assert_eq!((status.mode, status.uid, status.gid, status.modified.seconds), (0o4755, 3, 4, -5));
+    assert_eq!(status.xattrs, wanted.xattrs);
+    handle.set_metadata(&path("d"), NodeKind::Directory, &plain(0o755)).unwrap();
+    let found = rustix::fs::listxattr(directory.path().join("d"), &mut [0_u8; 256][..]).unwrap();
+    assert_eq!(found, 0);
+    assert!(handle.set_metadata(&path("d"), NodeKind::File, &plain(0o755)).is_err(), "it is a directory");
+    assert!(open(&directory).ignoring_xattrs().list(&path("d")).unwrap()[0].status.xattrs.is_empty());
+}
+
+#[test]
+fn one_inode_is_read_once_and_its_names_are_one_file() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a"), b"1").unwrap();
+    std::fs::create_dir(directory.path().join("d")).unwrap();
+    std::fs::hard_link(directory.path().join("a"), directory.path().join("d/b")).unwrap();
+    std::fs::write(directory.path().join("c"), b"1").unwrap();
+    // Another name outside what is scanned makes no group.
+    let outside = tempfile::tempdir_in(directory.path().parent().unwrap()).unwrap();
+    std::fs::hard_link(directory.path().join("c"), outside.path().join("c")).unwrap();
+    let tree = scan_all(&open(&directory)).tree;
+    assert_eq!(tree.links.groups(), [vec![path("a"), path("d/b")]]);
+}
+
+#[test]
+fn a_cancelled_scan_ends_as_cancelled() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a"), b"1").unwrap();
+    let cancel = Cancel::new();
+    cancel.cancel();
+    assert!(matches!(scan(&open(&directory), &NoneKnown, &cancel), Err(ScanError::Cancelled)));
+    let tree = tree_of(&[("a", super::super::arbitrary::file(b"a"))]);
+    let target = tempfile::tempdir().unwrap();
+    assert!(matches!(checkout_tree(&tree, &Samples, &open(&target), &cancel), Err(CheckoutError::Cancelled)));
+}
