@@ -78,6 +78,13 @@ impl Difference {
         self
     }
 
+    /// The first name that stands for a removed file in a layer (`.wh.*`) and so cannot be put into one.
+    #[must_use]
+    pub fn reserved_name(&self) -> Option<&TreePath> {
+        let reserved = |path: &TreePath| path.name().is_some_and(|name| name.as_bytes().starts_with(b".wh."));
+        self.entries.iter().find(|(path, change)| **change != Change::Whiteout && reserved(path)).map(|(path, _)| path)
+    }
+
     /// The fingerprint of the canonical bytes.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {

@@ -132,7 +132,7 @@ pub struct Status {
     pub changed: DiskTime,
     /// Bytes in it.
     pub size: u64,
-    /// The file system's number.
+    /// The file system's number, as `st_dev` has it.
     pub device: u64,
     /// Its number in the file system.
     pub inode: u64,

@@ -8,7 +8,8 @@ use super::{Directory, File, Metadata, Node, Special, Symlink, Tree, Xattrs};
 /// What becomes of modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Modes {
-    /// Files 0755 where anybody may execute them and 0644 where not, directories 0755, special files 0644.
+    /// Files 0755 where their owner may execute them and 0644 where not, as git has it, so that no umask matters; directories 0755,
+    /// special files 0644.
     ByExecuteBit,
     /// As they are.
     Keep,
@@ -21,7 +22,7 @@ impl Modes {
     #[must_use]
     pub const fn of_file(self, mode: u16) -> u16 {
         match self {
-            Modes::ByExecuteBit if mode & 0o111 == 0 => 0o644,
+            Modes::ByExecuteBit if mode & 0o100 == 0 => 0o644,
             Modes::ByExecuteBit => 0o755,
             Modes::Keep => mode,
             Modes::Set(mode) => mode & 0o7777,

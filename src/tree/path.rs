@@ -172,9 +172,13 @@ impl PartialOrd for TreePath {
 
 impl Ord for TreePath {
     fn cmp(&self, other: &TreePath) -> std::cmp::Ordering {
+        // Paths that are compared mostly begin alike; whole blocks are compared at once.
+        const BLOCK: usize = 32;
+        let blocks = self.0.chunks_exact(BLOCK).zip(other.0.chunks_exact(BLOCK)).take_while(|(one, other)| one == other);
+        let same = blocks.count() * BLOCK;
         // A slash sorts before every other byte, so that comparing bytes compares component by component.
         let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
-        self.0.iter().map(rank).cmp(other.0.iter().map(rank))
+        self.0[same..].iter().map(rank).cmp(other.0[same..].iter().map(rank))
     }
 }
 
@@ -217,6 +221,16 @@ mod tests {
         paths.sort();
         let sorted: Vec<String> = paths.iter().map(ToString::to_string).collect();
         assert_eq!(sorted, ["/a", "/a/b", "/a/c", "/a-b", "/a.d"]);
+    }
+
+    #[test]
+    fn long_paths_are_ordered_name_by_name_too() {
+        let deep = "directory/".repeat(20);
+        let path = |end: &str| TreePath::new(format!("{deep}{end}").as_bytes()).unwrap();
+        for (less, more) in [("a", "a/b"), ("a/b", "a-b"), ("a/b", "a!"), ("a", "b/a"), ("x/y/z", "x/y0")] {
+            assert!(path(less) < path(more), "{less} {more}");
+            assert!(path(more) > path(less), "{less} {more}");
+        }
     }
 
     #[test]

@@ -233,6 +233,15 @@ fn differences_that_break_a_rule_are_refused() {
 }
 
 #[test]
+fn names_that_stand_for_removed_files_are_found() {
+    let empty = Tree::empty(plain(0o755));
+    let with = |name: &str| Difference::between(&empty, &tree_of(&[(name, file(b"1"))]));
+    assert_eq!(with("a/.wh.b").reserved_name(), Some(&path("a/.wh.b")));
+    assert_eq!(with(".wh.d/b").reserved_name(), Some(&path(".wh.d")));
+    assert_eq!(with("a/x.wh.b").reserved_name(), None);
+}
+
+#[test]
 fn links_are_resolved_inside_the_tree() {
     let tree = tree_of(&[
         ("data/inner/file", file(b"1")),
