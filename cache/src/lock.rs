@@ -14,7 +14,7 @@ use crate::error::{At, Error};
 /// A lock on a file; dropped, it is released.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -28,7 +28,7 @@ impl Lock {
 
     pub(crate) fn try_exclusive(path: &Path) -> Result<Option<Lock>, Error> {
         let file = open(path)?;
-        Ok(take(&file, FlockOperation::NonBlockingLockExclusive, path)?.then_some(Lock { _file: file }))
+        Ok(take(&file, FlockOperation::NonBlockingLockExclusive, path)?.then_some(Lock { file }))
     }
 
     /// Waits for the lock on a directory or file that is open already.
@@ -38,17 +38,24 @@ impl Lock {
 
     /// `None` where somebody holds the lock on this open file exclusively.
     pub(crate) fn try_shared_on(file: File, path: &Path) -> Result<Option<Lock>, Error> {
-        Ok(take(&file, FlockOperation::NonBlockingLockShared, path)?.then_some(Lock { _file: file }))
+        Ok(take(&file, FlockOperation::NonBlockingLockShared, path)?.then_some(Lock { file }))
     }
 
     /// `None` where somebody holds a lock on this open file.
     pub(crate) fn try_exclusive_on(file: File, path: &Path) -> Result<Option<Lock>, Error> {
-        Ok(take(&file, FlockOperation::NonBlockingLockExclusive, path)?.then_some(Lock { _file: file }))
+        Ok(take(&file, FlockOperation::NonBlockingLockExclusive, path)?.then_some(Lock { file }))
     }
 
     fn wait(file: File, operation: FlockOperation, path: &Path) -> Result<Lock, Error> {
         take(&file, operation, path)?;
-        Ok(Lock { _file: file })
+        Ok(Lock { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread has just forked may have the open file for a moment longer.
+        let _ = flock(&self.file, FlockOperation::Unlock);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A child reads its arguments from standard input, one per line, and answers with lines that begin with `SAYS`.
 
-use std::io::{BufRead, BufReader, Lines, StdinLock, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Lines, StdinLock, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
@@ -30,7 +30,13 @@ impl Process {
             use std::os::unix::process::CommandExt;
             command.uid(id).gid(id);
         }
-        let mut child = command.spawn().unwrap();
+        let mut child = loop {
+            match command.spawn() {
+                // A child that another test has just forked may have the copy open for writing for a moment longer.
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                spawned => break spawned.unwrap(),
+            }
+        };
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut process = Process { child, input, output };

@@ -56,6 +56,8 @@ struct Ballast {
 
 impl Ballast {
     fn drop_off(self) {
+        // Emptied first: a child of another test that was just forked may still have the file open, and its blocks with it.
+        File::create(&self.path).unwrap();
         fs::remove_file(&self.path).unwrap();
     }
 }

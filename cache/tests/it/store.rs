@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Barrier;
 use std::thread;
 
 use lapstrake_cache::{Damage, Digest, Error, Fingerprint, Kind, STORE_VERSION, Shelf, Store};
@@ -357,6 +358,25 @@ fn what_a_fresh_disk_or_a_killed_creation_has_is_no_obstacle() {
     fs::write(directory.path().join("lapstrake-store.new"), "lapstrake st").unwrap();
     Store::open(directory.path()).unwrap();
     assert!(!directory.path().join("lapstrake-store.new").exists());
+}
+
+#[test]
+fn many_can_create_one_store_at_once() {
+    for _ in 0..20 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/store");
+        let start = Barrier::new(8);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    start.wait();
+                    Store::open(&path).unwrap().put_blob(b"plank").unwrap();
+                });
+            }
+        });
+        let store = Store::open(&path).unwrap();
+        assert_eq!(read(&store, &Digest::of(b"plank")).as_deref(), Some(&b"plank"[..]));
+    }
 }
 
 #[test]
