@@ -1,7 +1,11 @@
 //! What is wrong with something the user wrote: a message with a code, places and hints; and the texts that the places are in.
 
+mod pages;
+mod render;
 mod source_map;
 
+pub use pages::{codes, page};
+pub use render::render_plain;
 pub use source_map::{SourceFile, SourceId, SourceMap};
 
 /// A range of bytes in a text of the [`SourceMap`]; `end` is exclusive.
@@ -107,6 +111,26 @@ pub struct Diagnosed<T> {
     pub value: Option<T>,
     /// In order of their places.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl<T> Diagnosed<T> {
+    /// Whether an error is among the diagnostics.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// The value with the warnings, or everything that was said where an error is among it.
+    ///
+    /// # Errors
+    /// There is an error among the diagnostics, or no value.
+    pub fn into_result(self) -> Result<(T, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let failed = self.has_errors();
+        match self.value {
+            Some(value) if !failed => Ok((value, self.diagnostics)),
+            Some(_) | None => Err(self.diagnostics),
+        }
+    }
 }
 
 /// The nearest of `known` to `word`, if it is near enough to be what was meant.

@@ -3,18 +3,42 @@
 //! Pure: no I/O, no clock, no environment. A spec is what was written: strings still hold references to arguments, stages and images are
 //! known by name, nothing has been looked up. Source of truth: `specs/README.md`.
 
+mod check;
+mod diagnostics;
+mod field;
+mod grammar;
 mod image;
+mod mount_reader;
 mod name;
+mod parse;
+mod raw_string;
+mod read;
+mod reader;
+mod schema;
+mod sink;
 mod source;
+mod source_text;
 mod spanned;
 mod stage;
 mod step;
+mod step_reader;
+mod tables;
 mod template;
+mod template_text;
+mod toml_version;
+mod value;
+mod walk;
+pub mod words;
+mod write_toml;
 
 use std::collections::BTreeMap;
 
+pub use check::check;
+pub use diagnostics::CODES;
 pub use image::{Change, Compression, Format, Healthcheck, HealthcheckTest, Image};
 pub use name::{InvalidName, Name};
+pub use parse::parse;
+pub use schema::{field_tables, schema};
 pub use source::{Base, FileSource, ImageSource};
 pub use spanned::Spanned;
 pub use stage::{Env, Settings, Stage, StagePlatform};
@@ -23,6 +47,7 @@ pub use step::{
     Network, Newlines, Remove, Run, Setting, Sharing, Step, Write,
 };
 pub use template::{Piece, PlatformPart, Template, Text};
+pub use write_toml::to_toml;
 
 /// The version of the language that this program reads: the value of `spec`.
 pub const LANGUAGE_VERSION: u32 = 1;

@@ -1,0 +1,94 @@
+//! A code → its page: what the mistake is, an example, how to put it right. The pages are `specs/diagnostics/<code>.md`.
+
+/// Names each page once; a test compares the list with the folder.
+macro_rules! pages {
+    ($($code:literal,)*) => {
+        &[$(($code, include_str!(concat!("../../specs/diagnostics/", $code, ".md"))),)*]
+    };
+}
+
+/// Every code with its page, sorted.
+const PAGES: &[(&str, &str)] = pages![
+    "bad-commit",
+    "bad-date",
+    "bad-digest",
+    "bad-duration",
+    "bad-healthcheck",
+    "bad-image-reference",
+    "bad-mode",
+    "bad-name",
+    "bad-number",
+    "bad-owner",
+    "bad-path",
+    "bad-platform",
+    "bad-port",
+    "bad-reference",
+    "bad-signal",
+    "bad-size",
+    "bad-source",
+    "bad-url",
+    "bad-variable",
+    "bare-stage-name",
+    "default-not-a-choice",
+    "duplicate-item",
+    "duplicate-mount",
+    "duplicate-tag",
+    "empty-value",
+    "git-not-supported",
+    "key-does-not-fit",
+    "missing-key",
+    "newer-toml",
+    "no-stages",
+    "nul-character",
+    "one-mount-kind",
+    "one-verb",
+    "path-climbs-out",
+    "reference-not-here",
+    "ssh-not-supported",
+    "stage-cycle",
+    "toml-syntax",
+    "unknown-argument",
+    "unknown-key",
+    "unknown-stage",
+    "unknown-word",
+    "unsupported-version",
+    "unused-argument",
+    "wrong-type",
+];
+
+/// The page of a code, in Markdown; `None` for what is no code.
+#[must_use]
+pub fn page(code: &str) -> Option<&'static str> {
+    let place = PAGES.binary_search_by(|(known, _)| (*known).cmp(code)).ok()?;
+    PAGES.get(place).map(|(_, page)| *page)
+}
+
+/// Every code that has a page, sorted.
+pub fn codes() -> impl Iterator<Item = &'static str> + Clone {
+    PAGES.iter().map(|(code, _)| *code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_the_folder() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/specs/diagnostics");
+        let mut files: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        let listed: Vec<String> = codes().map(|code| format!("{code}.md")).collect();
+        assert_eq!(listed, files);
+    }
+
+    #[test]
+    fn every_page_begins_with_its_code_and_says_how_to_put_it_right() {
+        for code in codes() {
+            let text = page(code).unwrap();
+            assert!(text.starts_with(&format!("# {code}\n")), "{code}");
+            assert!(text.contains("```") && text.lines().count() >= 6, "{code}");
+        }
+        assert_eq!(page("no-such-code"), None);
+    }
+}

@@ -1,0 +1,281 @@
+//! TOML tables → the parts of a spec: the file, its stages and images.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned as At;
+use toml::de::{DeTable, DeValue};
+
+use super::field::{Grammar, Kind};
+use super::reader::{Fields, Value};
+use super::sink::Sink;
+use super::{
+    Argument, Change, Compression, Format, Healthcheck, HealthcheckTest, Image, Name, Piece, Settings, Spanned, Spec, Stage, StagePlatform,
+    Text, diagnostics, source_text, step_reader, tables, template_text, value,
+};
+use crate::diagnostic::Span;
+
+/// Reads a whole file. What is missing or wrong is reported and has a stand-in, so that the rest can still be checked.
+pub(super) fn spec(sink: &mut Sink<'_>, table: &At<DeTable<'_>>) -> Spec {
+    let start = sink.span(0..0);
+    let mut fields = Fields::new(sink, &tables::SPEC, table.get_ref(), start);
+    if let Some(found) = fields.find("spec", Kind::Version) {
+        version(fields.sink, found);
+    }
+    let epoch = fields.find("epoch", Kind::DateTime).and_then(|found| value::epoch(fields.sink, "epoch", found));
+    let args = fields.find("args", Kind::Arguments).map_or_else(BTreeMap::new, |found| {
+        named(fields.sink, "args", found, "an argument", |sink, key, value| argument(sink, &key.value, value))
+    });
+    let stages = fields.find("stages", Kind::Tables(&tables::STAGE)).map_or_else(BTreeMap::new, |found| {
+        let names: Vec<&str> = match found.get_ref() {
+            DeValue::Table(stages) => stages.keys().map(|key| key.get_ref().as_ref()).collect(),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_) => Vec::new(),
+        };
+        let stages = named(fields.sink, "stages", found, "a stage", |sink, key, value| stage(sink, &key.value, value, &names));
+        if stages.is_empty() && matches!(found.get_ref(), DeValue::Table(table) if table.is_empty()) {
+            let span = fields.sink.span(found.span());
+            fields.sink.report(diagnostics::no_stages(span));
+        }
+        stages
+    });
+    let images = fields.find("images", Kind::Tables(&tables::IMAGE)).map_or_else(BTreeMap::new, |found| {
+        named(fields.sink, "images", found, "an image", |sink, key, value| image(sink, &key.value, value))
+    });
+    fields.finish();
+    Spec { epoch, args, stages, images }
+}
+
+fn version(sink: &mut Sink<'_>, value: &Value<'_>) {
+    let span = sink.span(value.span());
+    match value.get_ref() {
+        DeValue::Integer(number) if u32::from_str_radix(number.as_str(), number.radix()) == Ok(super::LANGUAGE_VERSION) => {}
+        DeValue::Integer(number) => sink.report(diagnostics::unsupported_version(span, &number.to_string())),
+        DeValue::String(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
+            sink.report(diagnostics::wrong_type(span, "spec", "the number 1", value::called(value.get_ref())).hint("write `spec = 1`"));
+        }
+    }
+}
+
+/// A table whose keys are names.
+fn named<T>(
+    sink: &mut Sink<'_>,
+    key: &str,
+    value: &Value<'_>,
+    what: &'static str,
+    mut read: impl FnMut(&mut Sink<'_>, &Spanned<Name>, &Value<'_>) -> Option<T>,
+) -> BTreeMap<Name, Spanned<T>> {
+    let mut all = BTreeMap::new();
+    let Some((entries, _)) = value::table(sink, key, value) else { return all };
+    for (key, value) in entries {
+        let name = value::key_name(sink, key, what);
+        // Read under another name too, for the mistakes in it.
+        let stand_in = || Name::new("_").ok().map(|name| Spanned::new(name, Span::NONE));
+        let Some(read_as) = name.clone().or_else(stand_in) else { continue };
+        let read = read(sink, &read_as, value);
+        if let (Some(name), Some(read)) = (name, read) {
+            all.insert(name.value, Spanned::new(read, name.span));
+        }
+    }
+    all
+}
+
+fn argument(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Argument> {
+    match value.get_ref() {
+        DeValue::Table(table) => {
+            let span = sink.span(value.span());
+            let mut fields = Fields::new(sink, &tables::ARGUMENT, table, span);
+            let default = fields.plain("default");
+            let choices = fields.plains("choices");
+            let help = fields.plain("help");
+            fields.finish();
+            default.iter().for_each(|default| no_references(sink, default));
+            if let Some(choices) = &choices
+                && choices.is_empty()
+            {
+                sink.report(diagnostics::empty_value(choices.span, "choices", "an empty array"));
+            }
+            Some(Argument { default, choices: choices.map_or_else(Vec::new, |choices| choices.value), help })
+        }
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+            let (default, span) = value::string(sink, name.as_str(), value)?;
+            let default = Spanned::new(default.to_owned(), span);
+            no_references(sink, &default);
+            Some(Argument { default: Some(default), choices: Vec::new(), help: None })
+        }
+        DeValue::Array(_) => {
+            let span = sink.span(value.span());
+            let expected = "its default as a string, or a table";
+            sink.report(
+                diagnostics::wrong_type(span, name.as_str(), expected, "an array")
+                    .hint("choices are written `{ choices = [\"…\", \"…\"] }`"),
+            );
+            None
+        }
+    }
+}
+
+/// A default is taken as it is; what looks like a reference in it would surprise.
+fn no_references(sink: &mut Sink<'_>, default: &Spanned<String>) {
+    let template = template_text::read(default, &|_| default.span, &mut |_| {});
+    for piece in template.pieces() {
+        match piece {
+            Piece::Literal(_) => {}
+            Piece::Arg(_) | Piece::Env(_) | Piece::Platform(_) => {
+                let why = "an argument's default is taken as it is";
+                sink.report(diagnostics::reference_not_here(default.span, &template_text::reference(piece), why));
+            }
+        }
+    }
+}
+
+fn stage(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>, stages: &[&str]) -> Option<Stage> {
+    let (table, span) = value::table(sink, name.as_str(), value)?;
+    let mut fields = Fields::with_hints(sink, &tables::STAGE, table, span, |word| stage_key(word, name));
+    let text = fields.required_text("from", Grammar::Base);
+    let from = source_text::read_base(&text, &mut |diagnostic| fields.sink.report(diagnostic));
+    bare_stage_name(fields.sink, &text, name, stages);
+    let platform = fields.word("platform", tables::STAGE_PLATFORM, &[StagePlatform::Target, StagePlatform::Builder]);
+    let settings = settings(&mut fields);
+    let steps = match fields.find("steps", Kind::AnyOf(tables::STEPS)) {
+        None => Vec::new(),
+        Some(found) => match value::array(fields.sink, "steps", "an array of tables", found) {
+            None => Vec::new(),
+            Some((items, _)) => items
+                .iter()
+                .enumerate()
+                .filter_map(|(place, item)| step_reader::step(fields.sink, &format!("steps[{place}]"), item, stages))
+                .collect(),
+        },
+    };
+    fields.finish();
+    Some(Stage { from, platform, settings, steps })
+}
+
+/// A bare name is an image, also where a stage has it; that may not be what was meant.
+fn bare_stage_name(sink: &mut Sink<'_>, from: &Text, own: &Name, stages: &[&str]) {
+    if let Some(bare) = from.as_literal()
+        && bare != own.as_str()
+        && stages.contains(&bare)
+        && bare != "scratch"
+    {
+        sink.report(diagnostics::bare_stage_name(from.span, bare));
+    }
+}
+
+/// What to say of a key that a stage does not have, but its steps or an image do.
+fn stage_key(word: &str, name: &Name) -> Option<String> {
+    if tables::STEPS.iter().any(|step| step.name == word) {
+        Some(format!("`{word}` is a step: write it below `[[stages.{name}.steps]]`"))
+    } else if tables::IMAGE.field(word).is_some() {
+        Some(format!("`{word}` belongs to an image: write it below `[images.NAME]`"))
+    } else {
+        None
+    }
+}
+
+fn settings(fields: &mut Fields<'_, '_, '_>) -> Settings {
+    Settings {
+        env: fields.env("env"),
+        workdir: fields.text_or_false("workdir", Grammar::Destination),
+        user: fields.text_or_false("user", Grammar::Owner),
+        shell: fields.texts("shell", Grammar::Free),
+    }
+}
+
+fn image(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Image> {
+    let (table, span) = value::table(sink, name.as_str(), value)?;
+    let mut fields = Fields::new(sink, &tables::IMAGE, table, span);
+    let stage = fields.name("stage", "a stage");
+    let tags = fields.list("tags", Grammar::Tag);
+    let platforms =
+        fields.find("platforms", Kind::Platforms).map_or_else(Vec::new, |found| value::platforms(fields.sink, "platforms", found));
+    let settings = settings(&mut fields);
+    let entrypoint = fields.texts("entrypoint", Grammar::Free);
+    let cmd = fields.texts("cmd", Grammar::Free);
+    let expose = fields.texts("expose", Grammar::Port);
+    let volumes = fields.texts("volumes", Grammar::Destination);
+    let labels = fields.find("labels", Kind::Labels).map_or_else(BTreeMap::new, |found| value::labels(fields.sink, "labels", found));
+    let annotations = fields
+        .find("annotations", Kind::Annotations)
+        .map_or_else(BTreeMap::new, |found| value::annotations(fields.sink, "annotations", found));
+    let healthcheck =
+        fields.find("healthcheck", Kind::TableOrFalse(&tables::HEALTHCHECK)).and_then(|found| healthcheck(fields.sink, found));
+    let stop_signal = fields.text_or_false("stop_signal", Grammar::Signal);
+    let author = fields.text("author", Grammar::Free);
+    let format = fields.word("format", tables::FORMAT, &[Format::Oci, Format::Docker]);
+    let compression = fields.word("compression", tables::COMPRESSION, &[Compression::Gzip, Compression::Zstd, Compression::None]);
+    fields.finish();
+    for volume in volumes.iter().flat_map(|volumes| &volumes.value) {
+        if volume.as_literal().is_some_and(|path| !path.is_empty() && !path.starts_with('/')) {
+            let path = volume.as_literal().unwrap_or_default();
+            sink.report(diagnostics::bad_path(volume.span, path, "a volume's path is absolute").hint(format!("write `/{path}`")));
+        }
+    }
+    Some(Image {
+        stage: stage?,
+        tags,
+        platforms,
+        settings,
+        entrypoint,
+        cmd,
+        expose,
+        volumes,
+        labels,
+        annotations,
+        healthcheck,
+        stop_signal,
+        author,
+        format,
+        compression,
+    })
+}
+
+fn healthcheck(sink: &mut Sink<'_>, value: &Value<'_>) -> Option<Spanned<Change<Healthcheck>>> {
+    let span = sink.span(value.span());
+    let DeValue::Table(table) = value.get_ref() else {
+        if let DeValue::Boolean(false) = value.get_ref() {
+            return Some(Spanned::new(Change::Clear, span));
+        }
+        let expected = "a table, or `false` to take it away";
+        sink.report(diagnostics::wrong_type(span, "healthcheck", expected, value::called(value.get_ref())));
+        return None;
+    };
+    let mut fields = Fields::new(sink, &tables::HEALTHCHECK, table, span);
+    let test = fields.texts("test", Grammar::Free);
+    let interval = fields.duration("interval");
+    let timeout = fields.duration("timeout");
+    let start_period = fields.duration("start_period");
+    let start_interval = fields.duration("start_interval");
+    let retries = fields.number("retries", u32::MAX);
+    fields.finish();
+    let test = test?;
+    let span_of_test = test.span;
+    let test = match healthcheck_test(test.value) {
+        Ok(test) => Spanned::new(test, span_of_test),
+        Err(why) => {
+            sink.report(diagnostics::bad_healthcheck(span_of_test, why));
+            return None;
+        }
+    };
+    Some(Spanned::new(Change::Set(Healthcheck { test, interval, timeout, start_period, start_interval, retries }), span))
+}
+
+fn healthcheck_test(mut words: Vec<Text>) -> Result<HealthcheckTest, &'static str> {
+    if words.is_empty() {
+        return Err("it is empty");
+    }
+    let first = words.remove(0);
+    match (first.as_literal(), words.len()) {
+        (Some("CMD"), 0) => Err("`CMD` needs a program"),
+        (Some("CMD"), _) => Ok(HealthcheckTest::Exec(words)),
+        (Some("CMD-SHELL"), 1) => words.pop().map(HealthcheckTest::Script).ok_or("`CMD-SHELL` needs one script"),
+        (Some("CMD-SHELL"), _) => Err("`CMD-SHELL` needs one script"),
+        (Some("NONE"), 0) => Ok(HealthcheckTest::Off),
+        (Some("NONE"), _) => Err("nothing can follow `NONE`"),
+        (Some(_) | None, _) => Err("it begins with something else"),
+    }
+}
