@@ -9,8 +9,8 @@ use super::field::{Grammar, Kind};
 use super::reader::{Fields, Value};
 use super::sink::Sink;
 use super::{
-    Argument, Change, Compression, Format, Healthcheck, HealthcheckTest, Image, Name, Piece, Settings, Spanned, Spec, Stage, StagePlatform,
-    Text, diagnostics, source_text, step_reader, tables, template_text, value,
+    Argument, Base, Change, Compression, Format, Healthcheck, HealthcheckTest, Image, Name, Piece, Settings, Spanned, Spec, Stage,
+    StagePlatform, Text, diagnostics, source_text, step_reader, tables, template_text, value,
 };
 use crate::diagnostic::Span;
 
@@ -23,7 +23,10 @@ pub(super) fn spec(sink: &mut Sink<'_>, table: &At<DeTable<'_>>) -> Spec {
     }
     let epoch = fields.find("epoch", Kind::DateTime).and_then(|found| value::epoch(fields.sink, "epoch", found));
     let args = fields.find("args", Kind::Arguments).map_or_else(BTreeMap::new, |found| {
-        named(fields.sink, "args", found, "an argument", |sink, key, value| argument(sink, &key.value, value))
+        named(fields.sink, "args", found, "an argument", |sink, key, value| {
+            // An argument that could not be read is known all the same.
+            Some(argument(sink, &key.value, value).unwrap_or_default())
+        })
     });
     let stages = fields.find("stages", Kind::Tables(&tables::STAGE)).map_or_else(BTreeMap::new, |found| {
         let names: Vec<&str> = match found.get_ref() {
@@ -35,7 +38,9 @@ pub(super) fn spec(sink: &mut Sink<'_>, table: &At<DeTable<'_>>) -> Spec {
             | DeValue::Datetime(_)
             | DeValue::Array(_) => Vec::new(),
         };
-        let stages = named(fields.sink, "stages", found, "a stage", |sink, key, value| stage(sink, &key.value, value, &names));
+        let stages = named(fields.sink, "stages", found, "a stage", |sink, key, value| {
+            Some(stage(sink, &key.value, value, &names).unwrap_or_else(|| stand_in(key.span)))
+        });
         if stages.is_empty() && matches!(found.get_ref(), DeValue::Table(table) if table.is_empty()) {
             let span = fields.sink.span(found.span());
             fields.sink.report(diagnostics::no_stages(span));
@@ -116,6 +121,11 @@ fn argument(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Argum
             None
         }
     }
+}
+
+/// A stage that could not be read is known all the same.
+fn stand_in(span: Span) -> Stage {
+    Stage { from: Spanned::new(Base::Scratch, span), platform: None, settings: Settings::default(), steps: Vec::new() }
 }
 
 /// A default is taken as it is; what looks like a reference in it would surprise.

@@ -9,7 +9,7 @@ fn cases(room: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite").join(room);
     let mut cases: Vec<PathBuf> = std::fs::read_dir(&root)
         .unwrap_or_else(|error| panic!("{}: {error}", root.display()))
-        .map(|entry| entry.unwrap().path())
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| path.is_dir())
         .collect();
     cases.sort();
@@ -21,8 +21,7 @@ fn cases(room: &str) -> Vec<PathBuf> {
 #[expect(clippy::disallowed_methods, reason = "a test is told by a variable to write what it expects")]
 fn compare(file: &Path, found: &str) -> Result<(), String> {
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(file, found).unwrap();
-        return Ok(());
+        return std::fs::write(file, found).map_err(|error| format!("{}: {error}", file.display()));
     }
     let expected = std::fs::read_to_string(file).unwrap_or_default();
     if expected == found {
