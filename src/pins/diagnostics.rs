@@ -4,8 +4,10 @@ use crate::diagnostic::{Code, Diagnostic, Span, nearest};
 
 use super::VERSION;
 
-/// The codes of this room; each has a page in `specs/diagnostics/`.
-pub(super) const SYNTAX: Code = Code("lock-syntax");
+/// The codes of this room, sorted; each has a page in `specs/diagnostics/`.
+pub const CODES: &[&str] = &["lock-duplicate", "lock-invalid", "lock-syntax", "lock-unknown-key", "lock-version"];
+
+const SYNTAX: Code = Code("lock-syntax");
 const VERSION_CODE: Code = Code("lock-version");
 const UNKNOWN_KEY: Code = Code("lock-unknown-key");
 const INVALID: Code = Code("lock-invalid");

@@ -9,6 +9,8 @@ mod parse;
 mod tests;
 mod text;
 
+pub use diagnostics::CODES;
+
 use std::collections::BTreeMap;
 
 use lapstrake_cache::Digest;

@@ -5,26 +5,66 @@ use super::{Format, ImageSource};
 use crate::diagnostic::{Code, Diagnostic, Span, nearest};
 use crate::image::{InvalidReference, Platform};
 
-const BASE_ON_BUILD: Code = Code("base-onbuild");
-const BASE_PLATFORM: Code = Code("base-platform");
-const DUPLICATE_MOUNT: Code = Code("duplicate-mount");
-const DUPLICATE_TAG: Code = Code("duplicate-tag");
-const FORMAT_CANNOT_EXPRESS: Code = Code("format-cannot-express");
+/// The codes of this room, sorted.
+pub const CODES: &[&str] = &[
+    "bad-image-reference",
+    "bad-owner",
+    "bad-path",
+    "bad-port",
+    "bad-signal",
+    "bad-tag",
+    "bad-url",
+    "bad-variable",
+    "base-onbuild",
+    "base-platform",
+    "duplicate-mount",
+    "duplicate-tag",
+    "foreign-platform-not-supported",
+    "format-cannot-express",
+    "git-not-supported",
+    "missing-argument",
+    "not-a-choice",
+    "not-locked",
+    "nothing-to-upgrade",
+    "nul-character",
+    "path-climbs-out",
+    "reference-not-here",
+    "several-platforms-not-supported",
+    "ssh-not-supported",
+    "stage-cycle",
+    "unknown-argument",
+    "unknown-image",
+    "unknown-stage",
+    "unresolved-input",
+    "unsafe-in-script",
+    "unset-variable",
+    "value-too-long",
+];
+
+const BAD_IMAGE_REFERENCE: Code = Code("bad-image-reference");
 const BAD_OWNER: Code = Code("bad-owner");
 const BAD_PATH: Code = Code("bad-path");
 const BAD_PORT: Code = Code("bad-port");
-const BAD_IMAGE_REFERENCE: Code = Code("bad-image-reference");
 const BAD_SIGNAL: Code = Code("bad-signal");
 const BAD_TAG: Code = Code("bad-tag");
 const BAD_URL: Code = Code("bad-url");
 const BAD_VARIABLE: Code = Code("bad-variable");
+const BASE_ON_BUILD: Code = Code("base-onbuild");
+const BASE_PLATFORM: Code = Code("base-platform");
+const DUPLICATE_MOUNT: Code = Code("duplicate-mount");
+const DUPLICATE_TAG: Code = Code("duplicate-tag");
+const FOREIGN_PLATFORM: Code = Code("foreign-platform-not-supported");
+const FORMAT_CANNOT_EXPRESS: Code = Code("format-cannot-express");
+const GIT_NOT_SUPPORTED: Code = Code("git-not-supported");
 const MISSING_ARGUMENT: Code = Code("missing-argument");
+const NOTHING_TO_UPGRADE: Code = Code("nothing-to-upgrade");
 const NOT_A_CHOICE: Code = Code("not-a-choice");
 const NOT_LOCKED: Code = Code("not-locked");
-const NOTHING_TO_UPGRADE: Code = Code("nothing-to-upgrade");
-const REFERENCE_NOT_HERE: Code = Code("reference-not-here");
 const NUL_CHARACTER: Code = Code("nul-character");
 const PATH_CLIMBS_OUT: Code = Code("path-climbs-out");
+const REFERENCE_NOT_HERE: Code = Code("reference-not-here");
+const SEVERAL_PLATFORMS: Code = Code("several-platforms-not-supported");
+const SSH_NOT_SUPPORTED: Code = Code("ssh-not-supported");
 const STAGE_CYCLE: Code = Code("stage-cycle");
 const UNKNOWN_ARGUMENT: Code = Code("unknown-argument");
 const UNKNOWN_IMAGE: Code = Code("unknown-image");
@@ -32,10 +72,6 @@ const UNKNOWN_STAGE: Code = Code("unknown-stage");
 const UNRESOLVED: Code = Code("unresolved-input");
 const UNSAFE_IN_SCRIPT: Code = Code("unsafe-in-script");
 const UNSET_VARIABLE: Code = Code("unset-variable");
-const GIT_NOT_SUPPORTED: Code = Code("git-not-supported");
-const FOREIGN_PLATFORM: Code = Code("foreign-platform-not-supported");
-const SEVERAL_PLATFORMS: Code = Code("several-platforms-not-supported");
-const SSH_NOT_SUPPORTED: Code = Code("ssh-not-supported");
 const VALUE_TOO_LONG: Code = Code("value-too-long");
 
 pub(super) fn unknown_argument<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Diagnostic {
@@ -99,7 +135,7 @@ pub(super) fn unset_variable<'a>(span: Span, name: &str, known: impl Iterator<It
 }
 
 pub(super) fn value_too_long(span: Span, bytes: usize) -> Diagnostic {
-    Diagnostic::error(VALUE_TOO_LONG, span, format!("with its references put in, this is longer than {bytes} bytes"))
+    Diagnostic::error(VALUE_TOO_LONG, span, format!("the references in this stand for more than {bytes} bytes"))
         .hint("large texts belong in a file that is copied")
 }
 
@@ -233,7 +269,7 @@ pub(super) fn tag_for_unknown_image<'a>(image: &str, wanted: impl Iterator<Item 
 }
 
 pub(super) fn invalid_tag(span: Span, error: &InvalidReference) -> Diagnostic {
-    Diagnostic::error(BAD_TAG, span, error.to_string()).hint("such as `registry.example.com/team/web:1.0`")
+    Diagnostic::error(BAD_IMAGE_REFERENCE, span, error.to_string()).hint("such as `registry.example.com/team/web:1.0`")
 }
 
 pub(super) fn tag_with_digest(span: Span, tag: &str) -> Diagnostic {

@@ -8,8 +8,9 @@ use crate::diagnostic::{Diagnostic, Span};
 use crate::image::Platform;
 use crate::spec::{Piece, PlatformPart, Text};
 
-/// Longer values come from references that double each other, not from people.
-const LONGEST_FILLED_BYTES: usize = 1 << 20;
+/// How much references may bring into one string. Linux takes no longer variable or argument (`MAX_ARG_STRLEN`); more comes from variables
+/// that double each other, not from people.
+const MOST_FILLED_BYTES: usize = 128 << 10;
 
 /// What references stand for at one point of a spec.
 #[derive(Clone, Copy)]
@@ -55,6 +56,7 @@ impl Scope<'_> {
 
     fn fill(&self, text: &Text, becomes: Becomes, sink: &mut Sink) -> Option<String> {
         let mut filled = Some(String::new());
+        let mut brought = 0_usize;
         for piece in text.pieces() {
             let value = match piece {
                 Piece::Literal(literal) => Some(literal.as_str()),
@@ -71,14 +73,17 @@ impl Scope<'_> {
                     PlatformPart::Variant => self.platform.variant.as_deref().unwrap_or(""),
                 }),
             };
+            if !matches!(piece, Piece::Literal(_)) {
+                brought = brought.saturating_add(value.map_or(0, str::len));
+            }
             filled = filled.zip(value).map(|(mut filled, value)| {
                 filled.push_str(value);
                 filled
             });
         }
         let filled = filled?;
-        if text.as_literal().is_none() && filled.len() > LONGEST_FILLED_BYTES {
-            sink.push(say::value_too_long(text.span, LONGEST_FILLED_BYTES));
+        if brought > MOST_FILLED_BYTES {
+            sink.push(say::value_too_long(text.span, MOST_FILLED_BYTES));
             return None;
         }
         if becomes != Becomes::Bytes && filled.contains('\0') {

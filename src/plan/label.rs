@@ -11,17 +11,21 @@ const LONGEST_LABEL_CHARACTERS: usize = 120;
 
 /// The text on one line, without characters that a terminal would obey, cut where it is long.
 pub(super) fn one_line(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut line = String::new();
-    for (count, character) in words.chars().enumerate() {
-        if count == LONGEST_LABEL_CHARACTERS {
-            line.push('…');
-            break;
-        }
-        if character.is_control() {
-            line.extend(character.escape_unicode());
-        } else {
-            line.push(character);
+    let mut count = 0;
+    for word in text.split_whitespace() {
+        let space = if line.is_empty() { None } else { Some(' ') };
+        for character in space.into_iter().chain(word.chars()) {
+            if count == LONGEST_LABEL_CHARACTERS {
+                line.push('…');
+                return line;
+            }
+            count += 1;
+            if character.is_control() {
+                line.extend(character.escape_unicode());
+            } else {
+                line.push(character);
+            }
         }
     }
     line

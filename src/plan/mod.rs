@@ -18,6 +18,8 @@ mod settings;
 mod sink;
 mod steps;
 mod target;
+#[cfg(test)]
+mod tests;
 mod uses;
 mod wish;
 
@@ -31,6 +33,7 @@ use crate::diagnostic::Span;
 pub use crate::image::Format;
 use crate::image::{Config, Platform, Reference};
 
+pub use diagnostics::CODES;
 pub use lower::{plan, requirements};
 pub use needs::NeededSecret;
 pub use outside::{Standing, Upgrade, not_locked, to_resolve};

@@ -97,7 +97,10 @@ impl InForce {
             match filled_variable(name, change, scope, sink) {
                 Some(Change::Set(value)) => self.set_variable(name, &value),
                 Some(Change::Clear) => self.clear_variable(name),
-                None => self.doubt = true,
+                None => {
+                    self.clear_variable(name);
+                    self.doubt = true;
+                }
             }
         }
     }

@@ -1,0 +1,176 @@
+//! A spec with every sort of thing in it, none of which has a place in a text.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lapstrake_cache::Digest;
+
+use super::{name, stage_on};
+use crate::spec::{
+    Access, Archive, Argument, Base, Change, Command, Compression, Copy, Download, Env, Extract, Fetch, FetchSource, FileSource, Format,
+    Healthcheck, HealthcheckTest, Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Name, Network, Newlines,
+    Piece, PlatformPart, Remove, Run, Setting, Settings, Sharing, Spanned, Spec, StagePlatform, Step, Template, Text, Write,
+};
+
+pub(super) fn text(text: &str) -> Text {
+    Spanned::made(Template::literal(text))
+}
+
+pub(super) fn env(name: &str, value: &str) -> Env {
+    BTreeMap::from([(name.to_owned(), Spanned::made(Change::Set(Template::literal(value))))])
+}
+
+fn reference(before: &str, piece: Piece, after: &str) -> Text {
+    Spanned::made(Template::new([Piece::Literal(before.to_owned()), piece, Piece::Literal(after.to_owned())]))
+}
+
+fn some<T>(value: T) -> Option<Spanned<T>> {
+    Some(Spanned::made(value))
+}
+
+fn set(text: &str) -> Option<Spanned<Change<Template>>> {
+    some(Change::Set(Template::literal(text)))
+}
+
+pub(super) fn sample() -> Spec {
+    let python = Argument { default: some("3.11".to_owned()), choices: Vec::new(), help: some("which Python".to_owned()) };
+    let kind = Argument { default: some("local".to_owned()), choices: vec![Spanned::made("local".to_owned())], help: None };
+    Spec {
+        epoch: some(1_000_000_000),
+        args: BTreeMap::from([(Name::new("python").unwrap(), Spanned::made(python)), (Name::new("kind").unwrap(), Spanned::made(kind))]),
+        stages: BTreeMap::from([
+            (Name::new("base").unwrap(), base_stage()),
+            (Name::new("tools").unwrap(), tools_stage()),
+            (Name::new("app").unwrap(), app_stage()),
+        ]),
+        images: BTreeMap::from([(Name::new("web").unwrap(), Spanned::made(web()))]),
+    }
+}
+
+fn base_stage() -> Spanned<crate::spec::Stage> {
+    let from = reference("python:", Piece::Arg(name("python")), "-slim");
+    stage_on(Base::Image(ImageSource::Registry(from)))
+}
+
+fn tools_stage() -> Spanned<crate::spec::Stage> {
+    let mut stage = stage_on(Base::Image(ImageSource::Layout { path: text("bases/tools"), tag: Some(text("v1")) }));
+    stage.value.platform = some(StagePlatform::Builder);
+    stage.value.steps = vec![Spanned::made(Step::Write(Write {
+        path: text("/kind"),
+        content: reference("", Piece::Arg(name("kind")), "\n"),
+        owner: Some(text("1:1")),
+        mode: some(0o600),
+    }))];
+    stage
+}
+
+fn app_stage() -> Spanned<crate::spec::Stage> {
+    let mut stage = stage_on(Base::Stage(name("base")));
+    stage.value.settings =
+        Settings { env: env("LANG", "C.UTF-8"), workdir: set("/app"), user: set("app"), shell: some(vec![text("/bin/bash"), text("-c")]) };
+    let digest = Digest::of(b"archive");
+    let steps = vec![
+        Step::Run(run()),
+        Step::Copy(copy()),
+        Step::Copy(Copy { from: some(FileSource::Context(some(Name::new("assets").unwrap()))), ..copy() }),
+        Step::Copy(Copy { from: some(FileSource::Image(ImageSource::Registry(text("busybox")))), ..copy() }),
+        Step::Fetch(Fetch {
+            source: FetchSource::Url(Download { url: text("https://example.com/tool"), sha256: None }),
+            to: text("/usr/bin/"),
+            owner: Some(text("0:0")),
+            mode: some(0o755),
+        }),
+        Step::Extract(Extract {
+            archive: Archive::Url(Download { url: text("https://example.com/a.tar"), sha256: some(digest) }),
+            to: text("/opt"),
+            strip: some(1),
+            owner: Some(text("2")),
+            mode: some(ModeRule::Keep),
+        }),
+        Step::Extract(Extract {
+            archive: Archive::File { path: text("b.tar"), from: some(FileSource::Image(ImageSource::Tar { path: text("c.tar") })) },
+            to: text("/opt"),
+            strip: None,
+            owner: None,
+            mode: None,
+        }),
+        Step::Link(Link { path: text("/l"), target: text("/m"), kind: some(LinkKind::Symbolic) }),
+        Step::MakeDirectory(MakeDirectory { paths: vec![text("/d")], owner: Some(text("3")), mode: some(0o700) }),
+        Step::Remove(Remove { paths: vec![text("/r")], missing: some(Missing::Fail) }),
+        Step::Run(Run::of(Command::Script(text("early")))),
+        Step::Setting(Setting::Env(env("LATE", "1"))),
+        Step::Setting(Setting::Workdir(text("sub"))),
+        Step::Setting(Setting::User(text("late"))),
+        Step::Setting(Setting::Shell(vec![text("/bin/dash"), text("-c")])),
+        Step::Run(Run::of(Command::Script(text("late")))),
+    ];
+    stage.value.steps = steps.into_iter().map(Spanned::made).collect();
+    stage
+}
+
+fn run() -> Run {
+    let mounts = vec![
+        Mount::Cache { cache: text("pip"), at: text("/c"), sharing: some(Sharing::Shared), owner: Some(text("4")), mode: some(0o700) },
+        Mount::From {
+            from: Spanned::made(FileSource::Stage(name("tools"))),
+            path: Some(text("/")),
+            at: text("/f"),
+            access: some(Access::ReadOnly),
+        },
+        Mount::Secret { secret: name("key"), at: Some(text("/s")), owner: Some(text("5")), mode: some(0o400), required: some(true) },
+        Mount::SecretEnv { secret: name("token"), env: Spanned::made("TOKEN".to_owned()), required: some(false) },
+        Mount::Tmpfs { at: text("/t"), size: some(1024) },
+    ];
+    Run {
+        command: Command::Script(reference("make ", Piece::Platform(Spanned::made(PlatformPart::Arch)), "")),
+        env: env("OWN", "1"),
+        workdir: Some(text("work")),
+        user: Some(text("builder")),
+        shell: some(vec![text("/bin/zsh")]),
+        network: some(Network::Off),
+        mounts: mounts.into_iter().map(Spanned::made).collect(),
+        discard: vec![text("/var/log/**")],
+        timeout: some(Duration::from_secs(1)),
+        refresh: some(Duration::from_secs(2)),
+    }
+}
+
+fn copy() -> Copy {
+    Copy {
+        sources: vec![text("src")],
+        from: None,
+        to: text("to"),
+        owner: Some(text("6")),
+        mode: some(ModeRule::Set(0o755)),
+        exclude: vec![text("*.pyc")],
+        parents: some(false),
+        newlines: some(Newlines::Keep),
+    }
+}
+
+fn web() -> Image {
+    Image {
+        stage: name("app"),
+        tags: vec![text("r.example.com/web")],
+        platforms: vec![Spanned::made("linux/amd64".parse().unwrap())],
+        settings: Settings { env: env("IMAGE", "1"), workdir: set("run"), user: set("web"), shell: some(vec![text("/bin/ash")]) },
+        entrypoint: some(vec![text("/entry")]),
+        cmd: some(vec![text("start")]),
+        expose: some(vec![text("80")]),
+        volumes: some(vec![text("/data")]),
+        labels: BTreeMap::from([("l".to_owned(), Spanned::made(Change::Set(Template::literal("1"))))]),
+        annotations: BTreeMap::from([("a".to_owned(), text("1"))]),
+        healthcheck: some(Change::Set(Healthcheck {
+            test: Spanned::made(HealthcheckTest::Exec(vec![text("/ok")])),
+            interval: some(Duration::from_secs(1)),
+            timeout: some(Duration::from_secs(2)),
+            start_period: some(Duration::from_secs(3)),
+            start_interval: some(Duration::from_secs(4)),
+            retries: some(5),
+        })),
+        stop_signal: set("SIGINT"),
+        author: Some(text("me")),
+        format: some(Format::Oci),
+        compression: some(Compression::Gzip),
+    }
+}
