@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 use super::Error;
 use super::client::{Ask, Client, Payload, Repeat, is_transient};
 use super::endpoint::{Endpoint, Scopes, pull};
-use super::runtime::{LOOK, ended};
+use super::runtime::{LOOK, Runtime, ended};
 use crate::event::Cancel;
 use crate::image::Descriptor;
 
@@ -42,6 +42,8 @@ pub struct BlobReader {
     current: Bytes,
     messages: Receiver<Message>,
     task: Option<AbortHandle>,
+    /// Keeps the threads alive that the bytes come from.
+    _runtime: Arc<Runtime>,
     cancel: Cancel,
 }
 
@@ -52,7 +54,13 @@ impl std::fmt::Debug for BlobReader {
 }
 
 impl BlobReader {
-    pub(super) fn new(descriptor: &Descriptor, messages: Receiver<Message>, task: Option<AbortHandle>, cancel: &Cancel) -> BlobReader {
+    pub(super) fn new(
+        descriptor: &Descriptor,
+        messages: Receiver<Message>,
+        task: Option<AbortHandle>,
+        runtime: &Arc<Runtime>,
+        cancel: &Cancel,
+    ) -> BlobReader {
         BlobReader {
             digest: descriptor.digest,
             size: descriptor.size,
@@ -61,6 +69,7 @@ impl BlobReader {
             current: Bytes::new(),
             messages,
             task,
+            _runtime: Arc::clone(runtime),
             cancel: cancel.clone(),
         }
     }

@@ -362,6 +362,9 @@ impl Unreachable {
         if !error.is_connect() {
             return None;
         }
+        if error.is_dns() {
+            return Some(Unreachable::Name);
+        }
         let mut below: Option<&dyn StdError> = error.source();
         let mut tls = false;
         while let Some(error) = below {
@@ -376,7 +379,7 @@ impl Unreachable {
             }
             // The layers below have no types of their own that could be asked.
             let text = error.to_string();
-            if text.contains("dns error") || text.contains("failed to lookup address") {
+            if text.contains("dns error") || text.contains("invalid dns name") {
                 return Some(Unreachable::Name);
             }
             tls |= ["certificate", "fatal alert", "corrupt message", "handshake"].iter().any(|sign| text.contains(sign));

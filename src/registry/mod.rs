@@ -178,7 +178,7 @@ impl Registry {
         let (sender, receiver) = std::sync::mpsc::channel();
         let named = format!("{}@{}", repository.name(), blob.digest);
         let task = self.runtime.spawn(download::download(Arc::clone(&self.client), endpoints, named, blob.clone(), sender));
-        Ok(BlobReader::new(blob, receiver, task, cancel))
+        Ok(BlobReader::new(blob, receiver, task, &self.runtime, cancel))
     }
 
     /// Brings a blob to a repository. It is not sent if it is there, or if one of `mount_from` on the same registry has it.

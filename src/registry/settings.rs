@@ -33,7 +33,8 @@ pub struct Mirror {
     pub prefix: Option<String>,
 }
 
-/// Whom to believe that a server is who it says.
+/// Whom to believe that a server is who it says. A server's own self-signed certificate can stand here too, unless it says of itself that
+/// it is an authority (`CA:TRUE`): then it must have signed another one for the server.
 #[derive(Debug, Clone)]
 pub enum Certificates {
     /// The authorities that this system trusts.

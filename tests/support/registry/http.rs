@@ -1,0 +1,202 @@
+//! As much of an HTTP/1.1 server as a registry needs: one thread per connection, bodies with a length.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    /// Without the query.
+    pub(crate) path: String,
+    /// Decoded, in order.
+    pub(crate) query: Vec<(String, String)>,
+    /// Names in lower case.
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Request {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn parameters(&self, name: &str) -> Vec<&str> {
+        self.query.iter().filter(|(given, _)| given == name).map(|(_, value)| value.as_str()).collect()
+    }
+
+    /// `METHOD /path`.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}", self.method, self.path)
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
+    /// Closes the connection after so many bytes of the body.
+    pub(crate) cut_after: Option<usize>,
+    /// Says nothing until the server ends.
+    pub(crate) silent: bool,
+}
+
+impl Response {
+    pub(crate) fn new(status: u16) -> Response {
+        Response { status, headers: BTreeMap::new(), body: Vec::new(), cut_after: None, silent: false }
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Response {
+        self.headers.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Response {
+        self.body = body.into();
+        self
+    }
+
+    /// An error as registries report them.
+    pub(crate) fn error(status: u16, code: &str, message: &str) -> Response {
+        let body = serde_json::json!({"errors": [{"code": code, "message": message}]});
+        Response::new(status).with("content-type", "application/json").body(body.to_string())
+    }
+}
+
+/// Answers requests until dropped.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    connections: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+/// What a server does with a request. `abort` is how many bytes of the body to read before the connection is closed.
+pub(crate) trait Handler: Send + Sync + 'static {
+    fn handle(&self, request: Request) -> Response;
+    fn abort(&self, _head: &Request) -> Option<usize> {
+        None
+    }
+}
+
+impl Server {
+    pub(crate) fn start(handler: Arc<dyn Handler>) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (stopped, open) = (Arc::clone(&stop), Arc::clone(&connections));
+        thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                if stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                open.lock().unwrap().push(connection.try_clone().unwrap());
+                let (handler, stopped) = (Arc::clone(&handler), Arc::clone(&stopped));
+                thread::spawn(move || serve(connection, handler.as_ref(), &stopped));
+            }
+        });
+        Server { address, stop, connections }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        for connection in self.connections.lock().unwrap().drain(..) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+        // Wakes the listener.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn serve(connection: TcpStream, handler: &dyn Handler, stop: &AtomicBool) {
+    let mut writer = connection.try_clone().unwrap();
+    let mut reader = BufReader::new(connection);
+    while !stop.load(Ordering::SeqCst) {
+        let Some(mut request) = read_head(&mut reader) else { return };
+        let length: usize = request.header("content-length").map_or(0, |length| length.parse().unwrap());
+        if let Some(limit) = handler.abort(&request) {
+            let _ = reader.by_ref().take(limit as u64).read_to_end(&mut Vec::new());
+            let _ = writer.shutdown(Shutdown::Both);
+            return;
+        }
+        request.body = vec![0; length];
+        if reader.read_exact(&mut request.body).is_err() {
+            return;
+        }
+        let head_only = request.method == "HEAD";
+        let response = if request.header("transfer-encoding").is_some() {
+            Response::error(411, "SIZE_INVALID", "a length is wanted")
+        } else {
+            handler.handle(request)
+        };
+        if response.silent {
+            let _ = reader.read(&mut [0]);
+            return;
+        }
+        let mut head = format!("HTTP/1.1 {} X\r\n", response.status);
+        for (name, value) in &response.headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if !response.headers.contains_key("content-length") && response.status != 204 {
+            head.push_str(&format!("content-length: {}\r\n", response.body.len()));
+        }
+        head.push_str("\r\n");
+        let end = response.cut_after.unwrap_or(response.body.len()).min(response.body.len());
+        let body = if head_only { &[] } else { &response.body[..end] };
+        if writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(body)).is_err() || response.cut_after.is_some() {
+            let _ = writer.shutdown(Shutdown::Both);
+            return;
+        }
+    }
+}
+
+fn read_head(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+    let mut line = String::new();
+    reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+    let mut words = line.split_whitespace();
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
+        match line.trim_end().split_once(':') {
+            Some((name, value)) => {
+                headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
+            }
+            None => break,
+        }
+    }
+    Some(Request { method, path: path.to_owned(), query: pairs(query), headers, body: Vec::new() })
+}
+
+/// Decodes `a=b&c=d`, as in a query or a form.
+pub(crate) fn pairs(text: &str) -> Vec<(String, String)> {
+    let pairs = text.split('&').filter(|pair| !pair.is_empty());
+    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(name, value)| (decoded(name), decoded(value))).collect()
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [rest.next().unwrap(), rest.next().unwrap()];
+                u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).unwrap()
+}

@@ -1,0 +1,91 @@
+//! The distribution project's registry, as Debian packages it, on a free port of this machine.
+
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+/// A running registry. It ends with the value.
+pub(crate) struct RealRegistry {
+    pub(crate) address: SocketAddr,
+    process: Child,
+    directory: tempfile::TempDir,
+}
+
+/// `alice` with the password `wonder land`, as `htpasswd -B` writes it.
+pub(crate) const HTPASSWD: &str = "alice:$2y$05$lapstrakelapstrakelap.JUmV4SpEJcUOlg9pYP0NRvpyTrfEdnW\n";
+
+/// The password in [`HTPASSWD`].
+pub(crate) const PASSWORD: &str = "wonder land";
+
+impl RealRegistry {
+    /// Starts one. `further` is more of its configuration, in which `{directory}` stands for a directory that holds `files`.
+    pub(crate) fn start(further: &str, files: &[(&str, &str)]) -> RealRegistry {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        // The registry cannot tell which port it took, so one is taken and given back first.
+        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+        let root = directory.path().display().to_string();
+        let config = format!(
+            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n  delete:\n    enabled: true\n{}",
+            further.replace("{directory}", &root).replace("{address}", &address.to_string()),
+        );
+        let config = if further.contains("\nhttp:") || further.starts_with("http:") {
+            config
+        } else {
+            format!("{config}\nhttp:\n  addr: {address}\n")
+        };
+        let file = directory.path().join("config.yml");
+        std::fs::write(&file, config).unwrap();
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("these tests need a registry: install Debian's package `docker-registry`");
+        let mut registry = RealRegistry { address, process, directory };
+        registry.wait();
+        registry
+    }
+
+    /// Waits until it takes connections.
+    fn wait(&mut self) {
+        for _ in 0..200 {
+            if TcpStream::connect_timeout(&self.address, Duration::from_millis(100)).is_ok() {
+                return;
+            }
+            if self.process.try_wait().unwrap().is_some() {
+                let said = BufReader::new(self.process.stderr.take().unwrap()).lines().map_while(Result::ok);
+                panic!("docker-registry ended:\n{}", said.collect::<Vec<_>>().join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("docker-registry took no connections within ten seconds");
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+}
+
+impl Drop for RealRegistry {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Runs a program that a test needs; panics when it fails.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> Output {
+    let output = Command::new(program)
+        .args(arguments)
+        .output()
+        .unwrap_or_else(|error| panic!("these tests need `{program}` ({error}): install Debian's package of that name"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program} {arguments:?} failed: {said}");
+    output
+}
