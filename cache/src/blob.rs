@@ -287,10 +287,7 @@ impl Temporary {
             file.sync_data().at("sync", &self.path)?;
             self.store.record_size(&digest, size)?;
         }
-        self.store.moment_of_use().set_modified(file).at("set the time of", &self.path)?;
-        let _using = self.store.using()?;
-        let path = self.store.blob_path(&digest);
-        fs::rename(&self.path, &path).at("name", &path)?;
+        self.store.put_in_place(file, &self.path, &self.store.blob_path(&digest))?;
         Ok(StoredBlob { digest, size })
     }
 }

@@ -58,8 +58,7 @@ impl Store {
         let bytes = encode(shelf, key, Moment::now(), body);
         let shelf_path = self.place(Place::Records).join(shelf.as_str());
         create_directory(&shelf_path)?;
-        let _using = self.using()?;
-        self.write_whole(&shelf_path.join(key.hex()), &bytes, self.moment_of_use())
+        self.write_entry(&shelf_path.join(key.hex()), &bytes)
     }
 
     /// The keys of a shelf, those put last first, with the time since. Nothing is marked as used, and only the first bytes of

@@ -1,7 +1,7 @@
 //! The open store: a directory in, a value that everything else hangs on out.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,12 +115,12 @@ impl Store {
         self.0.boot.as_ref()
     }
 
-    /// Held while an entry is looked up and marked, or put: nothing is taken away meanwhile.
+    /// Held while an entry is looked up and marked: nothing is taken away or replaced meanwhile.
     pub(crate) fn using(&self) -> Result<Lock, Error> {
         Lock::shared(&self.lock_path("entries"))
     }
 
-    /// Held while entries are taken away: nobody looks anything up meanwhile.
+    /// Held while entries are taken away or replaced: nobody looks anything up meanwhile.
     pub(crate) fn taking_away(&self) -> Result<Lock, Error> {
         Lock::exclusive(&self.lock_path("entries"))
     }
@@ -153,20 +153,40 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a small file that is there whole or not at all. It may be lost with the power; its reader must notice that.
+    /// Writes a small file that is there whole or not at all, where nobody marks uses or with the entries lock held
+    /// exclusively. It may be lost with the power; its reader must notice that.
     pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8], used: Moment) -> Result<(), Error> {
+        self.write_fresh(path, bytes, |file, fresh| {
+            used.set_modified(file).at("set the time of", path)?;
+            fs::rename(fresh, path).at("write", path)
+        })
+    }
+
+    /// Writes an entry that is there whole or not at all, in place of any earlier one.
+    pub(crate) fn write_entry(&self, path: &Path, bytes: &[u8]) -> Result<(), Error> {
+        self.write_fresh(path, bytes, |file, fresh| self.put_in_place(file, fresh, path))
+    }
+
+    fn write_fresh(&self, path: &Path, bytes: &[u8], put: impl FnOnce(&File, &Path) -> Result<(), Error>) -> Result<(), Error> {
         let fresh = self.fresh_path()?;
-        let written = (|| -> io::Result<()> {
-            let mut file = OpenOptions::new().write(true).create_new(true).open(&fresh)?;
-            file.write_all(bytes)?;
-            used.set_modified(&file)?;
-            fs::rename(&fresh, path)
-        })();
+        let mut file = OpenOptions::new().write(true).create_new(true).open(&fresh).at("write", path)?;
+        let written = file.write_all(bytes).at("write", path).and_then(|()| put(&file, &fresh));
         if written.is_err() {
             // What stays is in the scratch directory, where nobody believes it.
             let _ = fs::remove_file(&fresh);
         }
-        written.at("write", path)
+        written
+    }
+
+    /// Gives a new file the place of an entry, used now. The uses of an earlier one there are not forgotten: who has marked it
+    /// counts on finding an entry.
+    pub(crate) fn put_in_place(&self, file: &File, fresh: &Path, path: &Path) -> Result<(), Error> {
+        let _alone = self.taking_away()?;
+        let earlier = fs::symlink_metadata(path).if_exists().at("examine", path)?;
+        let used = self.moment_of_use();
+        let used = earlier.map_or(used, |earlier| used.max(Moment::modified(&earlier)));
+        used.set_modified(file).at("set the time of", fresh)?;
+        fs::rename(fresh, path).at("write", path)
     }
 
     fn write_if_missing(&self, name: &str, text: &str) -> Result<(), Error> {

@@ -2,11 +2,19 @@
 //!
 //! A child reads its arguments from standard input, one per line, and answers with lines that begin with `SAYS`.
 
-use std::io::{BufRead, BufReader, ErrorKind, Lines, StdinLock, Write};
+use std::io::{BufRead, BufReader, Lines, StdinLock, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SAYS: &str = "child: ";
+
+/// As long as this is held, no child is between fork and exec, where it has every open file of this process and with it the
+/// blocks of what was removed (a full disk stays full) and the right to write (a binary cannot be started).
+pub(crate) fn no_forks() -> MutexGuard<'static, ()> {
+    static FORKS: Mutex<()> = Mutex::new(());
+    FORKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 pub(crate) struct Process {
     child: Child,
@@ -30,12 +38,9 @@ impl Process {
             use std::os::unix::process::CommandExt;
             command.uid(id).gid(id);
         }
-        let mut child = loop {
-            match command.spawn() {
-                // A child that another test has just forked may have the copy open for writing for a moment longer.
-                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
-                spawned => break spawned.unwrap(),
-            }
+        let mut child = {
+            let _alone = no_forks();
+            command.spawn().unwrap()
         };
         let input = child.stdin.take().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -1,7 +1,7 @@
 //! Collection: what goes, what stays, and that nothing in use goes.
 
 use std::fs::{self, File, FileTimes};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -79,6 +79,30 @@ fn a_use_makes_young_again() {
     let store = Store::open(directory.path()).unwrap();
     assert!(store.blob(&old).unwrap().is_none());
     assert!(store.blob(&used).unwrap().is_some());
+}
+
+/// A process that marked the old entry may live on after the writer of the new one has ended.
+#[test]
+fn an_entry_that_is_replaced_leaves_its_later_use_behind() {
+    let (directory, store) = new_store();
+    let key = Fingerprint::of(b"key");
+    let blob = directory.path().join("blobs/sha256").join(Digest::of(b"plank").hex());
+    let record = directory.path().join("records/actions").join(key.hex());
+    let put = || {
+        let mut writer = store.new_blob().unwrap();
+        writer.write_all(b"plank").unwrap();
+        writer.finish().unwrap();
+        store.put_record(&ACTIONS, &key, b"body").unwrap();
+    };
+    put();
+    let later = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 33);
+    for path in [&blob, &record] {
+        File::open(path).unwrap().set_times(FileTimes::new().set_modified(later)).unwrap();
+    }
+    put();
+    for path in [&blob, &record] {
+        assert_eq!(fs::metadata(path).unwrap().modified().unwrap(), later);
+    }
 }
 
 #[test]

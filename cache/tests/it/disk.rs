@@ -4,16 +4,19 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::MutexGuard;
 
 use lapstrake_cache::{Count, Error, Fingerprint, Limits, RemoveOwn, Store};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use tempfile::TempDir;
 
+use crate::child::no_forks;
 use crate::store::{ACTIONS, UPPER, keep, read};
 
 /// A tmpfs of its own; unmounted when dropped.
 struct Disk {
     directory: TempDir,
+    _no_forks: MutexGuard<'static, ()>,
 }
 
 impl Disk {
@@ -22,7 +25,7 @@ impl Disk {
         let options = CString::new(format!("size={size},mode=0755")).unwrap();
         mount("tmpfs", directory.path(), "tmpfs", MountFlags::empty(), options.as_c_str())
             .expect("this test mounts a tmpfs: run it as root");
-        Disk { directory }
+        Disk { directory, _no_forks: no_forks() }
     }
 
     fn store(&self) -> PathBuf {
@@ -56,8 +59,6 @@ struct Ballast {
 
 impl Ballast {
     fn drop_off(self) {
-        // Emptied first: a child of another test that was just forked may still have the file open, and its blocks with it.
-        File::create(&self.path).unwrap();
         fs::remove_file(&self.path).unwrap();
     }
 }

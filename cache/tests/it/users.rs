@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use lapstrake_cache::{Error, Limits, RemoveOwn, RemoveTree, Store};
 use tempfile::TempDir;
 
-use crate::child::{Process, input, say};
+use crate::child::{Process, input, no_forks, say};
 use crate::store::UPPER;
 
 const USER: u32 = 65_534;
@@ -23,7 +23,10 @@ impl Home {
     fn new() -> Home {
         let directory = tempfile::tempdir().unwrap();
         let binary = directory.path().join("binary");
-        fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+        {
+            let _no_forks = no_forks();
+            fs::copy(std::env::current_exe().unwrap(), &binary).unwrap();
+        }
         fs::set_permissions(&binary, Permissions::from_mode(0o755)).unwrap();
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
         chown(directory.path(), Some(USER), Some(USER)).expect("this test changes owners: run it as root");
