@@ -16,6 +16,8 @@ mod faults;
 mod interoperation;
 #[path = "registry/logins.rs"]
 mod logins;
+#[path = "registry/push.rs"]
+mod push;
 #[path = "registry/transfers.rs"]
 mod transfers;
 
@@ -76,7 +78,7 @@ fn push_blob(registry: &Registry, target: &Reference, blob: &(Descriptor, Vec<u8
     registry.push_blob(target, &blob.0, &source(&blob.1), mounts, &mut |_| {}, &Cancel::new())
 }
 
-fn push(registry: &Registry, target: &Reference, image: &Image) -> Result<Vec<Pushed>, Error> {
+fn push_image(registry: &Registry, target: &Reference, image: &Image) -> Result<Vec<Pushed>, Error> {
     let pushed = image.blobs.iter().map(|blob| push_blob(registry, target, blob, &[])).collect();
     registry.push_manifest(target, MediaType::OCI_MANIFEST, &image.manifest, &Cancel::new())?;
     pushed

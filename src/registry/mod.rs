@@ -181,7 +181,8 @@ impl Registry {
         Ok(BlobReader::new(blob, receiver, task, &self.runtime, cancel))
     }
 
-    /// Brings a blob to a repository. It is not sent if it is there, or if one of `mount_from` on the same registry has it.
+    /// Brings a blob to a repository. It is not sent if it is there, or if one of `mount_from` on the same registry has it (a mirror of
+    /// theirs counts if it is that registry).
     /// `progress` gets the bytes sent so far, which never fall.
     ///
     /// # Errors
@@ -197,8 +198,12 @@ impl Registry {
         cancel: &Cancel,
     ) -> Result<Pushed, Error> {
         let endpoint = Endpoint::of(&self.client.settings, target)?;
-        let same = |from: &&Reference| from.registry == target.registry && from.repository != target.repository;
-        let mut mounts: Vec<String> = mount_from.iter().filter(same).map(|from| from.repository.clone()).collect();
+        let mut mounts: Vec<String> = Vec::new();
+        for from in mount_from {
+            // A mirror of another registry may be the very one that is pushed to.
+            let there = Endpoint::all(&self.client.settings, from)?.into_iter().filter(|from| from.registry == target.registry);
+            mounts.extend(there.map(|from| from.repository).filter(|repository| *repository != target.repository));
+        }
         mounts.dedup();
         let client = Arc::clone(&self.client);
         let sent = Arc::new(AtomicU64::new(0));

@@ -16,7 +16,7 @@ use crate::support::fake::basic;
 use crate::support::http::{Handler, Request, Response, Server};
 use crate::support::real::{HTPASSWD, PASSWORD, RealRegistry, run};
 use crate::support::{at, image};
-use crate::{Always, anonymous, pull, push, push_blob, settings};
+use crate::{Always, anonymous, pull, push_blob, push_image, settings};
 
 #[test]
 fn an_image_goes_to_the_real_registry_and_comes_back_through_skopeo() {
@@ -24,8 +24,8 @@ fn an_image_goes_to_the_real_registry_and_comes_back_through_skopeo() {
     let registry = anonymous();
     let target = at(real.address, "team/web:1.0");
     let image = image(500_000);
-    assert_eq!(push(&registry, &target, &image).unwrap(), [Pushed::Uploaded, Pushed::Uploaded]);
-    assert_eq!(push(&registry, &target, &image).unwrap(), [Pushed::Existed, Pushed::Existed]);
+    assert_eq!(push_image(&registry, &target, &image).unwrap(), [Pushed::Uploaded, Pushed::Uploaded]);
+    assert_eq!(push_image(&registry, &target, &image).unwrap(), [Pushed::Existed, Pushed::Existed]);
     let resolved = registry.resolve(&target, &Cancel::new()).unwrap();
     assert_eq!(resolved.bytes, image.manifest);
     assert_eq!(pull(&registry, &target, &image.blobs[0].0).unwrap(), image.blobs[0].1);
@@ -49,7 +49,7 @@ fn the_real_registry_mounts_from_another_repository() {
     let registry = anonymous();
     let image = image(1000);
     let base = at(real.address, "library/base:1");
-    push(&registry, &base, &image).unwrap();
+    push_image(&registry, &base, &image).unwrap();
     let target = at(real.address, "team/web:1");
     let mounts = [at(real.address, "library/none"), base];
     for blob in &image.blobs {
@@ -77,13 +77,13 @@ fn a_password_from_dockers_file_opens_the_real_registry() {
     let real = RealRegistry::start(auth, &[("htpasswd", HTPASSWD)]);
     let target = at(real.address, "team/web:1");
     let image = image(300_000);
-    let refused = push(&anonymous(), &target, &image).unwrap_err();
+    let refused = push_image(&anonymous(), &target, &image).unwrap_err();
     assert!(matches!(refused, Error::Unauthorized { login: Login::Nothing, .. }), "{refused:?}");
     let file = real.directory().join("config.json");
     let encoded = STANDARD.encode(format!("alice:{PASSWORD}"));
     std::fs::write(&file, format!(r#"{{"auths":{{"{}":{{"auth":"{encoded}"}}}}}}"#, real.address)).unwrap();
     let registry = Registry::new(settings(), Arc::new(DockerCredentials::new(vec![file]))).unwrap();
-    push(&registry, &target, &image).unwrap();
+    push_image(&registry, &target, &image).unwrap();
     assert_eq!(registry.resolve(&target, &Cancel::new()).unwrap().bytes, image.manifest);
     let wrong = Always(Credential::Password { user: "alice".to_owned(), password: Secret::new("wrong") });
     let refused = Registry::new(settings(), Arc::new(wrong)).unwrap().resolve(&target, &Cancel::new()).unwrap_err();
@@ -111,7 +111,7 @@ fn the_real_registry_over_tls_is_believed_by_its_own_certificate_alone() {
     let tls = Settings { tls: [real.address.to_string()].into(), ..settings() };
     let trusting = Settings { certificates: Certificates::Only(vec![std::fs::read(&certificate).unwrap()]), ..tls.clone() };
     let registry = Registry::new(trusting, Arc::new(Anonymous)).unwrap();
-    push(&registry, &target, &image(3_000_000)).unwrap();
+    push_image(&registry, &target, &image(3_000_000)).unwrap();
     for certificates in [Certificates::System, Certificates::Only(Vec::new())] {
         let registry = Registry::new(Settings { certificates, ..tls.clone() }, Arc::new(Anonymous)).unwrap();
         let error = registry.resolve(&target, &Cancel::new()).unwrap_err();
@@ -172,7 +172,7 @@ fn the_real_registry_takes_our_tokens() {
     let registry = Registry::new(settings(), Arc::new(credentials)).unwrap();
     let (base, target) = (at(real.address, "library/base:1"), at(real.address, "team/web:1"));
     let image = image(1000);
-    push(&registry, &base, &image).unwrap();
+    push_image(&registry, &base, &image).unwrap();
     assert_eq!(push_blob(&registry, &target, &image.blobs[0], std::slice::from_ref(&base)).unwrap(), Pushed::Mounted);
     assert_eq!(registry.resolve(&base, &Cancel::new()).unwrap().bytes, image.manifest);
     let refused = anonymous().resolve(&base, &Cancel::new()).unwrap_err();

@@ -12,7 +12,7 @@ use crate::support::fake::{Door, FakeRegistry, Fault, basic};
 use crate::support::http::{Request, Response};
 use crate::support::tokens::{Accounts, TokenServer};
 use crate::support::{at, image};
-use crate::{Always, SECRET, alice, anonymous, in_full, pull, push, push_blob, settings, with_password};
+use crate::{Always, SECRET, alice, anonymous, in_full, pull, push_blob, push_image, settings, with_password};
 
 fn accounts() -> Accounts {
     Accounts { password: Some(("alice".to_owned(), SECRET.to_owned())), ..Accounts::default() }
@@ -26,7 +26,7 @@ fn scopes(requests: &[Request]) -> Vec<Vec<String>> {
 fn a_password_is_sent_once_it_is_asked_for() {
     let fake = FakeRegistry::start(Door::Basic { user: "alice".to_owned(), password: SECRET.to_owned() });
     let target = at(fake.address(), "team/web:1");
-    push(&with_password(), &target, &image(10)).unwrap();
+    push_image(&with_password(), &target, &image(10)).unwrap();
     let without = fake.seen().iter().filter(|request| request.header("authorization").is_none()).count();
     assert_eq!(without, 1);
     fake.assert_well_treated();
@@ -50,7 +50,7 @@ fn one_token_with_exactly_the_needed_scope_serves_a_whole_push() {
     let registry = with_password();
     let target = at(fake.address(), "team/web:1");
     let image = image(10);
-    push(&registry, &target, &image).unwrap();
+    push_image(&registry, &target, &image).unwrap();
     assert_eq!(scopes(&tokens.seen()), [["repository:team/web:pull,push"]]);
     registry.resolve(&target, &Cancel::new()).unwrap();
     pull(&registry, &target, &image.blobs[0].0).unwrap();
@@ -118,7 +118,7 @@ fn an_identity_token_buys_tokens_by_post() {
     let fake = FakeRegistry::behind(&tokens);
     let credentials = Always(Credential::IdentityToken(Secret::new(SECRET)));
     let registry = Registry::new(settings(), Arc::new(credentials)).unwrap();
-    push(&registry, &at(fake.address(), "team/web:1"), &image(10)).unwrap();
+    push_image(&registry, &at(fake.address(), "team/web:1"), &image(10)).unwrap();
     assert_eq!(tokens.seen().iter().map(Request::line).collect::<Vec<_>>(), ["POST /token"]);
     fake.assert_well_treated();
 }

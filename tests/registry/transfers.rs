@@ -9,7 +9,7 @@ use lapstrake_cache::Digest;
 
 use crate::support::fake::FakeRegistry;
 use crate::support::{at, image};
-use crate::{anonymous, pull, push, push_blob, settings};
+use crate::{anonymous, pull, push_blob, push_image, settings};
 
 #[test]
 fn what_was_pushed_is_pulled_as_the_same_bytes() {
@@ -17,7 +17,7 @@ fn what_was_pushed_is_pulled_as_the_same_bytes() {
     let registry = anonymous();
     let target = at(fake.address(), "team/web:1.0");
     let image = image(300_000);
-    assert_eq!(push(&registry, &target, &image).unwrap(), [Pushed::Uploaded, Pushed::Uploaded]);
+    assert_eq!(push_image(&registry, &target, &image).unwrap(), [Pushed::Uploaded, Pushed::Uploaded]);
     let resolved = registry.resolve(&target, &Cancel::new()).unwrap();
     assert_eq!(resolved.bytes, image.manifest);
     assert_eq!(resolved.descriptor, Descriptor::of(MediaType::OCI_MANIFEST, &image.manifest));
@@ -35,7 +35,7 @@ fn what_is_there_is_not_sent_again() {
     let registry = anonymous();
     let target = at(fake.address(), "team/web:1.0");
     let image = image(10);
-    push(&registry, &target, &image).unwrap();
+    push_image(&registry, &target, &image).unwrap();
     fake.forget();
     assert_eq!(registry.published(&target, &Cancel::new()).unwrap(), Some(Digest::of(&image.manifest)));
     assert_eq!(fake.lines(), ["HEAD /v2/team/web/manifests/1.0"]);
@@ -80,7 +80,7 @@ fn a_manifest_without_a_tag_is_put_under_its_digest() {
     let registry = anonymous();
     let image = image(10);
     let digest = Digest::of(&image.manifest);
-    push(&registry, &at(fake.address(), &format!("team/web@{digest}")), &image).unwrap();
+    push_image(&registry, &at(fake.address(), &format!("team/web@{digest}")), &image).unwrap();
     assert_eq!(fake.manifest("team/web", &digest.to_string()), Some(image.manifest.clone()));
     let other = at(fake.address(), &format!("team/web@{}", Digest::of(b"")));
     let refused = registry.push_manifest(&other, MediaType::OCI_MANIFEST, &image.manifest, &Cancel::new());
@@ -157,7 +157,7 @@ fn nothing_is_pushed_to_a_mirror() {
     let (upstream, mirror) = (FakeRegistry::open(), FakeRegistry::open());
     let registry = Registry::new(mirrored(&upstream, &[&mirror.address().to_string()]), Arc::new(Anonymous)).unwrap();
     let target = at(upstream.address(), "team/web:1");
-    push(&registry, &target, &image(10)).unwrap();
+    push_image(&registry, &target, &image(10)).unwrap();
     registry.published(&target, &Cancel::new()).unwrap();
     assert_eq!(mirror.lines(), Vec::<String>::new());
 }
