@@ -145,7 +145,7 @@ pub(super) fn nul_character(span: Span) -> Diagnostic {
 
 pub(super) fn invalid_variable_name(span: Span, name: &str) -> Diagnostic {
     Diagnostic::error(BAD_VARIABLE, span, format!("`{}` is no name of a variable", name.escape_debug()))
-        .hint("a name is not empty and has no `=` in it")
+        .hint("a variable's name has letters, digits, `_`, `.` and `-`, and begins with a letter or `_`")
 }
 
 pub(super) fn invalid_owner(span: Span, owner: &str) -> Diagnostic {

@@ -99,7 +99,7 @@ impl Scope<'_> {
             return None;
         };
         let value = env.variable(name);
-        if value.is_none() && !env.doubt {
+        if value.is_none() && !env.may_have(name) {
             sink.push(say::unset_variable(span, name, env.variables().map(|(name, _)| name)));
         }
         value

@@ -144,7 +144,9 @@ pub struct Step {
 }
 
 /// What a step can do. Steps that only change settings have been folded into the steps after them and are
-/// [`StepKind::Setting`] here, so that the history tells of them.
+/// [`StepKind::Setting`] here, so that the history tells of them. A `workdir`, of a stage or as a step, is [`StepKind::MakeDirectory`]: the
+/// directory is there for the next step and in the image, belongs to 0:0 whoever the user is, and is left alone where it exists. The
+/// `workdir` of one `run` or of an image makes nothing.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepKind {
     /// Runs a command.

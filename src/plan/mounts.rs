@@ -9,6 +9,7 @@ use super::sink::Sink;
 use super::steps::{Point, bits};
 use super::{Access, Mount, MountKind, Sharing};
 use crate::diagnostic::Span;
+use crate::spec::words::is_variable;
 use crate::spec::{self, Spanned, Text};
 
 /// A secret's mode when nothing is said: for its owner alone.
@@ -19,17 +20,18 @@ pub(super) fn settle(mounts: &[Spanned<spec::Mount>], workdir: &str, point: &Poi
     let all: Vec<Option<Mount>> = mounts.iter().map(|mount| one(mount, workdir, point, sink)).collect();
     let mut seen: BTreeMap<(bool, &str), Span> = BTreeMap::new();
     for mount in all.iter().flatten() {
-        if let Some(earlier) = seen.insert((is_variable(mount), mount.at.as_str()), mount.span) {
+        if let Some(earlier) = seen.insert((becomes_variable(mount), mount.at.as_str()), mount.span) {
             sink.push(say::duplicate_mount(mount.span, earlier, &mount.at));
         }
     }
     let mut mounts = all.into_iter().collect::<Option<Vec<Mount>>>()?;
     // Component by component: a mount below another must come after it. Variables come last.
-    mounts.sort_by(|a, b| (is_variable(a), a.at.split('/').collect::<Vec<_>>()).cmp(&(is_variable(b), b.at.split('/').collect())));
+    mounts
+        .sort_by(|a, b| (becomes_variable(a), a.at.split('/').collect::<Vec<_>>()).cmp(&(becomes_variable(b), b.at.split('/').collect())));
     Some(mounts)
 }
 
-fn is_variable(mount: &Mount) -> bool {
+fn becomes_variable(mount: &Mount) -> bool {
     match mount.kind {
         MountKind::SecretEnv { .. } => true,
         MountKind::Cache { .. } | MountKind::From { .. } | MountKind::Secret { .. } | MountKind::Tmpfs { .. } => false,
@@ -73,7 +75,7 @@ fn one(mount: &Spanned<spec::Mount>, workdir: &str, point: &Point<'_>, sink: &mu
             (at?, MountKind::Secret { id: secret.to_string(), owner: owner?, mode, required: needed(required) })
         }
         spec::Mount::SecretEnv { secret, env, required } => {
-            if env.is_empty() || env.contains(['=', '\0']) {
+            if !is_variable(env) {
                 sink.push(say::invalid_variable_name(env.span, env));
                 return None;
             }

@@ -4,12 +4,15 @@
 //! `shell` is Docker's `Shell` field: the one that a base was made with holds for the stages on it, as it does in Docker, and an empty
 //! list gives the default back. Docker image specification 1.3, "Image JSON Field Descriptions".
 
+use std::collections::BTreeSet;
+
 use super::diagnostics as say;
 use super::fill::Scope;
 use super::path;
 use super::sink::Sink;
 use crate::diagnostic::Span;
 use crate::image::Config;
+use crate::spec::words::{is_owner, is_variable};
 use crate::spec::{Change, Env, Settings, Spanned, Template, Text};
 
 /// What scripts are given to unless something else is said: a failing line fails the step.
@@ -20,8 +23,16 @@ const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-ec"];
 pub(super) struct InForce {
     /// The config that an image of this point would have.
     pub(super) config: Config,
-    /// Whether something before could not be settled. What is missing since then is worth no message.
-    pub(super) doubt: bool,
+    doubt: Doubt,
+}
+
+/// What could not be settled before, so that its absence is worth no message.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Doubt {
+    /// Nothing is known of the base.
+    base: bool,
+    /// Variables whose values were wrong.
+    variables: BTreeSet<String>,
 }
 
 /// A working directory that is not known, deep enough that no honest path climbs out of it.
@@ -30,12 +41,15 @@ const UNKNOWN_WORKDIR: &str = "/?/?/?/?/?/?/?/?/?/?/?/?/?/?/?/?";
 impl InForce {
     /// The settings that a base brings.
     pub(super) fn of_base(config: &Config) -> InForce {
-        InForce { config: config.clone(), doubt: false }
+        InForce { config: config.clone(), doubt: Doubt::default() }
     }
 
     /// The settings of a base of which nothing is known.
     pub(super) fn unknown() -> InForce {
-        InForce { config: Config { working_dir: Some(UNKNOWN_WORKDIR.to_owned()), ..Config::default() }, doubt: true }
+        InForce {
+            config: Config { working_dir: Some(UNKNOWN_WORKDIR.to_owned()), ..Config::default() },
+            doubt: Doubt { base: true, variables: BTreeSet::new() },
+        }
     }
 
     /// The variables in order, each once, with the value that counts.
@@ -47,6 +61,11 @@ impl InForce {
     /// One variable.
     pub(super) fn variable(&self, name: &str) -> Option<&str> {
         self.variables().filter(|(known, _)| *known == name).last().map(|(_, value)| value)
+    }
+
+    /// Whether a variable might be set, had what went before been settled.
+    pub(super) fn may_have(&self, name: &str) -> bool {
+        self.doubt.base || self.doubt.variables.contains(name)
     }
 
     /// Sets a variable at its old place, or at the end.
@@ -99,7 +118,7 @@ impl InForce {
                 Some(Change::Clear) => self.clear_variable(name),
                 None => {
                     self.clear_variable(name);
-                    self.doubt = true;
+                    self.doubt.variables.insert(name.clone());
                 }
             }
         }
@@ -161,7 +180,7 @@ impl InForce {
 
 /// A variable's new value.
 pub(super) fn filled_variable(name: &str, change: &Spanned<Change<Template>>, scope: Scope<'_>, sink: &mut Sink) -> Option<Change<String>> {
-    if name.is_empty() || name.contains(['=', '\0']) {
+    if !is_variable(name) {
         sink.push(say::invalid_variable_name(change.span, name));
         return None;
     }
@@ -174,14 +193,9 @@ pub(super) fn filled_variable(name: &str, change: &Spanned<Change<Template>>, sc
 /// `user[:group]`, names or numbers.
 pub(super) fn owner(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {
     let owner = scope.word(text, sink)?;
-    let good = |name: &str| {
-        let number = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
-        // The number -1 means "leave alone" to the kernel.
-        let fits = !number || name.parse::<u32>().is_ok_and(|number| number != u32::MAX);
-        !name.is_empty() && fits && !name.chars().any(|character| character.is_control() || character.is_whitespace() || character == '/')
-    };
-    let parts: Vec<&str> = owner.split(':').collect();
-    if parts.len() <= 2 && parts.iter().all(|part| good(part)) {
+    // The number -1 means "leave alone" to the kernel.
+    let fits = |part: &str| !part.bytes().all(|byte| byte.is_ascii_digit()) || part.parse::<u32>().is_ok_and(|number| number != u32::MAX);
+    if is_owner(&owner) && owner.split(':').all(fits) {
         Some(owner)
     } else {
         sink.push(say::invalid_owner(text.span, &owner));

@@ -58,9 +58,12 @@ pub(super) fn settle(step: &Spanned<spec::Step>, surroundings: Surroundings<'_>,
 }
 
 /// The directory that comes with a working directory: it is there for the next step and in the image. It belongs to 0:0 whoever the user
-/// is; one that exists is left alone.
+/// is; one that exists is left alone, as is the root.
 pub(super) fn make_workdir(workdir: String, span: Span) -> Step {
     let history = format!("workdir {workdir}");
+    if workdir == "/" {
+        return named(span, StepKind::Setting, history);
+    }
     named(span, StepKind::MakeDirectory(MakeDirectory { paths: vec![workdir], owner: None, mode: None }), history)
 }
 
@@ -245,7 +248,7 @@ impl<'a> Point<'a> {
 
     fn make_directory(&self, make: &spec::MakeDirectory, sink: &mut Sink) -> Option<Settled> {
         let spec::MakeDirectory { paths, owner, mode } = make;
-        let paths: Vec<Option<String>> = paths.iter().map(|path| self.path(path, path::absolute, sink)).collect();
+        let paths: Vec<Option<String>> = paths.iter().map(|path| self.path(path, path::below_root, sink)).collect();
         let owner = self.owner(owner.as_ref(), sink);
         let paths = paths.into_iter().collect::<Option<Vec<String>>>()?;
         let history = format!("mkdir {}", label::words(&paths));

@@ -17,6 +17,7 @@ use super::sink::Sink;
 use super::{Compression, Format, Image, StageId};
 use crate::diagnostic::Span;
 use crate::image::{self, Reference};
+use crate::spec::words::{is_port, is_signal};
 use crate::spec::{self, Change, HealthcheckTest, Spanned, Text};
 
 /// An image, and the place of each of its tags.
@@ -133,15 +134,11 @@ fn keys(names: Vec<String>) -> Option<BTreeMap<String, Value>> {
 
 fn port(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {
     let filled = scope.word(text, sink)?;
-    let (number, protocol) = filled.split_once('/').unwrap_or((&filled, "tcp"));
-    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-    match number.parse::<u16>() {
-        Ok(number) if number > 0 && digits && matches!(protocol, "tcp" | "udp" | "sctp") => Some(format!("{number}/{protocol}")),
-        Ok(_) | Err(_) => {
-            sink.push(say::invalid_port(text.span, &filled));
-            None
-        }
+    if !is_port(&filled) {
+        sink.push(say::invalid_port(text.span, &filled));
+        return None;
     }
+    Some(if filled.contains('/') { filled } else { filled + "/tcp" })
 }
 
 fn volume(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {
@@ -151,11 +148,7 @@ fn volume(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {
 
 fn signal(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {
     let signal = scope.word(text, sink)?;
-    let number = signal.bytes().all(|byte| byte.is_ascii_digit()) && signal.parse::<u8>().is_ok_and(|number| (1..=64).contains(&number));
-    let name = signal.strip_prefix("SIG").is_some_and(|name| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || matches!(byte, b'+' | b'-'))
-    });
-    if number || name {
+    if is_signal(&signal) {
         Some(signal)
     } else {
         sink.push(say::invalid_signal(text.span, &signal));
