@@ -5,17 +5,28 @@
 //! that are resolved as data before a disk is touched, and refusal of whatever two readers could understand differently.
 
 mod blocks;
+mod decode;
+mod fields;
 mod header;
+mod names;
+mod pax;
 mod profile;
+mod reader;
 mod sequence;
+mod sparse;
+mod unpack;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
+pub use decode::{Encoding, Limits};
 pub use header::Unwritable;
+pub use names::BadName;
 pub use profile::{EncoderFailed, Profile, UnknownProfile};
+pub use reader::{Malformed, ReadError};
 pub use sequence::Untarrable;
+pub use unpack::{Refusal, Unpacked, UnpackError, unpack};
 pub use writer::{PackError, Packed, pack, pack_tree};
 
 /// The revision of the tar stream that is written. It is in the key of every packed layer.
