@@ -4,6 +4,7 @@
 //! blob. `specs/layers.md` defines every byte. What is read is an attack until shown otherwise: limits on every count and size, paths
 //! that are resolved as data before a disk is touched, and refusal of whatever two readers could understand differently.
 
+mod archive;
 mod blocks;
 mod decode;
 mod fields;
@@ -16,10 +17,12 @@ mod sequence;
 mod sparse;
 mod unpack;
 mod writer;
+mod zip;
 
 #[cfg(test)]
 mod tests;
 
+pub use archive::{ArchiveEntry, ArchiveError, ArchiveKind, TakeEntry, read_archive};
 pub use decode::{Encoding, Limits};
 pub use header::Unwritable;
 pub use names::BadName;

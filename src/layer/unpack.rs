@@ -202,6 +202,10 @@ impl<'a> Layer<'a> {
 
     /// The directory that a path leads to through links of this layer; directories that are missing are made.
     fn directory(&mut self, path: &TreePath) -> Result<TreePath, UnpackError> {
+        // Above a directory of this layer are only directories.
+        if let Some(Entry::Directory(_)) = self.entries.get(path) {
+            return Ok(path.clone());
+        }
         let mut walk = Walk::new(path);
         while let Some(next) = walk.step(&self.entries) {
             match next.map_err(|reason| UnpackError::Entry { path: path.clone(), reason })? {
