@@ -87,27 +87,38 @@ impl<'a> RawHeader<'a> {
         Ok((part("devmajor", 329)?, part("devminor", 337)?))
     }
 
-    /// GNU sparse files: the four segments of the header, whether more blocks follow, and the size with holes.
-    pub(super) fn gnu_sparse(&self) -> Result<(Vec<(u64, u64)>, bool, u64), Malformed> {
-        Ok((segments(&self.block[386..482])?, self.block[482] != 0, size("realsize", &self.block[483..495])?))
+    /// GNU sparse files: the first part of the map, and the size with holes.
+    pub(super) fn gnu_sparse(&self) -> Result<(GnuMapPart, u64), Malformed> {
+        let part = GnuMapPart { pieces: pieces(&self.block[386..482])?, continues: self.block[482] != 0 };
+        Ok((part, size("realsize", &self.block[483..495])?))
     }
 }
 
-/// The segments of one block of a GNU sparse map, and whether another block follows.
-pub(super) fn gnu_sparse_block(block: &[u8; BLOCK]) -> Result<(Vec<(u64, u64)>, bool), Malformed> {
-    Ok((segments(&block[..504])?, block[504] != 0))
+/// What one block holds of a GNU sparse map.
+pub(super) struct GnuMapPart {
+    /// Start in the file and length of each stored piece.
+    pub(super) pieces: Vec<(u64, u64)>,
+    /// Whether another block follows.
+    pub(super) continues: bool,
 }
 
-fn segments(bytes: &[u8]) -> Result<Vec<(u64, u64)>, Malformed> {
-    let mut segments = Vec::new();
+impl GnuMapPart {
+    /// Reads a block that follows the header.
+    pub(super) fn new(block: &[u8; BLOCK]) -> Result<GnuMapPart, Malformed> {
+        Ok(GnuMapPart { pieces: pieces(&block[..504])?, continues: block[504] != 0 })
+    }
+}
+
+fn pieces(bytes: &[u8]) -> Result<Vec<(u64, u64)>, Malformed> {
+    let mut pieces = Vec::new();
     for pair in bytes.chunks_exact(24) {
         // An unused place begins with a zero byte.
         if pair[0] == 0 {
             break;
         }
-        segments.push((size("sparse offset", &pair[..12])?, size("sparse length", &pair[12..])?));
+        pieces.push((size("sparse offset", &pair[..12])?, size("sparse length", &pair[12..])?));
     }
-    Ok(segments)
+    Ok(pieces)
 }
 
 /// The bytes up to the first NUL.
@@ -146,7 +157,8 @@ fn octal(field: &'static str, bytes: &[u8]) -> Result<i64, Malformed> {
     for &byte in rest.by_ref() {
         match byte {
             b'0'..=b'7' => {
-                value = value.checked_mul(8).and_then(|value| value.checked_add(i64::from(byte - b'0'))).ok_or(Malformed::Number { field })?;
+                value =
+                    value.checked_mul(8).and_then(|value| value.checked_add(i64::from(byte - b'0'))).ok_or(Malformed::Number { field })?;
             }
             b' ' | 0 => break,
             _ => return Err(Malformed::Number { field }),

@@ -29,7 +29,7 @@ pub use names::BadName;
 pub use profile::{EncoderFailed, Profile, UnknownProfile};
 pub use reader::{Malformed, ReadError};
 pub use sequence::Untarrable;
-pub use unpack::{Refusal, Unpacked, UnpackError, unpack};
+pub use unpack::{Refusal, UnpackError, Unpacked, unpack};
 pub use writer::{PackError, Packed, pack, pack_tree};
 
 /// The revision of the tar stream that is written. It is in the key of every packed layer.

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn records_are_cut_by_length_and_may_hold_any_byte() {
-        let extended = Extended::parse(b"36 SCHILY.xattr.user.a=\n12 size=99\n\0\n9 path=b\n").unwrap();
+        let extended = Extended::parse(b"37 SCHILY.xattr.user.a=\n12 size=99\n\0\n9 path=b\n").unwrap();
         assert_eq!(extended.xattrs[&b"user.a"[..]], b"\n12 size=99\n\0");
         assert_eq!(extended.path.as_deref(), Some(&b"b"[..]));
         assert_eq!(extended.size, None);
@@ -214,7 +214,7 @@ mod tests {
     fn records_that_readers_could_cut_differently_are_refused() {
         for body in [
             &b"9 path=bc\n"[..],
-            b"10 path=b\n",
+            b"11 path=b\n",
             b"9 path=b",
             b" 9 path=b\n",
             b"+9 path=b\n",
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn values_that_say_nothing_clear_are_refused() {
-        for body in [&b"9 size=x\n"[..], b"11 size=-1\n", b"12 path=a\0b\n", b"11 mtime=a\n", b"13 mtime=1.x\n", b"10 size= 1\n"] {
+        for body in [&b"9 size=x\n"[..], b"11 size=-1\n", b"12 path=a\0b\n", b"11 mtime=a\n", b"13 mtime=1.x\n", b"11 size= 1\n"] {
             assert!(matches!(Extended::parse(body), Err(Malformed::KeywordValue(_))), "{}", body.escape_ascii());
         }
         assert!(matches!(Extended::parse(b"9 path=b\n9 path=b\n"), Err(Malformed::RepeatedKeyword(keyword)) if keyword == "path"));

@@ -248,7 +248,7 @@ impl<R: Read> TarReader<R> {
         loop {
             match self.read_block(&mut block)? {
                 Came::Whole if block != [0; BLOCK] => {}
-                came => {
+                came @ (Came::Whole | Came::Nothing) => {
                     if pending.bytes != 0 {
                         return Err(Malformed::StrayExtension.into());
                     }

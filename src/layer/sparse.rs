@@ -5,7 +5,7 @@
 
 use std::io::{self, Read};
 
-use super::fields::{Dialect, RawHeader, gnu_sparse_block};
+use super::fields::{Dialect, GnuMapPart, RawHeader};
 use super::header::BLOCK;
 use super::pax::{SparseRecords, decimal};
 use super::reader::{Malformed, Stop};
@@ -95,13 +95,13 @@ pub(super) fn sparse_segments(
         if header.dialect != Dialect::Gnu {
             return Err(Malformed::SparseVersion.into());
         }
-        let (mut pieces, mut continues, size) = header.gnu_sparse()?;
+        let (GnuMapPart { mut pieces, mut continues }, size) = header.gnu_sparse()?;
         let mut bytes = 0;
         while continues {
             bytes += BLOCK as u64;
-            let (next, again) = gnu_sparse_block(&more(bytes)?)?;
-            pieces.extend(next);
-            continues = again;
+            let part = GnuMapPart::new(&more(bytes)?)?;
+            pieces.extend(part.pieces);
+            continues = part.continues;
         }
         return Ok(Segments::checked(pieces, stored, size)?);
     };

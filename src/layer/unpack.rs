@@ -3,7 +3,7 @@
 //! Source of truth: OCI image-spec 1.1, "Image Layer Filesystem Changeset", and `specs/layers.md`, section "Reading". Names are resolved
 //! as data, against what this layer has written so far, before a disk is touched; so there is no link on disk to be followed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::io::{self, Read, Write};
 
 use lapstrake_cache::{Digest, Fingerprinter};
@@ -13,8 +13,8 @@ use super::names::{BadName, Meaning, meaning, plain_path};
 use super::reader::{EndMarker, ReadError, TarEntry, TarKind, TarReader};
 use crate::event::Cancel;
 use crate::tree::{
-    Change, Content, Difference, DirectoryHandle, DiskError, Entry, File, InvalidDifference, Links, Metadata, Name, Node, NodeKind, Special,
-    SpecialKind, Symlink, Tree, TreePath, Xattrs, kept_xattrs,
+    Change, Content, Difference, DirectoryHandle, DiskError, Entry, File, InvalidDifference, Links, Metadata, Name, Node, NodeKind,
+    Special, SpecialKind, Symlink, Tree, TreePath, Xattrs, kept_xattrs,
 };
 
 /// A layer that was read.
@@ -379,11 +379,11 @@ impl<'a> Layer<'a> {
 
         let mut changes: BTreeMap<TreePath, Change> = self.entries.into_iter().map(|(path, entry)| (path, Change::Put(entry))).collect();
         for path in self.whiteouts {
-            if !changes.contains_key(&path) {
+            if let btree_map::Entry::Vacant(place) = changes.entry(path) {
                 if let Some(into) = self.into {
-                    into.make_whiteout(&path)?;
+                    into.make_whiteout(place.key())?;
                 }
-                changes.insert(path, Change::Whiteout);
+                place.insert(Change::Whiteout);
             }
         }
         let links = Links::new(self.groups.into_iter().map(|group| group.members.into_iter().collect()));

@@ -33,11 +33,8 @@ pub(super) fn read_zip<E: From<ArchiveError>>(
         let name = file.name().map_err(ArchiveError::Zip)?.into_owned().into_bytes();
         let Some(path) = stripped(&name, strip, limits)? else { continue };
         let refuse = |reason| Err(ArchiveError::Entry { path: path.clone(), reason });
-        let stated = file.extra_data_fields().find_map(|field| match field {
-            ExtraField::ExtendedTimestamp(time) => time.mod_time(),
-            #[expect(clippy::wildcard_enum_match_arm, reason = "no other field has the time in the form that tar has")]
-            _ => None,
-        });
+        let stated =
+            file.extra_data_fields().find_map(|field| if let ExtraField::ExtendedTimestamp(time) = field { time.mod_time() } else { None });
         let mode = file.unix_mode();
         let kind = mode.unwrap_or(0) & 0o170_000;
         let permissions = |usual: u16| mode.map_or(usual, |mode| u16::try_from(mode & 0o7777).unwrap_or(usual));

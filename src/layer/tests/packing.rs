@@ -67,10 +67,10 @@ fn bytes_do_not_depend_on_the_number_of_threads() {
 
 fn many_files() -> Sample {
     let mut sample = Sample::default();
-    for number in 0..600_u64 {
+    for number in 0..400_u64 {
         sample.file(format!("usr/lib/{}/{number}", number / 40), text(number, 500 + (number as usize * 7919) % 60_000));
     }
-    sample.file("usr/lib/large", text(7, 9 << 20));
+    sample.file("usr/lib/large", text(7, 5 << 20));
     sample
 }
 
@@ -85,7 +85,7 @@ fn one_edit_leaves_every_other_block_as_it_was() {
     renamed.file("usr/lib/9/399-renamed", text(399, 100));
     renamed.contents.0.extend(content.0);
     let mut appended_inside = before.clone();
-    appended_inside.file("usr/lib/large", [&text(7, 9 << 20)[..], b"!"].concat());
+    appended_inside.file("usr/lib/large", [&text(7, 5 << 20)[..], b"!"].concat());
 
     for profile in [Profile::Gzip1, Profile::Zstd1] {
         let old: BTreeSet<Vec<u8>> = blocks(profile, &before.pack(profile).0).into_iter().collect();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
 use std::num::NonZeroUsize;
+use std::sync::LazyLock;
 
 use lapstrake_cache::Fingerprint;
 
@@ -83,13 +84,15 @@ impl Sample {
 
 /// Bytes that compress about as well as text does, the same for the same seed.
 pub(crate) fn text(seed: u64, length: usize) -> Vec<u8> {
+    static WORDS: LazyLock<Vec<Vec<u8>>> =
+        LazyLock::new(|| (0..500_u32).map(|n| format!("{:x} ", n.pow(3)).repeat(1 + n as usize % 9).into_bytes()).collect());
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
+    let mut bytes = Vec::with_capacity(length + 64);
     while bytes.len() < length {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        bytes.extend_from_slice(format!("{:x} ", state % 5000).as_bytes());
+        bytes.extend_from_slice(&WORDS[(state % 500) as usize]);
     }
     bytes.truncate(length);
     bytes
