@@ -122,6 +122,39 @@ fn planning_twice_gives_the_same() {
     }
 }
 
+#[test]
+fn whatever_can_be_read_is_planned_or_refused_with_a_reason() {
+    for case in cases("spec") {
+        let text = std::fs::read_to_string(case.join("lapstrake.toml")).unwrap();
+        let source = SourceMap::new().add("lapstrake.toml", text.as_str());
+        let Some(spec) = spec::parse(source, &text).value else {
+            continue;
+        };
+        let target = Target::everything("linux/amd64".parse().unwrap());
+        let required = plan::requirements(&spec, &target);
+        assert_eq!(required.value.is_none(), required.has_errors(), "{}", case.display());
+        let found = found(&case, &required.value.unwrap_or_default());
+        let planned = plan::plan(&spec, &target, &found);
+        assert_eq!(planned.value.is_none(), planned.has_errors(), "{}", case.display());
+    }
+}
+
+#[test]
+fn the_specs_that_init_writes_can_be_planned() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/stock");
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let spec = spec::parse(SourceMap::new().add("lapstrake.toml", text.as_str()), &text).value.unwrap();
+        let target = Target::everything("linux/amd64".parse().unwrap());
+        let required = plan::requirements(&spec, &target).value.unwrap();
+        assert_eq!(plan::plan(&spec, &target, &found(&folder, &required)).diagnostics, [], "{}", path.display());
+        count += 1;
+    }
+    assert!(count > 0);
+}
+
 /// Codes that no spec and target lead to: they come from a caller that did not look, or with a lock.
 const NOT_FROM_A_SPEC: &[&str] = &["not-locked", "nothing-to-upgrade", "unresolved-input"];
 
