@@ -1,8 +1,11 @@
 //! One user namespace and the steps that run in it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{FileAgent, Finished, IdMapping, Job, SandboxError, Unusable};
+use super::owner::Owner;
+use super::{AgentError, Bytes, FileAgent, Finished, IdMapping, Job, Operation, SandboxError, Unusable, run, wire};
 use crate::event::{Cancel, Stream};
 
 /// Runs commands. The seam for other engines.
@@ -90,17 +93,28 @@ pub struct Probe {
 /// One user namespace with its file agent, opened once per process. Steps may run in it from several threads at once.
 #[derive(Debug)]
 pub struct Isolation {
+    owner: Arc<Owner>,
     agent: FileAgent,
     mapping: IdMapping,
+    resolv: PathBuf,
 }
 
 impl Isolation {
-    /// Makes the namespace by doing so.
+    /// Makes the namespace and tries an empty step in it.
     ///
     /// # Errors
     /// When the machine does not let it; says what to do.
-    pub fn open(_options: Options) -> Result<Isolation, Unusable> {
-        Err(not_yet())
+    pub fn open(options: &Options) -> Result<Isolation, Unusable> {
+        let isolation = Isolation::start(options)?;
+        isolation.probe(Vec::new(), wire::UpperPlace::Memory {}).map_err(|error| no_step(&error))?;
+        Ok(isolation)
+    }
+
+    fn start(options: &Options) -> Result<Isolation, Unusable> {
+        let (owner, mapping) = Owner::start(options)?;
+        let owner = Arc::new(owner);
+        let agent = FileAgent::new(Arc::clone(&owner));
+        Ok(Isolation { owner, agent, mapping, resolv: options.resolv.clone() })
     }
 
     /// Which ids the namespace has.
@@ -115,19 +129,98 @@ impl Isolation {
         &self.agent
     }
 
-    /// Where steps whose directories are below `store` can have their upper directory, found out by mounting one.
+    /// Where steps whose directories are below `store` can have their upper directory, found out by mounting one. `store` is an absolute
+    /// path of a directory that can be written; nothing stays in it.
     ///
     /// # Errors
     /// When neither place works.
-    pub fn upper_kind(&self, _store: &Path) -> Result<UpperKind, Unusable> {
-        Err(not_yet())
+    pub fn upper_kind(&self, store: &Path) -> Result<UpperKind, Unusable> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!(".probe-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let at = |inner: &str| Bytes(format!("{name}{inner}").into_bytes());
+        let unwritable = |error: AgentError| Unusable {
+            reason: format!("the sandbox cannot write to `{}`", store.display()),
+            remedy: "put the store where its owner may write".to_owned(),
+            source: Some(error.into_io()),
+        };
+        let directory = self.agent.directory(store).map_err(unwritable)?;
+        let make: Vec<Operation> = ["", "/lower", "/upper", "/work"].map(|inner| Operation::MakeDirectory { at: at(inner) }).into();
+        directory.apply(&make).map_err(unwritable)?;
+        let path = |inner: &str| Bytes(store.join(format!("{name}/{inner}")).into_os_string().into_encoded_bytes());
+        let kind = directory.create_file(&at("/lower/below").0).map_err(unwritable).and_then(|_| {
+            let on_disk = wire::UpperPlace::OnDisk { upper: path("upper"), work: path("work") };
+            match self.probe(vec![path("lower")], on_disk) {
+                Ok(()) => Ok(UpperKind::OnDisk),
+                Err(first) => match self.probe(vec![path("lower")], wire::UpperPlace::Memory {}) {
+                    Ok(()) => Ok(UpperKind::Memory),
+                    Err(_) => Err(no_step(&first)),
+                },
+            }
+        });
+        directory.apply(&[Operation::Remove { at: at("") }]).map_err(unwritable)?;
+        kind
     }
 
-    /// Tries each part that a step needs, with `store` as the place of its directories.
+    /// Tries each part that a step needs, with `store` as the place of its directories; later parts only when earlier ones work.
     #[must_use]
-    pub fn doctor(_options: Options, _store: &Path) -> Vec<Probe> {
-        vec![Probe { name: "user namespace", outcome: Err(not_yet()) }]
+    pub fn doctor(options: &Options, store: &Path) -> Vec<Probe> {
+        let mut probes = Vec::new();
+        let isolation = match Isolation::start(options) {
+            Ok(isolation) => isolation,
+            Err(error) => {
+                probes.push(Probe { name: "user namespace", outcome: Err(error) });
+                return probes;
+            }
+        };
+        let ids = isolation.mapping.count();
+        let note = if ids < 65536 { "; images use ids up to 65535, so that some files of theirs cannot be owned" } else { "" };
+        probes.push(Probe { name: "user namespace", outcome: Ok(format!("has {ids} ids ({}){note}", isolation.mapping.name())) });
+        let step = isolation.probe(Vec::new(), wire::UpperPlace::Memory {});
+        let outcome = step.map(|()| "mount, pid, network, ipc and uts namespaces work".to_owned()).map_err(|error| no_step(&error));
+        let go_on = outcome.is_ok();
+        probes.push(Probe { name: "namespaces", outcome });
+        if go_on {
+            let outcome = isolation.upper_kind(store).map(|kind| match kind {
+                UpperKind::OnDisk => "an overlay can have its changes in the store".to_owned(),
+                UpperKind::Memory => "the store's file system cannot hold the changes of an overlay; they are kept in memory".to_owned(),
+            });
+            probes.push(Probe { name: "overlay", outcome });
+        }
+        probes
     }
+
+    fn probe(&self, lowers: Vec<Bytes>, upper: wire::UpperPlace) -> Result<(), SandboxError> {
+        let job = wire::Job {
+            lowers,
+            upper,
+            mounts: Vec::new(),
+            network: false,
+            hostname: Bytes(b"probe".to_vec()),
+            hosts: Bytes::default(),
+            resolv: None,
+            command: wire::CommandLine::Probe {},
+        };
+        let nothing = run::Told { at: &|_| Vec::new(), program: String::new(), searched: String::new(), uid: 0, gid: 0 };
+        run::run(&self.owner, &job, None, &nothing, &mut |_, _| {}, &Cancel::new()).map(drop)
+    }
+}
+
+/// Why a step cannot be made, and what to do.
+fn no_step(error: &SandboxError) -> Unusable {
+    let restricted = std::fs::read_to_string("/proc/sys/kernel/apparmor_restrict_unprivileged_userns").is_ok_and(|text| text.trim() == "1");
+    let remedy = if restricted {
+        "AppArmor takes the rights away in user namespaces: set sysctl kernel.apparmor_restrict_unprivileged_userns=0, or give the builder a \
+         profile with `userns,`"
+    } else {
+        "a kernel from 5.11 with overlay in user namespaces is needed; in a container it must be allowed to mount"
+    };
+    let mut reason = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        reason = format!("{reason}: {cause}");
+        source = cause.source();
+    }
+    Unusable { reason, remedy: remedy.to_owned(), source: None }
 }
 
 impl Sandbox for Isolation {
@@ -135,11 +228,7 @@ impl Sandbox for Isolation {
         Ok(Rung::UserNamespace)
     }
 
-    fn run(&self, _job: &Job, _output: &mut dyn FnMut(Stream, &[u8]), _cancel: &Cancel) -> Result<Finished, SandboxError> {
-        Err(not_yet().into())
+    fn run(&self, job: &Job, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Finished, SandboxError> {
+        run::run_job(&self.owner, &self.agent, &self.resolv, job, output, cancel)
     }
-}
-
-fn not_yet() -> Unusable {
-    Unusable { reason: "the sandbox has no helper".to_owned(), remedy: "use a later build".to_owned(), source: None }
 }

@@ -7,11 +7,13 @@
 //! What is and is not promised stands in SECURITY.md.
 
 mod agent;
+mod connection;
 mod error;
 mod isolation;
 mod job;
 mod mapping;
-#[expect(dead_code, reason = "the helper is not there")]
+mod owner;
+mod run;
 #[expect(unreachable_pub, reason = "the file is also a module of the helper, and some of its types are public here")]
 #[path = "helper/wire.rs"]
 mod wire;

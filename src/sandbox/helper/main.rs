@@ -1,0 +1,93 @@
+//! The program that owns a user namespace for lapstrake: requests on standard input, which is a socket, in; processes out.
+//!
+//! It has one thread and no dependencies, and is started with an empty environment. The first process only makes the namespace and starts
+//! others in it: file agents (`agent`) and steps (`step`). It ends when the socket does; all that it started ends with it.
+
+#[macro_use]
+#[path = "wire.rs"]
+mod wire;
+mod agent;
+mod channel;
+mod command;
+mod mounts;
+mod place;
+mod root;
+mod step;
+mod sys;
+
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
+
+use sys::{At, Errno, Result};
+use wire::{Bytes, OwnerReply, OwnerRequest};
+
+fn main() {
+    // Whatever the caller forgot to close.
+    let closed = sys::close_from(3);
+    let control = sys::adopt(0);
+    sys::set_name(c"lapstrake");
+    let started = closed.map_err(|errno| ("close descriptors", errno)).and_then(|()| own(&control));
+    if let Err((what, errno)) = started {
+        let _ = channel::send(&control, &OwnerReply::Failed { what: Bytes(what.as_bytes().to_vec()), errno: errno.0 }, &[]);
+        sys::exit(1);
+    }
+    serve(control);
+    sys::exit(0);
+}
+
+/// Makes the namespace and becomes its root.
+fn own(control: &OwnedFd) -> std::result::Result<(), (&'static str, Errno)> {
+    // A signal from the caller's terminal must not end it before the caller has decided.
+    sys::setsid().map_err(|errno| ("start a session", errno))?;
+    sys::change_directory(b"/").map_err(|errno| ("enter `/`", errno))?;
+    sys::umask(0);
+    sys::unshare(sys::CLONE_NEWUSER).map_err(|errno| ("make a user namespace", errno))?;
+    channel::send(control, &OwnerReply::Unmapped {}, &[]).map_err(|errno| ("answer", errno))?;
+    match channel::receive::<OwnerRequest>(control) {
+        Ok(Some((OwnerRequest::Mapped {}, _))) => {}
+        Ok(Some((OwnerRequest::Agent {} | OwnerRequest::Step {}, _))) => return Err(("understand the caller", sys::EPROTO)),
+        Ok(None) => sys::exit(0),
+        Err(errno) => return Err(("hear the caller", errno)),
+    }
+    sys::setresgid(0).map_err(|errno| ("become group 0 of the user namespace", errno))?;
+    sys::setresuid(0).map_err(|errno| ("become user 0 of the user namespace", errno))?;
+    sys::hide_memory().map_err(|errno| ("protect its memory", errno))?;
+    sys::forget_children();
+    channel::send(control, &OwnerReply::Ready {}, &[]).map_err(|errno| ("answer", errno))
+}
+
+/// Starts processes as asked until the caller is gone.
+fn serve(control: OwnedFd) {
+    let owner = sys::getpid();
+    while let Ok(Some((request, mut descriptors))) = channel::receive::<OwnerRequest>(&control) {
+        let Some(socket) = descriptors.pop() else { return };
+        // When no process can be made, the caller sees its socket end.
+        if let Ok(None) = sys::fork_process() {
+            drop(control);
+            if be_child_of(owner).is_err() {
+                sys::exit(1);
+            }
+            match request {
+                OwnerRequest::Agent {} => agent::serve(&socket),
+                OwnerRequest::Step {} => step::run(socket),
+                OwnerRequest::Mapped {} => {}
+            }
+            sys::exit(0);
+        }
+    }
+}
+
+/// Dies with the owner and has nothing of its standard input.
+fn be_child_of(owner: i32) -> Result<()> {
+    sys::die_with_parent()?;
+    if sys::getppid() != owner {
+        return Err(sys::ECONNRESET);
+    }
+    // The lowest numbers stay taken, so that no descriptor of importance gets one of them.
+    let nothing = sys::open(At::Root, b"/dev/null", sys::O_RDWR, 0, sys::ANYWHERE)?;
+    if nothing.as_raw_fd() == 0 {
+        let _ = nothing.into_raw_fd();
+    } else {
+        sys::put_at(&nothing, 0, true)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! One step: a job on a socket in; that it started and how it ended out.
+//!
+//! Two processes of ours are above the command. The *supervisor* stays outside the step's namespaces, speaks with the library, kills on
+//! its word or on its end, and cleans up. The *init* is process 1 of the step: it makes the root, starts the command and reaps. Whoever
+//! of library, owner and supervisor dies, those below die too; when the init dies the kernel kills all that is left in the step.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use crate::sys::{self, At, BENEATH, Errno};
+use crate::wire::{Bytes, CommandLine, Job, Stage, StepReply, Wire};
+use crate::{channel, command, root};
+
+wire! {
+    /// What the init tells the supervisor, in this order; nothing after `Exited` or `Failed`.
+    enum InitReply {
+        /// The root is made; the upper directory comes as a descriptor.
+        0 Prepared {
+            /// Mount points that were not there, parents first.
+            made: Vec<Made>,
+        },
+        /// The command runs.
+        1 Running {},
+        /// The command has ended with this status of `wait(2)`.
+        2 Exited {
+            /// The status.
+            status: i32,
+        },
+        /// There is no command.
+        3 Failed {
+            /// Where it failed.
+            stage: Stage,
+            /// What was tried.
+            what: Bytes,
+            /// The kernel's answer.
+            errno: i32,
+            /// First bytes of the program.
+            head: Bytes,
+        },
+    }
+
+    /// A directory or file that was made for a mount, with what it was given, to tell whether it was changed.
+    struct Made {
+        /// Where, relative to the root, without links.
+        path: Bytes,
+        /// Its mode with the kind.
+        mode: u16,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+    }
+}
+
+/// Why there is no command.
+#[derive(Debug)]
+pub struct Failure {
+    pub stage: Stage,
+    pub what: String,
+    pub errno: Errno,
+    pub head: Vec<u8>,
+}
+
+/// Says what was tried when it did not work.
+pub trait Trying<T> {
+    fn trying(self, stage: &Stage, what: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T> Trying<T> for sys::Result<T> {
+    fn trying(self, stage: &Stage, what: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|errno| Failure { stage: stage.clone(), what: what(), errno, head: Vec::new() })
+    }
+}
+
+impl Failure {
+    fn to_init_reply(&self) -> InitReply {
+        InitReply::Failed {
+            stage: self.stage.clone(),
+            what: Bytes(self.what.clone().into_bytes()),
+            errno: self.errno.0,
+            head: Bytes(self.head.clone()),
+        }
+    }
+}
+
+const PROCESSES: Stage = Stage::Processes {};
+
+/// The supervisor, from the job to its end.
+pub fn run(library: OwnedFd) {
+    let Ok(Some((job, descriptors))) = channel::receive::<Job>(&library) else { return };
+    let mut descriptors = descriptors.into_iter();
+    let (Some(out), Some(err)) = (descriptors.next(), descriptors.next()) else { return };
+    let reply = match start(&job, &library, out, err) {
+        Ok((init, pid)) => supervise(&library, &init, pid),
+        Err(Failure { stage, what, errno, head }) => {
+            Some(StepReply::Failed { stage, what: Bytes(what.into_bytes()), errno: errno.0, head: Bytes(head) })
+        }
+    };
+    if let Some(reply) = reply {
+        let _ = channel::send(&library, &reply, &[]);
+    }
+}
+
+/// Starts the init: the socket to it and its process id.
+fn start(job: &Job, library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> Result<(OwnedFd, i32), Failure> {
+    sys::keep_children();
+    let (ours, theirs) = sys::socket_pair().trying(&PROCESSES, || "make a socket".to_owned())?;
+    sys::unshare(sys::CLONE_NEWPID).trying(&PROCESSES, || "make a pid namespace".to_owned())?;
+    match sys::fork_process().trying(&PROCESSES, || "make a process".to_owned())? {
+        Some(pid) => {
+            // The init waits for this, so that it never runs without a supervisor.
+            let _ = channel::send(&ours, &0_u8, &[]);
+            Ok((ours, pid))
+        }
+        None => {
+            drop(ours);
+            // The supervisor's descriptor is the supervisor's alone: its end tells the library that the step is over.
+            sys::close_for_good(library);
+            be_init(job, &theirs, out, err);
+            sys::exit(0);
+        }
+    }
+}
+
+/// Waits for the end of the init or of the library; gives what the library is told last.
+fn supervise(library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<StepReply> {
+    let mut upper = None;
+    let mut mount_points = Vec::new();
+    let mut ended = None;
+    let mut failed = None;
+    loop {
+        let Ok((from_library, from_init)) = sys::wait_readable(library, init) else { break };
+        if from_init {
+            match channel::receive::<InitReply>(init) {
+                Ok(Some((InitReply::Prepared { made }, descriptors))) => {
+                    mount_points = made;
+                    upper = descriptors.into_iter().next();
+                }
+                Ok(Some((InitReply::Running {}, _))) => {
+                    let upper: Vec<_> = upper.iter().map(AsFd::as_fd).collect();
+                    if channel::send(library, &StepReply::Started {}, &upper).is_err() {
+                        break;
+                    }
+                }
+                Ok(Some((InitReply::Exited { status }, _))) => {
+                    ended = Some(status);
+                    break;
+                }
+                Ok(Some((InitReply::Failed { stage, what, errno, head }, _))) => {
+                    failed = Some(StepReply::Failed { stage, what, errno, head });
+                    break;
+                }
+                Ok(None) | Err(_) => break,
+            }
+        } else if from_library {
+            // Whatever it says, or its end, means: stop.
+            break;
+        }
+    }
+    sys::kill(pid);
+    // The init is gone only after every process of its namespace.
+    let _ = sys::wait(pid);
+    let made = mount_points.iter().map(|made| made.path.clone()).collect();
+    if let Some(upper) = &upper {
+        for made in mount_points.iter().rev() {
+            // What was changed, or is in use, stays.
+            let _ = remove_untouched(upper, made);
+        }
+    }
+    Some(failed.unwrap_or(StepReply::Ended { status: ended, made }))
+}
+
+/// Removes a mount point from the upper directory if it is as it was made.
+fn remove_untouched(upper: &OwnedFd, made: &Made) -> sys::Result<()> {
+    let path = made.path.0.as_slice();
+    let (above, name) = match path.iter().rposition(|&byte| byte == b'/') {
+        Some(slash) => (&path[..slash], &path[slash + 1..]),
+        None => (b"".as_slice(), path),
+    };
+    // The command may have put a link anywhere: none is followed.
+    let parent = sys::open(At::Fd(upper.as_fd()), above, sys::O_PATH | sys::O_DIRECTORY, 0, BENEATH)?;
+    let stat = sys::stat(parent.as_fd(), name)?;
+    if stat.mode != made.mode || stat.uid != made.uid || stat.gid != made.gid {
+        return Ok(());
+    }
+    if stat.kind() == sys::S_IFDIR {
+        // Refused when there is something in it.
+        sys::remove_directory(parent.as_fd(), name)
+    } else if stat.size == 0 {
+        sys::unlink(parent.as_fd(), name)
+    } else {
+        Ok(())
+    }
+}
+
+/// Process 1 of the step.
+fn be_init(job: &Job, supervisor: &OwnedFd, out: OwnedFd, err: OwnedFd) {
+    if sys::die_with_parent().is_err() || !matches!(channel::receive::<u8>(supervisor), Ok(Some(_))) {
+        return;
+    }
+    let report = |failure: &Failure| {
+        let _ = channel::send(supervisor, &failure.to_init_reply(), &[]);
+    };
+    let prepared = match root::make(job) {
+        Ok(prepared) => prepared,
+        Err(failure) => return report(&failure),
+    };
+    let upper = [prepared.upper.as_fd()];
+    if channel::send(supervisor, &InitReply::Prepared { made: prepared.made }, &upper).is_err() {
+        return;
+    }
+    drop(prepared.upper);
+    match &job.command {
+        CommandLine::Probe {} => match root::try_writing() {
+            Ok(()) => {
+                let _ = channel::send(supervisor, &InitReply::Running {}, &[]);
+                let _ = channel::send(supervisor, &InitReply::Exited { status: 0 }, &[]);
+            }
+            Err(failure) => report(&failure),
+        },
+        CommandLine::Program { .. } => {
+            let pid = match command::start(&job.command, &out, &err) {
+                Ok(pid) => pid,
+                Err(failure) => return report(&failure),
+            };
+            drop((out, err));
+            if channel::send(supervisor, &InitReply::Running {}, &[]).is_err() {
+                return;
+            }
+            // Orphans become children of process 1; only the command's own end matters.
+            loop {
+                match sys::wait(-1) {
+                    Ok((ended, status)) if ended == pid => {
+                        let _ = channel::send(supervisor, &InitReply::Exited { status }, &[]);
+                        return;
+                    }
+                    Ok(_) => {}
+                    Err(_) => return,
+                }
+            }
+        }
+    }
+}
