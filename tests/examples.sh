@@ -79,6 +79,7 @@ write_patterns
 for example in "${wanted[@]}"; do
     [ -f "examples/$example/lapstrake.toml" ] || die "no example called $example"
     note "$example: building"
+    "$LAPSTRAKE" check "examples/$example"
     builds_twice_the_same "$example"
     note "$example: other tools"
     is_read_by_other_tools "$example"

@@ -45,10 +45,9 @@ answers_django_wheels() {
     docker_here rm --force $name >/dev/null
 
     # The other value of the argument: other requirements, other settings, same layers below.
-    "$LAPSTRAKE" build examples/django-wheels --arg "registry=$registry" --arg environment=local --arg app_dir=/srv/guestbook \
-        --tag "$registry/lapstrake/django-wheels:local" --push --progress plain >"$work/logs/local" 2>&1 ||
-        show_and_fail "$work/logs/local" "django-wheels does not build with environment=local"
-    start_container $name "$registry/lapstrake/django-wheels:local" "PORT=${at##*:}"
+    "$LAPSTRAKE" build examples/django-wheels --arg "registry=$registry/local" --arg environment=local --arg app_dir=/srv/guestbook \
+        --push --progress plain >"$work/logs/local" 2>&1 || show_and_fail "$work/logs/local" "django-wheels does not build with environment=local"
+    start_container $name "$registry/local/lapstrake/django-wheels:1.0" "PORT=${at##*:}"
     expect_in "the local page" "Welcome aboard" "$(answer $name "$at/")"
     expect "the local application's directory" /srv/guestbook "$(podman_here exec $name pwd)"
     stop_container $name

@@ -83,10 +83,11 @@ HOOK
 }
 
 push_image() {
-    local target=$1 spec
+    local target=$1
     : "${LAPSTRAKE:?names the lapstrake binary}"
     # Beside the archive, since paths in a spec are relative to it.
     spec=$(mktemp -d "$cache/spec.XXXXXX")
+    # Not local: the trap runs when this function has ended.
     trap 'rm -rf "$spec"' EXIT
     ln "$base" "$spec/base.tar" 2>/dev/null || cp "$base" "$spec/base.tar"
     cat >"$spec/lapstrake.toml" <<SPEC
