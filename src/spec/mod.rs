@@ -79,3 +79,6 @@ pub struct Argument {
     /// What it is for.
     pub help: Option<Spanned<String>>,
 }
+
+#[cfg(test)]
+mod tests;
