@@ -4,6 +4,7 @@ pub mod diagnostic;
 pub mod event;
 pub mod image;
 pub mod layer;
+pub mod operate;
 pub mod output;
 pub mod pins;
 pub mod plan;

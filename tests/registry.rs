@@ -12,6 +12,8 @@ mod support;
 
 #[path = "registry/faults.rs"]
 mod faults;
+#[path = "registry/inspect.rs"]
+mod inspect;
 #[path = "registry/interoperation.rs"]
 mod interoperation;
 #[path = "registry/logins.rs"]

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Platform;
 use super::descriptor::null_is_default;
 
 fn absent_text(value: &Option<String>) -> bool {
@@ -61,6 +62,16 @@ pub struct ImageConfig {
     /// Fields that this version does not know, kept as they were.
     #[serde(flatten)]
     pub extra: BTreeMap<String, Value>,
+}
+
+impl ImageConfig {
+    /// The platform it is for, in normal form if what it says makes sense, else as it says.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        let variant = self.variant.clone().filter(|variant| !variant.is_empty());
+        let said = Platform { os: self.os.clone(), architecture: self.architecture.clone(), variant };
+        said.to_string().to_ascii_lowercase().parse().unwrap_or(said)
+    }
 }
 
 /// How to run an image.

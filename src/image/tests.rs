@@ -162,9 +162,8 @@ impl Memory {
 }
 
 impl Blobs for Memory {
-    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + '_>> {
-        let bytes = self.0.get(digest).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Box::new(bytes.as_slice()))
+    fn open(&self, digest: &Digest) -> io::Result<Option<Box<dyn Read + Send>>> {
+        Ok(self.0.get(digest).map(|bytes| Box::new(io::Cursor::new(bytes.clone())) as Box<dyn Read + Send>))
     }
 }
 

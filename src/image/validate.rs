@@ -6,19 +6,30 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use lapstrake_cache::{Digest, Sha256};
+use lapstrake_cache::{Digest, Sha256, Store};
 
 use super::document::CONFIG_LIMIT_BYTES;
 use super::{Descriptor, ImageConfig, InvalidImage, LayerEncoding, Manifest, MediaKind, MediaType};
 
-/// A way to open blobs.
-pub trait Blobs {
-    /// Opens a blob at its first byte.
+/// A place that has blobs.
+pub trait Blobs: Sync {
+    /// Opens a blob at its first byte; `None` where it is not here.
     ///
     /// # Errors
     ///
-    /// When it is not there or cannot be read.
-    fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + '_>>;
+    /// When it is here and cannot be read.
+    fn open(&self, digest: &Digest) -> io::Result<Option<Box<dyn Read + Send>>>;
+}
+
+impl Blobs for Store {
+    fn open(&self, digest: &Digest) -> io::Result<Option<Box<dyn Read + Send>>> {
+        let blob = self.blob(digest).map_err(io::Error::other)?;
+        Ok(blob.map(|blob| Box::new(blob.file) as Box<dyn Read + Send>))
+    }
+}
+
+fn open(blobs: &dyn Blobs, digest: &Digest) -> io::Result<Box<dyn Read + Send>> {
+    blobs.open(digest)?.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it is not here"))
 }
 
 /// Something that an image claims and that is not so.
@@ -143,7 +154,7 @@ fn validate_layer(layer: usize, descriptor: &Descriptor, diff_id: Option<&Digest
             return;
         }
     };
-    let blob = match blobs.open(&descriptor.digest) {
+    let blob = match open(blobs, &descriptor.digest) {
         Ok(blob) => blob,
         Err(source) => return violations.push(Violation::Unreadable { digest: descriptor.digest, source }),
     };
@@ -183,7 +194,7 @@ fn hash_decoded(blob: &mut dyn Read, encoding: LayerEncoding) -> io::Result<Dige
 /// Reads a small blob; `None` where it could not be read or has other bytes than it should.
 fn small(descriptor: &Descriptor, limit_bytes: u64, blobs: &dyn Blobs, violations: &mut Vec<Violation>) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = blobs.open(&descriptor.digest).and_then(|blob| blob.take(limit_bytes + 1).read_to_end(&mut bytes));
+    let read = open(blobs, &descriptor.digest).and_then(|blob| blob.take(limit_bytes + 1).read_to_end(&mut bytes));
     if let Err(source) = read {
         violations.push(Violation::Unreadable { digest: descriptor.digest, source });
         return None;
@@ -203,13 +214,13 @@ fn compare(descriptor: &Descriptor, digest: Digest, size: u64, violations: &mut 
 }
 
 /// Hashes and counts what passes.
-struct Hashed<'a> {
-    inner: Box<dyn Read + 'a>,
+struct Hashed {
+    inner: Box<dyn Read + Send>,
     sha256: Sha256,
     size: u64,
 }
 
-impl Read for Hashed<'_> {
+impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.sha256.update(&buffer[..read]);

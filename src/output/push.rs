@@ -1,7 +1,7 @@
 //! A finished image and tags → the image in registries, under those tags.
 //!
 //! A tag that points to the image already costs one request. Otherwise blobs go first, several at a time, each by the cheapest way there is:
-//! it is there, another repository of the registry has it, or it is sent, from the store or straight from the registry that it came from.
+//! it is there, another repository of the registry has it, or it is sent, from this machine or straight from the registry it came from.
 //! A layer need not be on this machine for any of that. The manifest goes last, so that a tag never points to half an image.
 //! Source of truth: distribution-spec 1.1, "Push".
 
@@ -14,10 +14,10 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
-use lapstrake_cache::{Digest, Store};
+use lapstrake_cache::Digest;
 
 use crate::event::{Cancel, Event, EventKind, EventSink, Outcome, TaskId, TaskKind};
-use crate::image::{Descriptor, MediaKind, MediaType, Reference, Sealed};
+use crate::image::{Blobs, Descriptor, MediaKind, MediaType, Reference, Sealed};
 use crate::registry::{Error, Pushed, Registry};
 
 /// How often the thread that waits for transfers looks whether it was cancelled.
@@ -53,8 +53,8 @@ pub enum TagOutcome {
     Moved,
 }
 
-/// Pushes an image to each tag, in order, with up to `transfers` blobs at a time. Blobs of layers are taken from the store or, where it
-/// does not have them, from the registry that the layer names.
+/// Pushes an image to each tag, in order, with up to `transfers` blobs at a time. Blobs of layers are taken from `here`, such as the store,
+/// or, where they are not, from the registry that the layer names.
 ///
 /// # Errors
 ///
@@ -63,12 +63,12 @@ pub fn push(
     sealed: &Sealed,
     tags: &[Reference],
     transfers: NonZeroUsize,
-    store: &Store,
+    here: &dyn Blobs,
     registry: &Registry,
     events: &dyn EventSink,
     cancel: &Cancel,
 ) -> Result<Vec<PushedTag>, PushError> {
-    let push = Push { sealed, transfers, store, registry, events, cancel };
+    let push = Push { sealed, transfers, here, registry, events, cancel };
     let mut complete = BTreeSet::new();
     let mut pushed = Vec::with_capacity(tags.len());
     for tag in tags {
@@ -83,7 +83,7 @@ pub fn push(
 struct Push<'a> {
     sealed: &'a Sealed,
     transfers: NonZeroUsize,
-    store: &'a Store,
+    here: &'a dyn Blobs,
     registry: &'a Registry,
     events: &'a dyn EventSink,
     cancel: &'a Cancel,
@@ -98,8 +98,8 @@ struct Blob<'a> {
 /// Where a blob's bytes are.
 enum Bytes<'a> {
     Memory(&'a [u8]),
-    /// In the store, or in the registry that the reference names.
-    Stored(Option<&'a Reference>),
+    /// On this machine, or in the registry that the reference names.
+    Here(Option<&'a Reference>),
 }
 
 /// A repository: registry and name.
@@ -164,7 +164,7 @@ impl Push<'_> {
     fn wanted(&self) -> Vec<Blob<'_>> {
         let config = Blob { descriptor: &self.sealed.config, bytes: Bytes::Memory(&self.sealed.config_bytes) };
         let layers = self.sealed.layers.iter();
-        let layers = layers.map(|layer| Blob { descriptor: &layer.descriptor, bytes: Bytes::Stored(layer.from.as_ref()) });
+        let layers = layers.map(|layer| Blob { descriptor: &layer.descriptor, bytes: Bytes::Here(layer.from.as_ref()) });
         let mut seen = BTreeSet::new();
         layers
             .chain(std::iter::once(config))
@@ -176,7 +176,7 @@ impl Push<'_> {
     fn blob(&self, tag: &Reference, blob: &Blob<'_>, complete: &BTreeSet<Repository>, stop: &Cancel) -> Result<Pushed, Error> {
         let descriptor = blob.descriptor;
         let mut mounts: Vec<Reference> = Vec::new();
-        if let Bytes::Stored(Some(from)) = blob.bytes {
+        if let Bytes::Here(Some(from)) = blob.bytes {
             mounts.push(from.clone());
         }
         let here = complete.iter().filter(|(registry, _)| *registry == tag.registry);
@@ -194,10 +194,10 @@ impl Push<'_> {
         let digest = blob.descriptor.digest;
         match &blob.bytes {
             Bytes::Memory(bytes) => Ok(Box::new(io::Cursor::new(bytes.to_vec()))),
-            Bytes::Stored(from) => match (self.store.blob(&digest).map_err(io::Error::other)?, from) {
-                (Some(stored), _) => Ok(Box::new(stored.file)),
+            Bytes::Here(from) => match (self.here.open(&digest)?, from) {
+                (Some(bytes), _) => Ok(bytes),
                 (None, Some(from)) => Ok(Box::new(self.registry.open_blob(from, blob.descriptor, stop).map_err(io::Error::other)?)),
-                (None, None) => Err(io::Error::new(io::ErrorKind::NotFound, format!("`{digest}` is not in the store"))),
+                (None, None) => Err(io::Error::new(io::ErrorKind::NotFound, "it is neither here nor in a registry")),
             },
         }
     }
