@@ -129,7 +129,10 @@ pub enum Outcome {
 
 /// A wish to stop, shared between whoever wishes and everything that works.
 #[derive(Debug, Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel {
+    own: Arc<AtomicBool>,
+    parents: Arc<Vec<Arc<AtomicBool>>>,
+}
 
 impl Cancel {
     /// Not cancelled.
@@ -138,14 +141,36 @@ impl Cancel {
         Cancel::default()
     }
 
-    /// Asks everything that holds a clone to stop soon.
+    /// A wish of its own that also stops when this one does, but not the other way round.
+    #[must_use]
+    pub fn child(&self) -> Cancel {
+        let parents = self.parents.iter().chain([&self.own]).map(Arc::clone).collect();
+        Cancel { own: Arc::default(), parents: Arc::new(parents) }
+    }
+
+    /// Asks everything that holds a clone or a child to stop soon.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::SeqCst);
+        self.own.store(true, Ordering::SeqCst);
     }
 
     /// Whether stopping was asked for.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::SeqCst)
+        self.own.load(Ordering::SeqCst) || self.parents.iter().any(|parent| parent.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_stops_with_its_parent_and_not_the_other_way_round() {
+        let parent = Cancel::new();
+        let (first, second) = (parent.child(), parent.child().child());
+        first.cancel();
+        assert!(first.is_cancelled() && !second.is_cancelled() && !parent.is_cancelled());
+        parent.cancel();
+        assert!(second.is_cancelled());
     }
 }
