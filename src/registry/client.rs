@@ -330,6 +330,7 @@ pub(super) fn is_transient(error: &Error) -> bool {
         | Error::Source { .. }
         | Error::SourceSize { .. }
         | Error::Sink { .. }
+        | Error::FetchSink { .. }
         | Error::Nowhere { .. }
         | Error::Settings { .. }
         | Error::Start(_)

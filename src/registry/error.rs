@@ -222,6 +222,14 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// What was downloaded from an address cannot be written.
+    #[error("cannot write what `{address}` gives")]
+    FetchSink {
+        /// The address.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
     /// Neither the mirrors nor the registry itself have it.
     #[error("`{reference}` is nowhere to be had: {}", each(.failures))]
     Nowhere {

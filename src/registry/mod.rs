@@ -19,6 +19,7 @@ mod runtime;
 mod secret;
 mod settings;
 mod upload;
+mod web;
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
