@@ -1,0 +1,460 @@
+//! The engine: handles that outlive a build, and the build itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lapstrake_cache::{Fingerprint, RemoveTree};
+
+use super::assemble::{self, Ended};
+use super::execute::{self, Action, Answered, Came};
+use super::explain::{self, Explanation, Reason};
+use super::layers::Layers;
+use super::once::Once;
+use super::site::{Secrets, Site};
+use super::sources::Sources;
+use super::state::State;
+use super::wanted::Needs;
+use super::workplace::{IsolationChoice, Workplace};
+use super::{Error, FailedStep, Failure, schedule};
+use crate::event::{Outcome, TaskKind};
+use crate::image::Sealed;
+use crate::input::Outside;
+use crate::plan::{Base, Image, ImageSource, Plan, Stage, StageId, Step, StepId, StepKind, TreeSource};
+use crate::tree::{Contents, DirectoryHandle, DiskError, Tree};
+
+/// What outlives a build: the hands that work on the store, and the sandbox, opened when first needed.
+#[derive(Debug)]
+pub struct Engine {
+    workplace: Workplace,
+}
+
+/// What may differ from build to build of the same plan. None of it is in a key.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The time of creation in configs and histories, in seconds since 1970; the plan's epoch where it is missing.
+    pub created: Option<i64>,
+    /// How many steps run at a time, and how many threads pack a layer.
+    pub jobs: NonZeroUsize,
+    /// Which steps are done anew, whatever the store holds.
+    pub fresh: Fresh,
+    /// Values of secrets.
+    pub secrets: Secrets,
+    /// Stages that are read as file systems in the end.
+    pub unpacked: BTreeSet<StageId>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            created: None,
+            jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            fresh: Fresh::Nothing,
+            secrets: Secrets::new(),
+            unpacked: BTreeSet::new(),
+        }
+    }
+}
+
+/// Which steps are done anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fresh {
+    /// None.
+    Nothing,
+    /// Those of these stages.
+    Stages(BTreeSet<String>),
+    /// All.
+    Everything,
+}
+
+/// What a build came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Built {
+    /// The images, in the plan's order.
+    pub images: Vec<BuiltImage>,
+    /// The stages, in the plan's order.
+    pub stages: Vec<BuiltStage>,
+}
+
+/// A finished image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuiltImage {
+    /// What the plan says of it: its name, its tags.
+    pub image: Image,
+    /// The image.
+    pub sealed: Sealed,
+}
+
+/// A stage that is done.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BuiltStage {
+    /// Its name.
+    pub name: String,
+    /// Its steps, in order.
+    pub steps: Vec<StepReport>,
+    state: State,
+}
+
+/// How a step went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepReport {
+    /// For people: verb and argument.
+    pub label: String,
+    /// Whether a record answered it.
+    pub cached: bool,
+    /// On which rung its command ran, now or when the record was made.
+    pub rung: Option<String>,
+}
+
+/// One run over a plan.
+struct Run<'e> {
+    site: Site<'e>,
+    plan: &'e Plan,
+    options: &'e Options,
+    needs: Needs,
+    sources: Sources,
+    begun: Mutex<BTreeMap<StageId, Ended>>,
+    ended: Mutex<BTreeMap<StageId, Ended>>,
+    cames: Mutex<BTreeMap<StepId, Came>>,
+    /// Equal actions in flight are done once.
+    actions: Once<Fingerprint, Came>,
+}
+
+impl Engine {
+    /// An engine that runs steps in this way.
+    #[must_use]
+    pub fn new(isolation: IsolationChoice) -> Engine {
+        Engine { workplace: Workplace::new(isolation) }
+    }
+
+    /// Builds everything in the plan.
+    ///
+    /// # Errors
+    /// The first step that failed; steps that ran beside it are stopped.
+    pub fn build(&self, plan: &Plan, outside: &Outside<'_>, options: &Options) -> Result<Built, Error> {
+        // A failure stops what runs beside it, without cancelling what the caller may do next.
+        let stop = outside.cancel.child();
+        let outside = Outside { cancel: &stop, ..outside.clone() };
+        let run = self.run(plan, &outside, options);
+        outside.task(TaskKind::Build, "build".to_owned(), |_| {
+            schedule::run(&needs(plan), options.jobs, |node| run.node(*node), || stop.cancel())?;
+            let images = plan.images.iter().map(|image| run.seal(image)).collect::<Result<Vec<_>, Error>>()?;
+            Ok((Built { images, stages: run.stages() }, Outcome::Done))
+        })
+    }
+
+    /// Says why a step is not cached, or that it is. Looks at the steps before it too: the first that is not cached answers.
+    ///
+    /// # Errors
+    /// When an input cannot be had.
+    pub fn why(&self, plan: &Plan, outside: &Outside<'_>, options: &Options, wanted: StepId) -> Result<Explanation, Error> {
+        let run = self.run(plan, outside, options);
+        for (index, stage) in plan.stages.iter().enumerate() {
+            let id = StageId(index);
+            run.begin(id, stage)?;
+            for (number, step) in stage.steps.iter().enumerate() {
+                let at = StepId { stage: id, step: number };
+                let found = run.explain(at, stage, step).map_err(|failure| run.failed(at, failure))?;
+                let explanation =
+                    |key, reason| Explanation { stage: stage.name.clone(), number: number + 1, label: step.label.clone(), key, reason };
+                match found {
+                    Looked::Nothing if at == wanted => {
+                        return Ok(explanation(Fingerprint::of(b""), Reason::NothingToDo));
+                    }
+                    Looked::Cached(key) if at == wanted => return Ok(explanation(key, Reason::Cached)),
+                    Looked::Missed(key, reason) => return Ok(explanation(key, reason)),
+                    Looked::Nothing | Looked::Cached(_) => {}
+                }
+            }
+            run.end(id, stage);
+        }
+        Err(Error::of(Failure::Lost(super::Lost::Nothing)))
+    }
+
+    /// The file system at the end of a stage that was built, with a way to the bytes of its files.
+    ///
+    /// # Errors
+    /// When the store has lost it.
+    pub fn with_tree<T>(
+        &self,
+        plan: &Plan,
+        outside: &Outside<'_>,
+        options: &Options,
+        stage: &BuiltStage,
+        work: impl FnOnce(&Tree, &dyn Contents) -> T,
+    ) -> Result<T, Error> {
+        let run = self.run(plan, outside, options);
+        let failed = Error::of;
+        for (index, stage) in plan.stages.iter().enumerate() {
+            run.begin(StageId(index), stage)?;
+        }
+        let tree = run.site.layers.tree(&stage.state).map_err(failed)?;
+        let contents = run.site.layers.contents(&stage.state);
+        Ok(work(&tree, &contents))
+    }
+
+    /// Opens a directory with the hands that can give files to the owners an image names.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_directory(&self, path: &Path) -> Result<Arc<dyn DirectoryHandle>, DiskError> {
+        self.workplace.open_fresh(path)
+    }
+
+    /// What removes directories of the store, whoever owns the files in them.
+    #[must_use]
+    pub fn remover(&self) -> &dyn RemoveTree {
+        &self.workplace
+    }
+
+    fn run<'e>(&'e self, plan: &'e Plan, outside: &'e Outside<'e>, options: &'e Options) -> Run<'e> {
+        let stages = || (0..plan.stages.len()).map(StageId);
+        Run {
+            site: Site {
+                outside,
+                workplace: &self.workplace,
+                layers: Layers::new(outside, &self.workplace),
+                secrets: &options.secrets,
+                epoch: plan.epoch,
+                threads: options.jobs,
+            },
+            plan,
+            options,
+            needs: Needs::of(plan, &options.unpacked),
+            sources: Sources::new(stages()),
+            begun: Mutex::default(),
+            ended: Mutex::default(),
+            cames: Mutex::default(),
+            actions: Once::default(),
+        }
+    }
+}
+
+/// What the schedule orders: a stage's base, each of its steps, and its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Node {
+    stage: StageId,
+    part: Part,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Base,
+    Step(usize),
+    End,
+}
+
+/// What each part needs: the one before it, and the ends of the stages that it names.
+fn needs(plan: &Plan) -> BTreeMap<Node, BTreeSet<Node>> {
+    let end = |stage| Node { stage, part: Part::End };
+    let mut needs = BTreeMap::new();
+    for (index, stage) in plan.stages.iter().enumerate() {
+        let id = StageId(index);
+        let base = match stage.base {
+            Base::Stage(base) => [end(base)].into(),
+            Base::Scratch | Base::Image(_) => BTreeSet::new(),
+        };
+        let mut last = Node { stage: id, part: Part::Base };
+        needs.insert(last, base);
+        for (number, step) in stage.steps.iter().enumerate() {
+            let node = Node { stage: id, part: Part::Step(number) };
+            let stages = step.kind.trees().into_iter().filter_map(|source| match source {
+                TreeSource::Stage(stage) => Some(end(*stage)),
+                TreeSource::Context(_) | TreeSource::Image(_) => None,
+            });
+            needs.insert(node, stages.chain([last]).collect());
+            last = node;
+        }
+        needs.insert(end(id), [last].into());
+    }
+    needs
+}
+
+/// What looking for a step's record came to.
+enum Looked {
+    Nothing,
+    Cached(Fingerprint),
+    Missed(Fingerprint, Reason),
+}
+
+impl Run<'_> {
+    fn node(&self, node: Node) -> Result<(), Error> {
+        let Some(stage) = self.plan.stages.get(node.stage.0) else { return Ok(()) };
+        match node.part {
+            Part::Base => self.begin(node.stage, stage),
+            Part::Step(number) => {
+                let at = StepId { stage: node.stage, step: number };
+                match stage.steps.get(number) {
+                    Some(step) => self.step(at, stage, step).map_err(|failure| self.failed(at, failure)),
+                    None => Ok(()),
+                }
+            }
+            Part::End => {
+                self.end(node.stage, stage);
+                Ok(())
+            }
+        }
+    }
+
+    /// Finds the state that a stage starts from.
+    fn begin(&self, id: StageId, stage: &Stage) -> Result<(), Error> {
+        let begun = match &stage.base {
+            Base::Scratch => Ended::default(),
+            Base::Stage(base) => guard(&self.ended).get(base).cloned().unwrap_or_default(),
+            Base::Image(image) => {
+                let at_base = |failure| {
+                    Error::at(
+                        Some(FailedStep { stage: stage.name.clone(), number: 0, label: "from".to_owned(), span: stage.base_span }),
+                        failure,
+                    )
+                };
+                let state = self.sources.base(&self.site, image).map_err(at_base)?;
+                let history = match &image.source {
+                    ImageSource::Tar { path } => assemble::imported(path),
+                    ImageSource::Registry(_) | ImageSource::Layout { .. } => {
+                        self.site.outside.open_base(image).map_err(|error| at_base(error.into()))?.config.history
+                    }
+                };
+                Ended { state, history }
+            }
+        };
+        // The base is remembered as the step before the first.
+        self.cames().insert(before(id), came(begun.state.clone()));
+        guard(&self.begun).insert(id, begun);
+        Ok(())
+    }
+
+    /// Puts a stage's steps and those of what it stands on together.
+    fn end(&self, id: StageId, stage: &Stage) {
+        let cames = self.cames();
+        let mut ended = guard(&self.begun).get(&id).cloned().unwrap_or_default();
+        for (number, step) in stage.steps.iter().enumerate() {
+            if let Some(came) = cames.get(&StepId { stage: id, step: number }) {
+                ended.state = came.state.clone();
+                ended.history.push(assemble::history(step, came));
+            }
+        }
+        drop(cames);
+        self.sources.ended(id, ended.state.clone());
+        guard(&self.ended).insert(id, ended);
+    }
+
+    fn step(&self, at: StepId, stage: &Stage, step: &Step) -> Result<(), Failure> {
+        let below = self.below(at);
+        if self.site.outside.cancel.is_cancelled() {
+            return Err(Failure::Cancelled);
+        }
+        let Some(action) = execute::action(&self.site, &self.sources, step, &stage.platform, &below)? else {
+            self.cames().insert(at, came(below));
+            return Ok(());
+        };
+        let key = action.preimage.key();
+        let label = format!("{} {}/{} {}", stage.name, at.step + 1, stage.steps.len(), step.label);
+        let came = self.actions.get(&key, || self.answer(at, stage, &action, label))?;
+        self.cames().insert(at, came);
+        Ok(())
+    }
+
+    fn answer(&self, at: StepId, stage: &Stage, action: &Action<'_>, label: String) -> Result<Came, Failure> {
+        let outside = self.site.outside;
+        outside.task(TaskKind::Step, label, |task| {
+            if !self.is_fresh(stage)
+                && let Some(came) = action.lookup(&self.site)?
+            {
+                explain::remember(outside.store, &stage.name, at.step, &action.preimage.key())?;
+                return Ok((came, Outcome::Cached));
+            }
+            let came = action.work(&self.site, task, self.needs.step(at))?;
+            explain::remember(outside.store, &stage.name, at.step, &action.preimage.key())?;
+            Ok((came, Outcome::Done))
+        })
+    }
+
+    fn explain(&self, at: StepId, stage: &Stage, step: &Step) -> Result<Looked, Failure> {
+        let below = self.below(at);
+        let Some(action) = execute::action(&self.site, &self.sources, step, &stage.platform, &below)? else {
+            self.cames().insert(at, came(below));
+            return Ok(Looked::Nothing);
+        };
+        let key = action.preimage.key();
+        match action.lookup(&self.site)? {
+            Some(came) => {
+                self.cames().insert(at, came);
+                Ok(Looked::Cached(key))
+            }
+            None => Ok(Looked::Missed(key, explain::reason(self.site.outside.store, &stage.name, at.step, &action.preimage)?)),
+        }
+    }
+
+    fn is_fresh(&self, stage: &Stage) -> bool {
+        match &self.options.fresh {
+            Fresh::Nothing => false,
+            Fresh::Stages(stages) => stages.contains(&stage.name),
+            Fresh::Everything => true,
+        }
+    }
+
+    fn below(&self, at: StepId) -> State {
+        let before = match at.step.checked_sub(1) {
+            Some(step) => StepId { step, ..at },
+            None => before(at.stage),
+        };
+        self.cames().get(&before).map(|came| came.state.clone()).unwrap_or_default()
+    }
+
+    fn seal(&self, image: &Image) -> Result<BuiltImage, Error> {
+        let failed = Error::of;
+        let ended = guard(&self.ended).get(&image.stage).cloned().unwrap_or_default();
+        let created = rfc3339(self.options.created.unwrap_or(self.plan.epoch)).map_err(failed)?;
+        let sealed = assemble::seal(&self.site, image, &ended, &created).map_err(failed)?;
+        Ok(BuiltImage { image: image.clone(), sealed })
+    }
+
+    fn stages(&self) -> Vec<BuiltStage> {
+        let cames = self.cames();
+        let report = |(index, stage): (usize, &Stage)| {
+            let steps = stage.steps.iter().enumerate().filter_map(|(number, step)| {
+                let came = cames.get(&StepId { stage: StageId(index), step: number })?;
+                let real = !matches!(step.kind, StepKind::Setting);
+                real.then(|| StepReport { label: step.label.clone(), cached: came.answered == Answered::Cached, rung: came.rung.clone() })
+            });
+            BuiltStage { name: stage.name.clone(), steps: steps.collect(), state: self.sources.end(StageId(index)) }
+        };
+        self.plan.stages.iter().enumerate().map(report).collect()
+    }
+
+    fn failed(&self, at: StepId, failure: Failure) -> Error {
+        let stage = self.plan.stages.get(at.stage.0);
+        let step = stage.and_then(|stage| stage.steps.get(at.step));
+        let site = stage.zip(step).map(|(stage, step)| FailedStep {
+            stage: stage.name.clone(),
+            number: at.step + 1,
+            label: step.label.clone(),
+            span: step.span,
+        });
+        Error::at(site, failure)
+    }
+
+    fn cames(&self) -> MutexGuard<'_, BTreeMap<StepId, Came>> {
+        guard(&self.cames)
+    }
+}
+
+fn guard<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The place before a stage's first step.
+fn before(stage: StageId) -> StepId {
+    StepId { stage, step: usize::MAX }
+}
+
+fn came(state: State) -> Came {
+    Came { state, layer: None, answered: Answered::Nothing, rung: None }
+}
+
+/// RFC 3339 in UTC, whole seconds.
+fn rfc3339(seconds: i64) -> Result<String, Failure> {
+    jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).map_err(|_| Failure::Time { seconds })
+}

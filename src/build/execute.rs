@@ -1,0 +1,327 @@
+//! One step: its key, the record that answers it, or the work and a new record.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lapstrake_cache::{Fingerprint, Fingerprinter, Shelf};
+use serde::{Deserialize, Serialize};
+
+use super::accounts::Accounts;
+use super::key::Surroundings;
+use super::preimage::Preimage;
+use super::site::Site;
+use super::sources::{Source, SourceContents, Sources, StepContents, keep_difference, tree_of};
+use super::state::{LayerName, State};
+use super::steps::copy::{self, Selection};
+use super::steps::{self, Edited, extract, fetch};
+use super::{Failure, packed};
+use crate::event::TaskId;
+use crate::image::Platform;
+use crate::layer::Profile;
+use crate::plan::{Copy, MountKind, Run, Step, StepKind, TreeSource};
+use crate::tree::{Difference, LastLink, Node};
+
+/// Results of steps by key.
+const ACTIONS: Shelf = Shelf::named("actions");
+/// Pre-images of keys, by key.
+pub(super) const PREIMAGES: Shelf = Shelf::named("preimages");
+/// Names of parts of states, so that an unchanged build need not look into them.
+const PARTS: Shelf = Shelf::named("parts");
+/// Selected files by name, so that the file that differs can be named.
+pub(super) const SELECTIONS: Shelf = Shelf::named("selections");
+
+/// What a step came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Came {
+    /// The state after it.
+    pub(super) state: State,
+    /// The layer it made, if it changed anything.
+    pub(super) layer: Option<Fingerprint>,
+    /// Whether a record answered it.
+    pub(super) answered: Answered,
+    /// On which rung the command ran, now or when the record was made.
+    pub(super) rung: Option<String>,
+}
+
+/// Where a result came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// From a record.
+    Cached,
+    /// The step did its work.
+    Worked,
+    /// There was nothing to do.
+    Nothing,
+}
+
+/// What will be needed of a step's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Wanted {
+    /// A directory, since a later step runs on it or takes files from it.
+    pub(super) directory: bool,
+    /// A blob, for an image.
+    pub(super) blob: Option<Profile>,
+}
+
+/// A step whose inputs are all known.
+pub(super) struct Action<'p> {
+    step: &'p Step,
+    below: State,
+    pub(super) preimage: Preimage,
+    inputs: Inputs,
+}
+
+enum Inputs {
+    None,
+    Run(BTreeMap<String, State>),
+    Copy { source: Source, selection: Option<Selection> },
+    Archive(extract::Archive),
+}
+
+/// The body of an action's record. Adding a field is a new version of the shelf.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    /// The difference, in hexadecimal digits; missing where nothing changed.
+    difference: Option<String>,
+    /// The rung that the command ran on.
+    rung: Option<String>,
+}
+
+/// Finds out all inputs of a step; `None` for a step that only changes settings.
+pub(super) fn action<'p>(
+    site: &Site<'_>,
+    sources: &Sources,
+    step: &'p Step,
+    platform: &Platform,
+    below: &State,
+) -> Result<Option<Action<'p>>, Failure> {
+    let around = Surroundings { below: below.name(), platform, epoch: site.epoch };
+    let (preimage, inputs) = match &step.kind {
+        StepKind::Setting => return Ok(None),
+        StepKind::Run(run) => {
+            let (shown, names) = shown(site, sources, run)?;
+            (around.run(run, &names), Inputs::Run(shown))
+        }
+        StepKind::Copy(copy) => {
+            let source = sources.source(site, &copy.from)?;
+            let (name, selection) = selected(site, copy, &source)?;
+            (around.copy(copy, name), Inputs::Copy { source, selection })
+        }
+        StepKind::Write(write) => (around.write(write), Inputs::None),
+        StepKind::MakeDirectory(make) => (around.make_directory(make), Inputs::None),
+        StepKind::Link(link) => (around.link(link), Inputs::None),
+        StepKind::Remove(remove) => (around.remove(remove), Inputs::None),
+        StepKind::Extract(extract) => {
+            let archive = extract::find(site, sources, extract)?;
+            (around.extract(extract, archive.name()), Inputs::Archive(archive))
+        }
+        StepKind::Fetch(fetch) => (around.fetch(fetch), Inputs::None),
+    };
+    Ok(Some(Action { step, below: below.clone(), preimage, inputs }))
+}
+
+/// Something for each mount, by where it is mounted.
+type ByPlace<T> = BTreeMap<String, T>;
+
+/// The states behind a command's `from` mounts, and the names of the files that they show, both by place.
+fn shown(site: &Site<'_>, sources: &Sources, run: &Run) -> Result<(ByPlace<State>, ByPlace<Fingerprint>), Failure> {
+    let (mut states, mut names) = (BTreeMap::new(), BTreeMap::new());
+    for mount in &run.mounts {
+        if let MountKind::From { source, path, access: _ } = &mount.kind {
+            let state = sources.state(site, source)?;
+            names.insert(mount.at.clone(), part_name(site, &state, path, &place(source))?);
+            states.insert(mount.at.clone(), state);
+        }
+    }
+    Ok((states, names))
+}
+
+/// The name of a file or directory of a state, times included.
+fn part_name(site: &Site<'_>, state: &State, path: &str, place: &str) -> Result<Fingerprint, Failure> {
+    let key = framed("lapstrake-part/1", [state.name().as_bytes().as_slice(), path.as_bytes()]);
+    remembered(site, &key, || {
+        let tree = site.layers.tree(state)?;
+        let at = tree.resolve(path.as_bytes(), LastLink::Follow).map_err(steps::StepError::from)?;
+        let missing = || steps::StepError::NoSource { source_path: path.to_owned(), place: place.to_owned(), nearest: None };
+        match tree.get(&at).ok_or_else(missing)? {
+            Node::Directory(_) => Ok(tree.subtree(&at).unwrap_or_else(|| (*tree).clone()).fingerprint()),
+            node @ (Node::File(_) | Node::Symlink(_) | Node::Special(_)) => Ok(Fingerprint::of(format!("{node:?}").as_bytes())),
+        }
+    })
+}
+
+/// The name of what a copy selects; the selection itself where it had to be made.
+fn selected(site: &Site<'_>, copy: &Copy, source: &Source) -> Result<(Fingerprint, Option<Selection>), Failure> {
+    match source {
+        Source::Context(_) => {
+            let selection = select(site, copy, source)?;
+            Ok((selection.fingerprint(), Some(selection)))
+        }
+        Source::State(state) => {
+            let words: Vec<&[u8]> = copy.sources.iter().map(String::as_bytes).collect();
+            let exclude: Vec<&[u8]> = copy.exclude.iter().map(String::as_bytes).collect();
+            let mode = format!("{:?}", copy.mode);
+            let words = framed("words", words);
+            let exclude = framed("words", exclude);
+            let state = state.name();
+            let parts: [&[u8]; 4] = [state.as_bytes(), words.as_bytes(), exclude.as_bytes(), mode.as_bytes()];
+            let key = framed("lapstrake-selected/1", parts);
+            let name = remembered(site, &key, || Ok(select(site, copy, source)?.fingerprint()))?;
+            Ok((name, None))
+        }
+    }
+}
+
+fn select(site: &Site<'_>, copy: &Copy, source: &Source) -> Result<Selection, Failure> {
+    let tree = tree_of(site, source)?;
+    Ok(copy::select(copy, &tree, &place(&copy.from))?)
+}
+
+pub(super) fn place(source: &TreeSource) -> String {
+    match source {
+        TreeSource::Context(name) if name.is_empty() => "the context".to_owned(),
+        TreeSource::Context(name) => format!("the context `{name}`"),
+        TreeSource::Stage(_) => "the stage".to_owned(),
+        TreeSource::Image(image) => format!("`{}`", image.source),
+    }
+}
+
+fn framed<'a>(domain: &str, parts: impl IntoIterator<Item = &'a [u8]>) -> Fingerprint {
+    let mut hasher = Fingerprinter::new();
+    hasher.update_framed(domain.as_bytes());
+    for part in parts {
+        hasher.update_framed(part);
+    }
+    hasher.finish()
+}
+
+fn remembered(site: &Site<'_>, key: &Fingerprint, work: impl FnOnce() -> Result<Fingerprint, Failure>) -> Result<Fingerprint, Failure> {
+    let store = site.outside.store;
+    if let Some(bytes) = store.record(&PARTS, key)?
+        && let Ok(bytes) = <[u8; 32]>::try_from(bytes.as_slice())
+    {
+        return Ok(Fingerprint::from_bytes(bytes));
+    }
+    let name = work()?;
+    store.put_record(&PARTS, key, name.as_bytes())?;
+    Ok(name)
+}
+
+/// Refuses a result that no layer can hold: a name that means the removal of another.
+pub(super) fn refuse_reserved(difference: &Difference) -> Result<(), Failure> {
+    match difference.reserved_name() {
+        Some(path) => Err(Failure::ReservedName { path: path.clone() }),
+        None => Ok(()),
+    }
+}
+
+impl Action<'_> {
+    /// The record that answers the action, if there is one that is fresh enough and whose files can still be had.
+    pub(super) fn lookup(&self, site: &Site<'_>) -> Result<Option<Came>, Failure> {
+        let Some((body, age)) = site.outside.store.record_and_age(&ACTIONS, &self.preimage.key())? else { return Ok(None) };
+        if self.refresh().is_some_and(|refresh| Duration::from_secs(age.seconds) > refresh) {
+            return Ok(None);
+        }
+        let Ok(Record { difference, rung }) = serde_json::from_slice(&body) else { return Ok(None) };
+        let layer = match difference.as_deref().map(str::parse::<Fingerprint>) {
+            None => None,
+            Some(Ok(fingerprint)) if site.layers.has_files(&fingerprint)? => Some(fingerprint),
+            Some(Ok(_) | Err(_)) => return Ok(None),
+        };
+        Ok(Some(self.came(layer, Answered::Cached, rung)))
+    }
+
+    fn refresh(&self) -> Option<Duration> {
+        match &self.step.kind {
+            StepKind::Run(run) => run.refresh,
+            StepKind::Copy(_)
+            | StepKind::Write(_)
+            | StepKind::MakeDirectory(_)
+            | StepKind::Link(_)
+            | StepKind::Remove(_)
+            | StepKind::Extract(_)
+            | StepKind::Fetch(_)
+            | StepKind::Setting => None,
+        }
+    }
+
+    fn came(&self, layer: Option<Fingerprint>, answered: Answered, rung: Option<String>) -> Came {
+        let state = match layer {
+            Some(layer) => self.below.with(LayerName::Own(layer)),
+            None => self.below.clone(),
+        };
+        Came { state, layer, answered, rung }
+    }
+
+    /// Does the work and writes the record.
+    pub(super) fn work(&self, site: &Site<'_>, task: TaskId, wanted: Wanted) -> Result<Came, Failure> {
+        let (layer, rung) = match (&self.step.kind, &self.inputs) {
+            (StepKind::Run(run), Inputs::Run(shown)) => {
+                let ran = steps::run::run(site, task, run, &self.below, shown)?;
+                let layer = (!ran.difference.is_empty()).then(|| ran.difference.fingerprint());
+                (layer, Some(ran.rung.to_owned()))
+            }
+            (_, _) => (self.edit(site, wanted)?, None),
+        };
+        let record = Record { difference: layer.map(|layer| layer.hex()), rung: rung.clone() };
+        let key = self.preimage.key();
+        let store = site.outside.store;
+        store.put_record(&PREIMAGES, &key, &self.preimage.encode())?;
+        if let Inputs::Copy { selection: Some(selection), .. } = &self.inputs {
+            let listing = Difference::between(&super::layers::Layers::nothing(), &selection.as_tree());
+            store.put_record(&SELECTIONS, &selection.fingerprint(), &listing.encode())?;
+        }
+        // The record comes last: whoever finds it finds everything it speaks of.
+        let body = serde_json::to_vec(&record)
+            .map_err(|error| Failure::File { path: store.path().to_path_buf(), source: std::io::Error::other(error) })?;
+        store.put_record(&ACTIONS, &key, &body)?;
+        Ok(self.came(layer, Answered::Worked, rung))
+    }
+
+    /// The work of every step that runs no command.
+    fn edit(&self, site: &Site<'_>, wanted: Wanted) -> Result<Option<Fingerprint>, Failure> {
+        let below = site.layers.tree(&self.below)?;
+        let contents = site.layers.contents(&self.below);
+        let accounts = Accounts::new(&below, &contents);
+        let mut source = None;
+        let edited: Edited = match (&self.step.kind, &self.inputs) {
+            (StepKind::Copy(copy), Inputs::Copy { source: from, selection }) => {
+                source = Some(from);
+                let made;
+                let selection = match selection {
+                    Some(selection) => selection,
+                    None => {
+                        made = select(site, copy, from)?;
+                        &made
+                    }
+                };
+                copy::copy(copy, selection, &below, &accounts, &SourceContents { site, source: from })?
+            }
+            (StepKind::Write(write), _) => steps::write::write(write, &below, &accounts)?,
+            (StepKind::MakeDirectory(make), _) => steps::make_directory::make_directory(make, &below, &accounts)?,
+            (StepKind::Link(link), _) => steps::link::link(link, &below)?,
+            (StepKind::Remove(remove), _) => steps::remove::remove(remove, &below)?,
+            (StepKind::Fetch(fetch), _) => fetch::fetch(site, fetch, &below, &accounts)?,
+            (StepKind::Extract(extract), Inputs::Archive(archive)) => extract::extract(site, extract, archive, &below, &accounts)?,
+            (StepKind::Run(_) | StepKind::Setting | StepKind::Copy(_) | StepKind::Extract(_), _) => return Ok(None),
+        };
+        let difference = Difference::between(&below, &edited.above).dated(&below, site.epoch);
+        refuse_reserved(&difference)?;
+        if difference.is_empty() {
+            return Ok(None);
+        }
+        let fingerprint = site.layers.put_difference(&difference)?;
+        if !site.layers.has_files(&fingerprint)? {
+            let contents = StepContents { site, origins: &edited.origins, source, below: &self.below, difference: &difference };
+            match wanted {
+                Wanted { directory: false, blob: Some(profile) } => {
+                    packed::pack(site.outside, &self.step.label, &difference, &contents, profile, site.threads)?;
+                }
+                Wanted { directory: true, blob: _ } | Wanted { directory: false, blob: None } => {
+                    keep_difference(site, &difference, &fingerprint, &contents)?;
+                }
+            }
+        }
+        Ok(Some(fingerprint))
+    }
+}

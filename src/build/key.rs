@@ -1,0 +1,203 @@
+//! Steps whose inputs are all known → pre-images of keys.
+//!
+//! Every struct of the plan is taken apart without `..`, so that a new field does not compile until somebody decides whether it is in
+//! the key. What cannot change the result is bound to a name that says so.
+
+use std::collections::BTreeMap;
+
+use lapstrake_cache::Fingerprint;
+
+use super::preimage::{Preimage, Value};
+use crate::image::Platform;
+use crate::plan::{
+    Access, ArchiveSource, Copy, Download, Extract, Fetch, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, MountKind, Network,
+    Newlines, Remove, Run, Sharing, Write,
+};
+
+/// What every step's result depends on.
+pub(super) struct Surroundings<'a> {
+    /// The name of the state below.
+    pub(super) below: Fingerprint,
+    /// What the step is run for.
+    pub(super) platform: &'a Platform,
+    /// The time of everything that is made.
+    pub(super) epoch: i64,
+}
+
+impl Surroundings<'_> {
+    fn begin(&self, kind: &str, revision: u32) -> Preimage {
+        let Surroundings { below, platform, epoch } = self;
+        Preimage::new(kind, revision)
+            .with("below", Value::Fingerprint(*below))
+            .with("platform", Value::text(&platform.to_string()))
+            .with("epoch", Value::Number(*epoch))
+    }
+
+    /// A command. `mounted` has the fingerprint of what each `from` mount shows, by place.
+    pub(super) fn run(&self, run: &Run, mounted: &BTreeMap<String, Fingerprint>) -> Preimage {
+        let Run { argv, env, workdir, user, network, mounts, discard, timeout: _inert_timeout, refresh: _looked_at_beside_the_key } = run;
+        let env = env.iter().map(|(name, value)| (name.clone(), Value::text(value))).collect();
+        self.begin("run", 1)
+            .with("argv", Value::texts(argv))
+            .with("env", Value::Map(env))
+            .with("workdir", Value::text(workdir))
+            .with("user", Value::text(user))
+            .with(
+                "network",
+                Value::text(match network {
+                    Network::Off => "off",
+                    Network::Host => "host",
+                }),
+            )
+            .with("mounts", Value::List(mounts.iter().map(|mount| mount_value(mount, mounted)).collect()))
+            .with("discard", Value::texts(discard))
+    }
+
+    /// A copy. `selected` names the files that are copied, in the form in which they arrive.
+    pub(super) fn copy(&self, copy: &Copy, selected: Fingerprint) -> Preimage {
+        let Copy { from: _inert_since_the_files_are_named, sources, to, owner, mode, exclude, parents, newlines } = copy;
+        self.begin("copy", 1)
+            .with("files", Value::Fingerprint(selected))
+            .with("sources", Value::texts(sources))
+            .with("to", Value::text(to))
+            .with("owner", Value::optional(owner.as_deref()))
+            .with("mode", mode_value(*mode))
+            .with("exclude", Value::texts(exclude))
+            .with("parents", Value::Number(i64::from(*parents)))
+            .with(
+                "newlines",
+                Value::text(match newlines {
+                    Newlines::Keep => "keep",
+                    Newlines::Lf => "lf",
+                }),
+            )
+    }
+
+    /// A file whose bytes stand in the spec.
+    pub(super) fn write(&self, write: &Write) -> Preimage {
+        let Write { path, content, owner, mode } = write;
+        self.begin("write", 1)
+            .with("path", Value::text(path))
+            .with("content", Value::Bytes(content.clone()))
+            .with("owner", Value::optional(owner.as_deref()))
+            .with("mode", Value::Number(i64::from(*mode)))
+    }
+
+    /// Directories.
+    pub(super) fn make_directory(&self, make: &MakeDirectory) -> Preimage {
+        let MakeDirectory { paths, owner, mode } = make;
+        self.begin("mkdir", 1)
+            .with("paths", Value::texts(paths))
+            .with("owner", Value::optional(owner.as_deref()))
+            .with("mode", mode.map_or(Value::Absent, |mode| Value::Number(i64::from(mode))))
+    }
+
+    /// A link.
+    pub(super) fn link(&self, link: &Link) -> Preimage {
+        let Link { path, target, kind } = link;
+        self.begin("link", 1).with("path", Value::text(path)).with("target", Value::text(target)).with(
+            "kind",
+            Value::text(match kind {
+                LinkKind::Symbolic => "symbolic",
+                LinkKind::Hard => "hard",
+            }),
+        )
+    }
+
+    /// A removal.
+    pub(super) fn remove(&self, remove: &Remove) -> Preimage {
+        let Remove { paths, missing } = remove;
+        self.begin("remove", 1).with("paths", Value::texts(paths)).with(
+            "missing",
+            Value::text(match missing {
+                Missing::Fail => "fail",
+                Missing::Ignore => "ignore",
+            }),
+        )
+    }
+
+    /// An archive. `archive` names its bytes.
+    pub(super) fn extract(&self, extract: &Extract, archive: Value) -> Preimage {
+        let Extract { from, to, strip, owner, mode } = extract;
+        let name = match from {
+            ArchiveSource::File { from: _inert_since_the_bytes_are_named, path: _likewise } => Value::Absent,
+            ArchiveSource::Url(download) => download_value(download),
+        };
+        self.begin("extract", 1)
+            .with("archive", archive)
+            .with("url", name)
+            .with("to", Value::text(to))
+            .with("strip", Value::Number(i64::from(*strip)))
+            .with("owner", Value::optional(owner.as_deref()))
+            .with("mode", mode_value(*mode))
+    }
+
+    /// A download.
+    pub(super) fn fetch(&self, fetch: &Fetch) -> Preimage {
+        let Fetch { download, to, owner, mode } = fetch;
+        self.begin("fetch", 1)
+            .with("download", download_value(download))
+            .with("to", Value::text(to))
+            .with("owner", Value::optional(owner.as_deref()))
+            .with("mode", Value::Number(i64::from(*mode)))
+    }
+}
+
+fn download_value(download: &Download) -> Value {
+    // The last name of the URL can be the name of the file.
+    let Download { url, digest } = download;
+    Value::map([("url", Value::text(url)), ("digest", Value::text(&digest.to_string()))])
+}
+
+fn mode_value(mode: ModeRule) -> Value {
+    match mode {
+        ModeRule::Normal => Value::text("normal"),
+        ModeRule::Keep => Value::text("keep"),
+        ModeRule::Set(bits) => Value::Number(i64::from(bits)),
+    }
+}
+
+fn mount_value(mount: &Mount, mounted: &BTreeMap<String, Fingerprint>) -> Value {
+    let Mount { at, span: _inert_span, kind } = mount;
+    let number = |number: &Option<u16>| number.map_or(Value::Absent, |number| Value::Number(i64::from(number)));
+    let kind = match kind {
+        // What a cache holds is no input: a step must work with an empty one.
+        MountKind::Cache { id, sharing, owner, mode } => Value::map([
+            ("cache", Value::text(id)),
+            (
+                "sharing",
+                Value::text(match sharing {
+                    Sharing::Shared => "shared",
+                    Sharing::Private => "private",
+                    Sharing::Locked => "locked",
+                }),
+            ),
+            ("owner", Value::optional(owner.as_deref())),
+            ("mode", number(mode)),
+        ]),
+        MountKind::From { source: _inert_since_the_files_are_named, path: _likewise, access } => Value::map([
+            ("from", mounted.get(at).map_or(Value::Absent, |files| Value::Fingerprint(*files))),
+            (
+                "access",
+                Value::text(match access {
+                    Access::ReadOnly => "read-only",
+                    Access::Discarded => "discarded",
+                }),
+            ),
+        ]),
+        // The value of a secret is inert: a rotated token is no new input.
+        MountKind::Secret { id, owner, mode, required } => Value::map([
+            ("secret", Value::text(id)),
+            ("owner", Value::optional(owner.as_deref())),
+            ("mode", Value::Number(i64::from(*mode))),
+            ("required", Value::Number(i64::from(*required))),
+        ]),
+        MountKind::SecretEnv { id, required } => {
+            Value::map([("secret-variable", Value::text(id)), ("required", Value::Number(i64::from(*required)))])
+        }
+        MountKind::Tmpfs { size } => {
+            Value::map([("tmpfs", size.map_or(Value::Absent, |size| Value::Number(i64::try_from(size).unwrap_or(i64::MAX))))])
+        }
+    };
+    Value::map([("at", Value::text(at)), ("what", kind)])
+}

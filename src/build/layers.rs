@@ -1,0 +1,253 @@
+//! States by name → their trees, their directories on disk, and the bytes of their files; each made when first needed.
+//!
+//! A layer's difference is a record of the store. Its files are in a kept directory, in a packed blob, or in both: each can be made from
+//! the other.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lapstrake_cache::{Blob, Digest, Fingerprint, Shelf};
+
+use super::once::Once;
+use super::packed;
+use super::state::{LayerName, State};
+use super::workplace::Workplace;
+use super::{Failure, Lost};
+use crate::event::{Outcome, TaskKind};
+use crate::input::{BaseLayer, Outside};
+use crate::layer;
+use crate::tree::{Change, Content, Contents, Difference, DirectoryHandle, Entry, Metadata, Tree, TreePath};
+
+/// Our own differences, by fingerprint.
+const DIFFERENCES: Shelf = Shelf::named("differences");
+/// Differences of base layers, by diff id, or by the state they end where they depend on what is below.
+const FOREIGN: Shelf = Shelf::named("foreign-differences");
+
+/// Everything that is known of the layers of one build.
+pub(super) struct Layers<'e> {
+    outside: &'e Outside<'e>,
+    workplace: &'e Workplace,
+    foreign: Mutex<BTreeMap<Digest, BaseLayer>>,
+    trees: Once<State, Arc<Tree>>,
+    differences: Once<State, Arc<Difference>>,
+    directories: Once<State, PathBuf>,
+}
+
+/// What unpacking a base layer is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Difference,
+    Directory,
+}
+
+impl<'e> Layers<'e> {
+    pub(super) fn new(outside: &'e Outside<'e>, workplace: &'e Workplace) -> Layers<'e> {
+        Layers {
+            outside,
+            workplace,
+            foreign: Mutex::default(),
+            trees: Once::default(),
+            differences: Once::default(),
+            directories: Once::default(),
+        }
+    }
+
+    /// Learns where the layers of a base are.
+    pub(super) fn know(&self, layers: &[BaseLayer]) -> State {
+        let mut foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        for layer in layers {
+            foreign.entry(layer.diff_id).or_insert_with(|| layer.clone());
+        }
+        layers.iter().map(|layer| LayerName::Foreign(layer.diff_id)).collect()
+    }
+
+    /// The base layer with this diff id.
+    pub(super) fn base_layer(&self, diff_id: &Digest) -> Result<BaseLayer, Failure> {
+        let foreign = self.foreign.lock().unwrap_or_else(PoisonError::into_inner);
+        foreign.get(diff_id).cloned().ok_or(Failure::Lost(Lost::BaseLayer(*diff_id)))
+    }
+
+    /// The file system that a state is.
+    pub(super) fn tree(&self, state: &State) -> Result<Arc<Tree>, Failure> {
+        let count = state.layers().len();
+        if count == 0 {
+            return Ok(Arc::new(Layers::nothing()));
+        }
+        self.trees.get(state, || {
+            let below = self.tree(&state.prefix(count - 1))?;
+            Ok(Arc::new(below.apply(&*self.difference(state)?)))
+        })
+    }
+
+    /// Keeps a difference that a step made.
+    pub(super) fn put_difference(&self, difference: &Difference) -> Result<Fingerprint, Failure> {
+        let bytes = difference.encode();
+        let fingerprint = Fingerprint::of(&bytes);
+        self.outside.store.put_record(&DIFFERENCES, &fingerprint, &bytes)?;
+        Ok(fingerprint)
+    }
+
+    /// The difference of a state's topmost layer.
+    pub(super) fn difference(&self, state: &State) -> Result<Arc<Difference>, Failure> {
+        self.differences.get(state, || match state.layers().last() {
+            None => Ok(Arc::new(Difference::default())),
+            Some(LayerName::Own(fingerprint)) => self.own_difference(fingerprint).map(Arc::new),
+            Some(LayerName::Foreign(diff_id)) => match self.foreign_difference(state, diff_id)? {
+                Some(difference) => Ok(Arc::new(difference)),
+                None => self.unpack_foreign(state, diff_id, Wanted::Difference).map(|(difference, _)| difference),
+            },
+        })
+    }
+
+    fn own_difference(&self, fingerprint: &Fingerprint) -> Result<Difference, Failure> {
+        let bytes = self.outside.store.record(&DIFFERENCES, fingerprint)?.ok_or(Failure::Lost(Lost::Difference(*fingerprint)))?;
+        Difference::decode(&bytes).map_err(|_| Failure::Lost(Lost::Difference(*fingerprint)))
+    }
+
+    fn foreign_difference(&self, state: &State, diff_id: &Digest) -> Result<Option<Difference>, Failure> {
+        for key in [foreign_key(diff_id), state.name()] {
+            if let Some(bytes) = self.outside.store.record(&FOREIGN, &key)? {
+                return Ok(Difference::decode(&bytes).ok());
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the files of an own layer can be had without running its step again.
+    pub(super) fn has_files(&self, fingerprint: &Fingerprint) -> Result<bool, Failure> {
+        let store = self.outside.store;
+        Ok(store.record(&DIFFERENCES, fingerprint)?.is_some()
+            && (store.kept(&self.workplace.shelf(), &fingerprint.hex())?.is_some() || packed::find_blob(store, fingerprint)?.is_some()))
+    }
+
+    /// The directories of a state as an overlay takes them: topmost first.
+    pub(super) fn directories(&self, state: &State) -> Result<Vec<PathBuf>, Failure> {
+        (1..=state.layers().len()).rev().map(|count| self.directory(&state.prefix(count))).collect()
+    }
+
+    /// The kept directory of a state's topmost layer.
+    fn directory(&self, state: &State) -> Result<PathBuf, Failure> {
+        self.directories.get(state, || {
+            let store = self.outside.store;
+            let shelf = self.workplace.shelf();
+            match state.layers().last() {
+                None => Err(Failure::Lost(Lost::Nothing)),
+                Some(LayerName::Own(fingerprint)) => match store.kept(&shelf, &fingerprint.hex())? {
+                    Some(path) => Ok(path),
+                    None => self.unpack_own(state, fingerprint),
+                },
+                Some(LayerName::Foreign(diff_id)) => {
+                    for name in [diff_id.hex(), state.name().hex()] {
+                        if let Some(path) = store.kept(&shelf, &name)? {
+                            return Ok(path);
+                        }
+                    }
+                    let (_, path) = self.unpack_foreign(state, diff_id, Wanted::Directory)?;
+                    path.ok_or(Failure::Lost(Lost::BaseLayer(*diff_id)))
+                }
+            }
+        })
+    }
+
+    fn unpack_own(&self, state: &State, fingerprint: &Fingerprint) -> Result<PathBuf, Failure> {
+        let Some(blob) = packed::find_blob(self.outside.store, fingerprint)? else {
+            return Err(Failure::Lost(Lost::Difference(*fingerprint)));
+        };
+        let below = self.tree(&state.prefix(state.layers().len() - 1))?;
+        let (unpacked, path) = self.unpack(blob, &below, Wanted::Directory, &fingerprint.hex(), &fingerprint.hex())?;
+        let found = unpacked.difference.fingerprint();
+        match path {
+            Some(path) if found == *fingerprint => Ok(path),
+            Some(_) | None => Err(Failure::Lost(Lost::Difference(*fingerprint))),
+        }
+    }
+
+    fn unpack_foreign(&self, state: &State, diff_id: &Digest, wanted: Wanted) -> Result<(Arc<Difference>, Option<PathBuf>), Failure> {
+        let layer = self.base_layer(diff_id)?;
+        let blob = self.outside.layer(&layer)?;
+        let below = self.tree(&state.prefix(state.layers().len() - 1))?;
+        let label = format!("{} {}", layer.source, &layer.descriptor.digest.hex()[..12]);
+        self.outside.task(TaskKind::Unpack, label, |_| {
+            let (unpacked, path) = self.unpack(blob, &below, wanted, &diff_id.hex(), &state.name().hex())?;
+            if unpacked.diff_id != *diff_id {
+                return Err(Failure::WrongDiffId { image: layer.source.to_string(), expected: *diff_id, found: unpacked.diff_id });
+            }
+            let key = if unpacked.implicit_parents { state.name() } else { foreign_key(diff_id) };
+            self.outside.store.put_record(&FOREIGN, &key, &unpacked.difference.encode())?;
+            Ok(((Arc::new(unpacked.difference), path), Outcome::Done))
+        })
+    }
+
+    /// Unpacks a blob into a kept directory, under `name` or, where it depends on what is below, `name_in_state`.
+    fn unpack(
+        &self,
+        blob: Blob,
+        below: &Tree,
+        wanted: Wanted,
+        name: &str,
+        name_in_state: &str,
+    ) -> Result<(layer::Unpacked, Option<PathBuf>), Failure> {
+        let limits = layer::Limits::GENEROUS;
+        let bytes = Box::new(blob.file);
+        if wanted == Wanted::Difference {
+            return Ok((layer::unpack(bytes, below, None, &limits, self.outside.cancel)?, None));
+        }
+        let store = self.outside.store;
+        let scratch = store.scratch()?;
+        let into = make_root(self.workplace, &scratch.path().join("layer"))?;
+        let unpacked = layer::unpack(bytes, below, Some(&*into), &limits, self.outside.cancel)?;
+        let name = if unpacked.implicit_parents { name_in_state } else { name };
+        let inner = scratch.path().join("layer");
+        let path = store.keep(scratch, &inner, &self.workplace.shelf(), name)?;
+        Ok((unpacked, Some(path)))
+    }
+
+    /// The bytes of a state's files.
+    pub(super) fn contents(&self, state: &State) -> StateContents<'_, 'e> {
+        StateContents { layers: self, state: state.clone() }
+    }
+
+    /// The directory of a state's topmost layer, opened.
+    pub(super) fn open_directory(&self, state: &State) -> Result<Arc<dyn DirectoryHandle>, Failure> {
+        Ok(self.workplace.open(&self.directory(state)?)?)
+    }
+
+    /// The file system that has nothing in it.
+    pub(super) fn nothing() -> Tree {
+        Tree::empty(Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() })
+    }
+}
+
+fn foreign_key(diff_id: &Digest) -> Fingerprint {
+    Fingerprint::of(format!("lapstrake-foreign/1 {diff_id}").as_bytes())
+}
+
+/// Makes an empty directory and opens it with the hands of the workplace.
+pub(super) fn make_root(workplace: &Workplace, path: &std::path::Path) -> Result<Arc<dyn DirectoryHandle>, Failure> {
+    std::fs::create_dir(path).map_err(|source| Failure::File { path: path.to_path_buf(), source })?;
+    Ok(workplace.open_fresh(path)?)
+}
+
+/// The bytes of the files of a state: each is in the topmost layer that has its path.
+pub(super) struct StateContents<'l, 'e> {
+    layers: &'l Layers<'e>,
+    state: State,
+}
+
+impl Contents for StateContents<'_, '_> {
+    fn open(&self, path: &TreePath, _content: &Content) -> io::Result<Box<dyn Read + Send>> {
+        let failed = |failure: Failure| io::Error::other(failure);
+        for count in (1..=self.state.layers().len()).rev() {
+            let state = self.state.prefix(count);
+            let difference = self.layers.difference(&state).map_err(failed)?;
+            if let Some(Change::Put(Entry::File(_))) = difference.entries.get(path) {
+                let directory = self.layers.directory(&state).map_err(failed)?;
+                let handle = self.layers.workplace.open(&directory).map_err(io::Error::other)?;
+                return Ok(Box::new(handle.open(path).map_err(io::Error::other)?));
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::NotFound, format!("no layer has the file `{path}`")))
+    }
+}

@@ -1,0 +1,34 @@
+//! Plan → sealed images: keys, records, steps run in order of their needs, layers packed.
+//!
+//! A step is executed only as an action, all of whose inputs are named by digest; an input that is missing from the key cannot have been
+//! used. Results are kept in the store, so that the same action is done once.
+
+mod accounts;
+mod agent;
+mod assemble;
+mod engine;
+mod error;
+mod execute;
+mod explain;
+mod import;
+mod key;
+mod layers;
+mod once;
+mod packed;
+mod preimage;
+mod schedule;
+mod site;
+mod sources;
+mod state;
+mod steps;
+mod wanted;
+mod workplace;
+
+pub use accounts::AccountError;
+pub use engine::{Built, BuiltImage, BuiltStage, Engine, Fresh, Options, StepReport};
+pub use error::{Class, Error, Exit, FailedStep, Failure, Lost, input_class};
+pub use explain::{Explanation, FieldChange, Reason};
+pub use preimage::{Preimage, Value};
+pub use site::Secrets;
+pub use steps::StepError;
+pub use workplace::{IsolationChoice, NoSandbox};

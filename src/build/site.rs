@@ -1,0 +1,55 @@
+//! Where one build happens: the handles that its steps share.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use super::Failure;
+use super::layers::Layers;
+use super::workplace::Workplace;
+use crate::input::Outside;
+
+/// Values of secrets by their names. Never printed.
+#[derive(Clone, Default)]
+pub struct Secrets(BTreeMap<String, Vec<u8>>);
+
+impl Secrets {
+    /// No secrets.
+    #[must_use]
+    pub fn new() -> Secrets {
+        Secrets::default()
+    }
+
+    /// Adds a secret, or replaces the one that has the name.
+    pub fn insert(&mut self, id: impl Into<String>, value: Vec<u8>) {
+        self.0.insert(id.into(), value);
+    }
+}
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// The handles of one build.
+pub(super) struct Site<'e> {
+    pub(super) outside: &'e Outside<'e>,
+    pub(super) workplace: &'e Workplace,
+    pub(super) layers: Layers<'e>,
+    pub(super) secrets: &'e Secrets,
+    /// The time of everything that is made.
+    pub(super) epoch: i64,
+    /// How many threads pack a layer.
+    pub(super) threads: NonZeroUsize,
+}
+
+impl Site<'_> {
+    /// The value of a secret; `None` where the step can do without it and the caller gave none.
+    pub(super) fn secret(&self, id: &str, required: bool) -> Result<Option<&[u8]>, Failure> {
+        match self.secrets.0.get(id) {
+            Some(value) => Ok(Some(value)),
+            None if required => Err(Failure::NoSecret { id: id.to_owned() }),
+            None => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Where files come from: contexts, stages and images as trees with a way to their bytes.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use std::sync::{Arc, OnceLock};
+
+use lapstrake_cache::Fingerprint;
+
+use super::Failure;
+use super::layers::{Layers, make_root};
+use super::once::Once;
+use super::site::Site;
+use super::state::{LayerName, State};
+use super::steps::{Origin, Origins, newlines};
+use crate::input::{Context, Outside};
+use crate::plan::{BaseImage, ImageSource, StageId, TreeSource};
+use crate::tree::{Content, Contents, Difference, DirectoryContents, Modes, Tree, TreePath};
+
+/// A place that files come from.
+#[derive(Clone)]
+pub(super) enum Source {
+    /// A build context, as it is on disk.
+    Context(Context),
+    /// The file system that a stage or an image is.
+    State(State),
+}
+
+/// Contexts that were read and images that were opened in one build, and the ends of its stages.
+pub(super) struct Sources {
+    contexts: Once<String, Context>,
+    context_states: Once<String, State>,
+    bases: Once<String, State>,
+    ends: BTreeMap<StageId, OnceLock<State>>,
+}
+
+impl Sources {
+    pub(super) fn new(stages: impl IntoIterator<Item = StageId>) -> Sources {
+        let ends = stages.into_iter().map(|stage| (stage, OnceLock::new())).collect();
+        Sources { contexts: Once::default(), context_states: Once::default(), bases: Once::default(), ends }
+    }
+
+    /// Remembers the end of a stage.
+    pub(super) fn ended(&self, stage: StageId, state: State) {
+        if let Some(end) = self.ends.get(&stage) {
+            let _ = end.set(state);
+        }
+    }
+
+    /// The end of a stage that the schedule has put before.
+    pub(super) fn end(&self, stage: StageId) -> State {
+        self.ends.get(&stage).and_then(OnceLock::get).cloned().unwrap_or_default()
+    }
+
+    /// The place that a step names.
+    pub(super) fn source(&self, site: &Site<'_>, source: &TreeSource) -> Result<Source, Failure> {
+        match source {
+            TreeSource::Context(name) => Ok(Source::Context(self.context(site.outside, name)?)),
+            TreeSource::Stage(stage) => Ok(Source::State(self.end(*stage))),
+            TreeSource::Image(image) => Ok(Source::State(self.base(site, image)?)),
+        }
+    }
+
+    fn context(&self, outside: &Outside<'_>, name: &str) -> Result<Context, Failure> {
+        self.contexts.get(&name.to_owned(), || Ok(outside.context(name)?))
+    }
+
+    /// The place as a state, for mounts: a context becomes a layer of its own, in normal form.
+    pub(super) fn state(&self, site: &Site<'_>, source: &TreeSource) -> Result<State, Failure> {
+        let TreeSource::Context(name) = source else {
+            return match self.source(site, source)? {
+                Source::State(state) => Ok(state),
+                Source::Context(_) => Ok(State::default()),
+            };
+        };
+        self.context_states.get(name, || {
+            let context = self.context(site.outside, name)?;
+            let tree = context.tree.normalised(Modes::ByExecuteBit, site.epoch);
+            keep_tree(site, &tree, &DirectoryContents(&*context.handle))
+        })
+    }
+
+    /// The state that an image is.
+    pub(super) fn base(&self, site: &Site<'_>, image: &BaseImage) -> Result<State, Failure> {
+        let key = format!("{} {}", image.source, image.digest);
+        self.bases.get(&key, || match &image.source {
+            ImageSource::Registry(_) | ImageSource::Layout { .. } => {
+                let base = site.outside.open_base(image)?;
+                Ok(site.layers.know(&base.layers))
+            }
+            ImageSource::Tar { path } => super::import::archive(site, path, &image.digest),
+        })
+    }
+}
+
+/// Keeps a whole tree as one layer over nothing.
+pub(super) fn keep_tree(site: &Site<'_>, tree: &Tree, contents: &dyn Contents) -> Result<State, Failure> {
+    let nothing = Layers::nothing();
+    let difference = Difference::between(&nothing, tree);
+    if difference.is_empty() {
+        return Ok(State::default());
+    }
+    let fingerprint = site.layers.put_difference(&difference)?;
+    if !site.layers.has_files(&fingerprint)? {
+        keep_difference(site, &difference, &fingerprint, contents)?;
+    }
+    Ok(State::default().with(LayerName::Own(fingerprint)))
+}
+
+/// Writes a difference out as a kept directory.
+pub(super) fn keep_difference(
+    site: &Site<'_>,
+    difference: &Difference,
+    fingerprint: &Fingerprint,
+    contents: &dyn Contents,
+) -> Result<(), Failure> {
+    let scratch = site.outside.store.scratch()?;
+    let path = scratch.path().join("layer");
+    let into = make_root(site.workplace, &path)?;
+    crate::tree::checkout_difference(difference, contents, &*into, site.outside.cancel)?;
+    site.outside.store.keep(scratch, &path, &site.workplace.shelf(), &fingerprint.hex())?;
+    Ok(())
+}
+
+/// The bytes of what a step put over a state: its own by origin, the rest from below.
+pub(super) struct StepContents<'s, 'e> {
+    pub(super) site: &'s Site<'e>,
+    pub(super) origins: &'s Origins,
+    pub(super) source: Option<&'s Source>,
+    pub(super) below: &'s State,
+    pub(super) difference: &'s Difference,
+}
+
+impl StepContents<'_, '_> {
+    fn source_file(&self, path: &TreePath, content: &Content) -> io::Result<Box<dyn Read + Send>> {
+        match self.source {
+            Some(source) => open_in(self.site, source, path, content),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, "the step has no source")),
+        }
+    }
+
+    /// A file that is below already, under this path or, for a new name of it, another of its names.
+    fn file_below(&self, path: &TreePath, content: &Content) -> io::Result<Box<dyn Read + Send>> {
+        let contents = self.site.layers.contents(self.below);
+        let group = self.difference.links.groups().iter().find(|group| group.contains(path));
+        let names = std::iter::once(path).chain(group.into_iter().flatten());
+        let mut last = None;
+        for name in names {
+            match contents.open(name, content) {
+                Ok(reader) => return Ok(reader),
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| io::Error::from(io::ErrorKind::NotFound)))
+    }
+}
+
+/// Opens a file of a source.
+pub(super) fn open_in(site: &Site<'_>, source: &Source, path: &TreePath, content: &Content) -> io::Result<Box<dyn Read + Send>> {
+    match source {
+        Source::Context(context) => DirectoryContents(&*context.handle).open(path, content),
+        Source::State(state) => site.layers.contents(state).open(path, content),
+    }
+}
+
+impl Contents for StepContents<'_, '_> {
+    fn open(&self, path: &TreePath, content: &Content) -> io::Result<Box<dyn Read + Send>> {
+        match self.origins.get(&content.fingerprint) {
+            Some(Origin::Source(from)) => self.source_file(from, content),
+            Some(Origin::SourceLf(from)) => Ok(Box::new(newlines::Lf::new(self.source_file(from, content)?)?)),
+            Some(Origin::Bytes(bytes)) => Ok(Box::new(io::Cursor::new(Arc::clone(bytes)))),
+            Some(Origin::Blob(digest)) => match self.site.outside.store.blob(digest).map_err(io::Error::other)? {
+                Some(blob) => Ok(Box::new(blob.file)),
+                None => Err(io::Error::new(io::ErrorKind::NotFound, format!("the blob {digest} is gone from the store"))),
+            },
+            None => self.file_below(path, content),
+        }
+    }
+}
+
+/// The bytes of a source's files.
+pub(super) struct SourceContents<'s, 'e> {
+    pub(super) site: &'s Site<'e>,
+    pub(super) source: &'s Source,
+}
+
+impl Contents for SourceContents<'_, '_> {
+    fn open(&self, path: &TreePath, content: &Content) -> io::Result<Box<dyn Read + Send>> {
+        open_in(self.site, self.source, path, content)
+    }
+}
+
+/// The tree of a source.
+pub(super) fn tree_of(site: &Site<'_>, source: &Source) -> Result<Arc<Tree>, Failure> {
+    match source {
+        Source::Context(context) => Ok(Arc::new(context.tree.clone())),
+        Source::State(state) => site.layers.tree(state),
+    }
+}

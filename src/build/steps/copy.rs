@@ -1,0 +1,390 @@
+//! Files from a context, a stage or an image.
+//!
+//! In two parts, since the first decides the key: [`select`] finds what is copied, in the form in which it arrives; [`copy`] puts it over
+//! the tree below. Source of truth: `specs/README.md`, "Copying".
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use lapstrake_cache::{Fingerprint, Fingerprinter};
+
+use super::{Edited, Origin, Origins, StepError, made, newlines, parents};
+use crate::build::accounts::{Accounts, Owner};
+use crate::diagnostic::nearest;
+use crate::plan::{Copy, ModeRule, Newlines, TreeSource};
+use crate::tree::{
+    Contents, Directory, EditError, Editor, File, Glob, LastLink, Links, Metadata, Modes, Name, Node, Patterns, Special, Symlink, Tree,
+    TreePath,
+};
+
+/// What is copied, source by source.
+#[derive(Debug, Clone)]
+pub(in crate::build) struct Selection {
+    parts: Vec<Part>,
+    /// Whether the parts go into the destination even where it does not exist.
+    several: bool,
+}
+
+/// One source.
+#[derive(Debug, Clone)]
+struct Part {
+    /// The path as it was written or matched: it arrives under this name, whatever links lead to.
+    written: TreePath,
+    /// Where it is in the source.
+    at: TreePath,
+    node: Node,
+    /// Hard links below `at`, relative to it.
+    links: Links,
+}
+
+impl Selection {
+    /// Names what is selected: paths, kinds, metadata, contents.
+    pub(in crate::build) fn fingerprint(&self) -> Fingerprint {
+        let Selection { parts, several } = self;
+        let mut hasher = Fingerprinter::new();
+        hasher.update_framed(b"lapstrake-selection/1");
+        hasher.update(&[u8::from(*several)]);
+        // Where links led is not in it: it changes nothing of what arrives.
+        for Part { written, at: _, node, links } in parts {
+            hasher.update_framed(written.as_bytes());
+            // A directory around the node has the digest of all that matters in it.
+            let name = written.name().unwrap_or_else(root_name);
+            let around = Directory::new(parents(), [(name, node.clone())].into());
+            let tree = Tree { root: Arc::new(around), links: links.clone() };
+            hasher.update(tree.fingerprint().as_bytes());
+        }
+        hasher.finish()
+    }
+
+    /// The selection as one tree, so that two selections can be compared file by file.
+    pub(in crate::build) fn as_tree(&self) -> Tree {
+        let mut editor = Editor::new(&Tree::empty(parents()));
+        for part in &self.parts {
+            let parent = part.written.parent().unwrap_or_default();
+            let made = editor.make_directories(&slashed(parent.as_bytes()), &parents());
+            if made.is_ok() {
+                // Two sources that overlap show the last one; this is for reading only.
+                let _ = editor.put(&part.written, part.node.clone());
+            }
+        }
+        editor.finish()
+    }
+}
+
+fn root_name() -> Name {
+    #[expect(clippy::expect_used, reason = "a constant that is a name")]
+    Name::new(b"root").expect("`root` is a name")
+}
+
+/// Finds what a copy copies. `place` says where, for messages.
+pub(in crate::build) fn select(copy: &Copy, source: &Tree, place: &str) -> Result<Selection, StepError> {
+    let exclude = Patterns::new(copy.exclude.iter().map(String::as_str))?;
+    let whole = if exclude.is_empty() { source.clone() } else { exclude.apply(source) };
+    let mut parts = Vec::new();
+    let mut unmatched = None;
+    for text in &copy.sources {
+        if Glob::is_pattern(text) {
+            let pattern = Glob::new(text.trim_start_matches("./").trim_matches('/'))?;
+            let found = pattern.find(&whole);
+            if found.is_empty() {
+                unmatched.get_or_insert_with(|| match pattern.find(source).is_empty() {
+                    true => StepError::NoMatch { pattern: text.clone(), place: place.to_owned() },
+                    false => StepError::AllExcluded { source_path: text.clone() },
+                });
+            }
+            for written in found {
+                let at = whole.resolve(&slashed(written.as_bytes()), LastLink::Follow)?;
+                // A link that leads nowhere is copied as it is when nobody asked for it by name.
+                let at = if whole.get(&at).is_some() { at } else { written.clone() };
+                parts.extend(part(copy, &whole, written, at));
+            }
+        } else {
+            let at = whole.resolve(text.as_bytes(), LastLink::Follow)?;
+            let written = TreePath::normalised(text.as_bytes()).unwrap_or_else(|_| at.clone());
+            match part(copy, &whole, written, at) {
+                Some(part) => parts.push(part),
+                None => {
+                    let at = source.resolve(text.as_bytes(), LastLink::Follow)?;
+                    let link = source.resolve(text.as_bytes(), LastLink::Keep)?;
+                    return Err(match (source.get(&at), source.get(&link)) {
+                        (Some(_), _) => StepError::AllExcluded { source_path: text.clone() },
+                        (None, Some(_)) => StepError::Dangling { source_path: text.clone(), target: at, place: place.to_owned() },
+                        (None, None) => missing(text, &at, source, place),
+                    });
+                }
+            }
+        }
+    }
+    // A pattern beside other sources may match nothing: `lock*` is how people write a file that may be there.
+    match unmatched {
+        Some(error) if parts.is_empty() => Err(error),
+        Some(_) | None => Ok(Selection { several: copy.sources.len() > 1 || parts.len() > 1, parts }),
+    }
+}
+
+/// Names the nearest thing that is there, in the directory in which the path stops being true.
+pub(in crate::build) fn missing(text: &str, at: &TreePath, source: &Tree, place: &str) -> StepError {
+    let mut directory = TreePath::root();
+    let mut nearest_path = None;
+    for name in at.names() {
+        let Some(Node::Directory(found)) = source.get(&directory) else { break };
+        if let Some(next) = found.entries.get(&name) {
+            directory.push(&name);
+            if !matches!(next, Node::Directory(_)) {
+                break;
+            }
+            continue;
+        }
+        let known: Vec<String> = found.entries.keys().map(ToString::to_string).collect();
+        nearest_path = nearest(&name.to_string(), known.iter().map(String::as_str)).map(|name| {
+            let directory = directory.to_string();
+            format!("{directory}/{name}").trim_start_matches('/').to_owned()
+        });
+        break;
+    }
+    StepError::NoSource { source_path: text.to_owned(), place: place.to_owned(), nearest: nearest_path }
+}
+
+fn part(copy: &Copy, source: &Tree, written: TreePath, at: TreePath) -> Option<Part> {
+    let node = source.get(&at)?;
+    let (origin, links) = match copy.from {
+        // Whether two names of a checkout are one file depends on how it came to the disk.
+        TreeSource::Context(_) => (From::Context, Links::default()),
+        TreeSource::Stage(_) | TreeSource::Image(_) => (From::Image, source.links.below(&at)),
+    };
+    let modes = match (copy.mode, origin) {
+        (ModeRule::Normal, From::Context) => Modes::ByExecuteBit,
+        (ModeRule::Normal, From::Image) | (ModeRule::Keep, _) => Modes::Keep,
+        (ModeRule::Set(mode), _) => Modes::Set(mode),
+    };
+    Some(Part { node: arrive(&node, origin, modes), links, written, at })
+}
+
+/// What sort of place files come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// Owners, times and attributes are of no account.
+    Context,
+    /// Owners and attributes are kept.
+    Image,
+}
+
+/// A node with all below it, with the metadata with which it arrives.
+fn arrive(node: &Node, from: From, modes: Modes) -> Node {
+    let metadata = |metadata: &Metadata, mode| match from {
+        From::Context => made(mode, Owner::default()),
+        // The step's time is put in when the difference is made.
+        From::Image => Metadata { mode, mtime: 0, ..metadata.clone() },
+    };
+    match node {
+        Node::Directory(directory) => {
+            let entries = directory.entries.iter().map(|(name, node)| (name.clone(), arrive(node, from, modes))).collect();
+            let mode = modes.of_directory(directory.metadata.mode);
+            Node::Directory(Arc::new(Directory::new(metadata(&directory.metadata, mode), entries)))
+        }
+        Node::File(file) => {
+            Node::File(File { metadata: metadata(&file.metadata, modes.of_file(file.metadata.mode)), content: file.content })
+        }
+        Node::Symlink(symlink) => Node::Symlink(Symlink { metadata: metadata(&symlink.metadata, 0o777), target: symlink.target.clone() }),
+        Node::Special(special) => {
+            Node::Special(Special { metadata: metadata(&special.metadata, modes.of_special(special.metadata.mode)), kind: special.kind })
+        }
+    }
+}
+
+/// Puts what was selected over the tree below.
+pub(in crate::build) fn copy(
+    copy: &Copy,
+    selection: &Selection,
+    below: &Tree,
+    accounts: &Accounts<'_>,
+    source: &dyn Contents,
+) -> Result<Edited, StepError> {
+    let owner = copy.owner.as_deref().map(|owner| accounts.owner(owner)).transpose()?;
+    let mut putting = Putting { editor: Editor::new(below), origins: Origins::new(), owner, newlines: copy.newlines, source };
+    let to = copy.to.as_str();
+    let into = selection.several || copy.parents || to.ends_with('/');
+    for part in &selection.parts {
+        let mut target = to.trim_end_matches('/').to_owned().into_bytes();
+        let mut enter = into;
+        if copy.parents {
+            if let Some(parent) = part.written.parent().filter(|parent| !parent.is_root()) {
+                target.push(b'/');
+                target.extend_from_slice(parent.as_bytes());
+            }
+            if let (Node::Directory(_), Some(name)) = (&part.node, part.written.name()) {
+                target.push(b'/');
+                target.extend_from_slice(name.as_bytes());
+            }
+        }
+        match &part.node {
+            Node::Directory(directory) => {
+                let tree = Tree { root: Arc::clone(directory), links: part.links.clone() };
+                putting.directory_contents(&target, &tree, &part.at)?;
+            }
+            Node::File(_) | Node::Symlink(_) | Node::Special(_) => {
+                let resolved = putting.editor.resolve(&slashed(&target), LastLink::Follow)?;
+                enter |= matches!(putting.editor.get(&resolved), Some(Node::Directory(_)));
+                putting.leaf(&slashed(&target), enter, part)?;
+            }
+        }
+    }
+    Ok(Edited { above: putting.editor.finish(), origins: putting.origins })
+}
+
+fn slashed(path: &[u8]) -> Vec<u8> {
+    [b"/", path].concat()
+}
+
+/// A tree that is being copied into.
+struct Putting<'a> {
+    editor: Editor,
+    origins: Origins,
+    owner: Option<Owner>,
+    newlines: Newlines,
+    source: &'a dyn Contents,
+}
+
+impl Putting<'_> {
+    fn made_parents(&self) -> Metadata {
+        made(0o755, self.owner.unwrap_or_default())
+    }
+
+    fn leaf(&mut self, target: &[u8], into: bool, part: &Part) -> Result<(), StepError> {
+        let node = self.node(&part.node, &part.at)?;
+        let at = if into {
+            let directory = self.editor.make_directories(target, &self.made_parents()).map_err(in_the_way)?;
+            match part.written.name() {
+                Some(name) => directory.join(&name),
+                None => directory,
+            }
+        } else {
+            let at = self.editor.resolve(target, LastLink::Follow)?;
+            if let Some(parent) = at.parent() {
+                self.editor.make_directories(&slashed(parent.as_bytes()), &self.made_parents()).map_err(in_the_way)?;
+            }
+            at
+        };
+        if let Some(Node::Directory(_)) = self.editor.get(&at) {
+            return Err(StepError::InTheWay { what: "a file", path: at, there: "a directory" });
+        }
+        self.editor.put(&at, node)?;
+        Ok(())
+    }
+
+    /// Copies what is in a directory. The destination keeps its metadata where it exists, and has the source's where it does not.
+    fn directory_contents(&mut self, target: &[u8], tree: &Tree, from: &TreePath) -> Result<(), StepError> {
+        let target = slashed(target);
+        let at = self.editor.resolve(&target, LastLink::Follow)?;
+        match self.editor.get(&at) {
+            Some(Node::Directory(_)) => {}
+            Some(there @ (Node::File(_) | Node::Symlink(_) | Node::Special(_))) => {
+                return Err(StepError::InTheWay { what: "a directory", path: at, there: sort(&there) });
+            }
+            None => {
+                if let Some(parent) = at.parent() {
+                    self.editor.make_directories(&slashed(parent.as_bytes()), &self.made_parents()).map_err(in_the_way)?;
+                }
+                let metadata = self.metadata(&tree.root.metadata);
+                self.editor.put(&at, Node::Directory(Arc::new(Directory::new(metadata, BTreeMap::new()))))?;
+            }
+        }
+        self.merge(&at, &tree.root, from)?;
+        for group in tree.links.groups() {
+            let mut names = group.iter().map(|name| at.join_path(name));
+            let Some(first) = names.next() else { continue };
+            for name in names {
+                self.editor.link(&first, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn merge(&mut self, at: &TreePath, directory: &Directory, from: &TreePath) -> Result<(), StepError> {
+        for (name, node) in &directory.entries {
+            let (at, from) = (at.join(name), from.join(name));
+            match (node, self.editor.get(&at)) {
+                (Node::Directory(inner), Some(Node::Directory(_))) => {
+                    self.editor.set_metadata(&at, self.metadata(&inner.metadata))?;
+                    self.merge(&at, inner, &from)?;
+                }
+                (Node::Directory(_), Some(there @ (Node::File(_) | Node::Symlink(_) | Node::Special(_)))) => {
+                    return Err(StepError::InTheWay { what: "a directory", path: at, there: sort(&there) });
+                }
+                (Node::File(_) | Node::Symlink(_) | Node::Special(_), Some(Node::Directory(_))) => {
+                    return Err(StepError::InTheWay { what: sort(node), path: at, there: "a directory" });
+                }
+                (_, _) => {
+                    let node = self.node(node, &from)?;
+                    self.editor.put(&at, node)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A node with all below it as it is put; where the bytes of its files are is remembered.
+    fn node(&mut self, node: &Node, from: &TreePath) -> Result<Node, StepError> {
+        Ok(match node {
+            Node::Directory(directory) => {
+                let mut entries = BTreeMap::new();
+                for (name, node) in &directory.entries {
+                    entries.insert(name.clone(), self.node(node, &from.join(name))?);
+                }
+                Node::Directory(Arc::new(Directory::new(self.metadata(&directory.metadata), entries)))
+            }
+            Node::File(file) => {
+                let (content, origin) = match self.newlines {
+                    Newlines::Keep => (file.content, Origin::Source(from.clone())),
+                    Newlines::Lf => {
+                        let read = |source| StepError::Read { path: from.clone(), source };
+                        let bytes = self.source.open(from, &file.content).map_err(read)?;
+                        // The key speaks of the bytes that were there when the source was read.
+                        let mut checked = newlines::Checked::new(bytes);
+                        let content = newlines::content(&mut checked).map_err(read)?;
+                        if checked.content() != file.content {
+                            return Err(StepError::Changed { path: from.clone() });
+                        }
+                        (content, Origin::SourceLf(from.clone()))
+                    }
+                };
+                self.origins.entry(content.fingerprint).or_insert(origin);
+                Node::File(File { metadata: self.metadata(&file.metadata), content })
+            }
+            Node::Symlink(symlink) => Node::Symlink(Symlink { metadata: self.metadata(&symlink.metadata), target: symlink.target.clone() }),
+            Node::Special(special) => Node::Special(Special { metadata: self.metadata(&special.metadata), kind: special.kind }),
+        })
+    }
+
+    fn metadata(&self, metadata: &Metadata) -> Metadata {
+        match self.owner {
+            Some(Owner { uid, gid }) => Metadata { uid, gid, ..metadata.clone() },
+            None => metadata.clone(),
+        }
+    }
+}
+
+fn sort(node: &Node) -> &'static str {
+    match node {
+        Node::Directory(_) => "a directory",
+        Node::File(_) => "a file",
+        Node::Symlink(_) => "a symbolic link",
+        Node::Special(_) => "a special file",
+    }
+}
+
+/// A path that leads through a file, said as the copy that it is.
+fn in_the_way(error: EditError) -> StepError {
+    match error {
+        EditError::NotADirectory { path } => StepError::InTheWay { what: "a directory", path, there: "a file" },
+        other @ (EditError::Missing { .. }
+        | EditError::Climbs { .. }
+        | EditError::TooManyLinks { .. }
+        | EditError::TooDeep { .. }
+        | EditError::LinkToDirectory { .. }
+        | EditError::Path(_)) => StepError::Edit(other),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,226 @@
+//! What arrives where.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::plan::StageId;
+use crate::tree::arbitrary::{SAMPLES, Samples, content, directory, file, path, plain, symlink, tree_of};
+
+const CRLF: &[u8] = SAMPLES[2];
+
+fn context() -> TreeSource {
+    TreeSource::Context(String::new())
+}
+
+fn asking(sources: &[&str], to: &str) -> Copy {
+    Copy {
+        from: context(),
+        sources: sources.iter().map(|&source| source.to_owned()).collect(),
+        to: to.to_owned(),
+        owner: None,
+        mode: ModeRule::Normal,
+        exclude: Vec::new(),
+        parents: false,
+        newlines: Newlines::Keep,
+    }
+}
+
+fn run(wanted: &Copy, source: &Tree, below: &Tree) -> Result<Edited, StepError> {
+    let selection = select(wanted, source, "the context")?;
+    copy(wanted, &selection, below, &Accounts::new(below, &Samples), &Samples)
+}
+
+fn above(wanted: &Copy, source: &Tree, below: &Tree) -> Tree {
+    run(wanted, source, below).unwrap().above
+}
+
+/// The paths of everything but the root, directories with a slash behind them.
+fn listed(tree: &Tree) -> Vec<String> {
+    let line = |(path, node): (TreePath, Node)| {
+        let path = path.to_string();
+        match node {
+            Node::Directory(_) => format!("{path}/"),
+            Node::Symlink(symlink) => format!("{path} -> {}", String::from_utf8_lossy(&symlink.target)),
+            Node::File(_) | Node::Special(_) => path,
+        }
+    };
+    tree.walk().skip(1).map(line).collect()
+}
+
+fn sources() -> Tree {
+    tree_of(&[
+        ("app/main.py", file(b"a")),
+        ("app/sub/x.txt", file(b"a")),
+        ("app/link", symlink("main.py")),
+        ("other/y.txt", file(b"a")),
+        ("one.txt", file(b"a")),
+        ("two.txt", file(b"a")),
+        ("app-1.jar", file(b"a")),
+        ("current", symlink("app/main.py")),
+        ("here", symlink("app/sub")),
+        ("dangling", symlink("/nowhere")),
+        ("empty/", directory()),
+    ])
+}
+
+#[test]
+fn what_is_copied_arrives_where_people_expect_it() {
+    let below = tree_of(&[("existing/old", file(b"a")), ("to", symlink("/existing")), ("far", symlink("new/far"))]);
+    let table: &[(&[&str], &str, &[&str])] = &[
+        (&["one.txt"], "/x", &["/x"]),
+        (&["one.txt"], "/x/", &["/x/", "/x/one.txt"]),
+        (&["one.txt"], "/a/b/c", &["/a/", "/a/b/", "/a/b/c"]),
+        (&["one.txt"], "/existing", &["/existing/one.txt"]),
+        (&["one.txt"], "/to", &["/existing/one.txt"]),
+        (&["one.txt"], "/to/z", &["/existing/z"]),
+        (&["one.txt"], "/far/z", &["/new/", "/new/far/", "/new/far/z"]),
+        (&["one.txt"], "/existing/old", &["/existing/old"]),
+        (&["one.txt", "two.txt"], "/x", &["/x/", "/x/one.txt", "/x/two.txt"]),
+        (&["app"], "/x", &["/x/", "/x/link -> main.py", "/x/main.py", "/x/sub/", "/x/sub/x.txt"]),
+        (&["app/"], "/x/", &["/x/", "/x/link -> main.py", "/x/main.py", "/x/sub/", "/x/sub/x.txt"]),
+        (&["app/sub", "other"], "/x", &["/x/", "/x/x.txt", "/x/y.txt"]),
+        (&["./app/sub/"], "/existing", &["/existing/x.txt"]),
+        (&["empty"], "/x", &["/x/"]),
+        (&["*.txt"], "/x", &["/x/", "/x/one.txt", "/x/two.txt"]),
+        (&["*.jar"], "/app.jar", &["/app.jar"]),
+        (&["*.jar"], "/lib/", &["/lib/", "/lib/app-1.jar"]),
+        (&["./*.jar", "missing*"], "/lib", &["/lib/", "/lib/app-1.jar"]),
+        (&["**/x.txt"], "/x/", &["/x/", "/x/x.txt"]),
+        (&["o*"], "/x", &["/x/", "/x/one.txt", "/x/y.txt"]),
+        (&["current"], "/x/", &["/x/", "/x/current"]),
+        (&["curr*"], "/x/", &["/x/", "/x/current"]),
+        (&["here"], "/x", &["/x/", "/x/x.txt"]),
+        (&["here/x.txt"], "/x", &["/x"]),
+        (&["dang*"], "/x/", &["/x/", "/x/dangling -> /nowhere"]),
+    ];
+    for (from, to, expected) in table {
+        let mut found = listed(&above(&asking(from, to), &sources(), &below));
+        let kept = listed(&below);
+        found.retain(|line| !kept.contains(line) || expected.contains(&line.as_str()));
+        assert_eq!(found, *expected, "{from:?} to {to}");
+    }
+}
+
+#[test]
+fn parents_are_kept_where_that_is_wanted() {
+    let below = tree_of(&[]);
+    let wanted = |from: &[&str]| Copy { parents: true, ..asking(from, "/x") };
+    assert_eq!(listed(&above(&wanted(&["app/sub/x.txt"]), &sources(), &below)), ["/x/", "/x/app/", "/x/app/sub/", "/x/app/sub/x.txt"]);
+    assert_eq!(listed(&above(&wanted(&["app/sub"]), &sources(), &below)), ["/x/", "/x/app/", "/x/app/sub/", "/x/app/sub/x.txt"]);
+    assert_eq!(
+        listed(&above(&wanted(&["**/*.txt"]), &sources(), &below)),
+        ["/x/", "/x/app/", "/x/app/sub/", "/x/app/sub/x.txt", "/x/one.txt", "/x/other/", "/x/other/y.txt", "/x/two.txt"]
+    );
+}
+
+#[test]
+fn what_is_excluded_does_not_arrive() {
+    let below = tree_of(&[]);
+    let wanted = Copy { exclude: vec!["**/*.txt".to_owned(), "!app/sub/x.txt".to_owned()], ..asking(&["."], "/x") };
+    let found = listed(&above(&wanted, &sources(), &below));
+    assert!(found.contains(&"/x/app/sub/x.txt".to_owned()) && !found.iter().any(|line| line.ends_with("one.txt")), "{found:?}");
+    let all = Copy { exclude: vec!["one.txt".to_owned()], ..asking(&["one.txt"], "/x") };
+    assert!(matches!(run(&all, &sources(), &below), Err(StepError::AllExcluded { .. })));
+    let all = Copy { exclude: vec!["*.jar".to_owned()], ..asking(&["*.jar"], "/x") };
+    assert!(matches!(run(&all, &sources(), &below), Err(StepError::AllExcluded { .. })));
+}
+
+#[test]
+fn what_cannot_be_copied_is_named() {
+    let below = tree_of(&[("dir/sub/x", file(b"a")), ("file", file(b"a")), ("link", symlink("/dir"))]);
+    let message = |from: &[&str], to: &str| run(&asking(from, to), &sources(), &below).unwrap_err().to_string();
+    assert_eq!(message(&["on.txt"], "/x"), "`on.txt` is not in the context; did you mean `one.txt`?");
+    assert_eq!(message(&["ap/main.py"], "/x"), "`ap/main.py` is not in the context; did you mean `app`?");
+    assert_eq!(message(&["app/maim.py"], "/x"), "`app/maim.py` is not in the context; did you mean `app/main.py`?");
+    assert_eq!(message(&["dangling"], "/x"), "`dangling` is a link to `/nowhere`, which is not in the context");
+    assert_eq!(message(&["zzz*"], "/x"), "nothing in the context matches `zzz*`");
+    assert_eq!(message(&["../x"], "/x"), "`../x` climbs out of the root");
+    assert_eq!(message(&["app"], "/file"), "cannot put a directory at `/file`: a file is there already");
+    assert_eq!(message(&["one.txt"], "/file/"), "cannot put a directory at `/file`: a file is there already");
+    let tree = tree_of(&[("sub", file(b"a")), ("in/dir", file(b"a")), ("in2/link/x", file(b"a"))]);
+    let message = |from: &str, to: &str| run(&asking(&[from], to), &tree, &below).unwrap_err().to_string();
+    assert_eq!(message("sub", "/dir/"), "cannot put a file at `/dir/sub`: a directory is there already");
+    assert_eq!(message("in", "/"), "cannot put a file at `/dir`: a directory is there already");
+    assert_eq!(message("in2", "/"), "cannot put a directory at `/link`: a symbolic link is there already");
+}
+
+#[test]
+fn a_context_arrives_in_normal_form_and_an_image_as_it_is() {
+    let odd = Metadata { mode: 0o4710, uid: 5, gid: 6, mtime: 3, xattrs: [(b"user.x".to_vec(), b"1".to_vec())].into() };
+    let mut editor = Editor::new(&tree_of(&[("d/f", file(b"a"))]));
+    editor.set_metadata(&path("d"), Metadata { mode: 0o700, ..odd.clone() }).unwrap();
+    editor.set_metadata(&path("d/f"), odd.clone()).unwrap();
+    editor.link(&path("d/f"), &path("d/g")).unwrap();
+    let source = editor.finish();
+    let below = tree_of(&[]);
+    let of = |from: TreeSource, mode: ModeRule, owner: Option<&str>| {
+        let wanted = Copy { from, mode, owner: owner.map(str::to_owned), ..asking(&["."], "/x") };
+        let tree = above(&wanted, &source, &below);
+        let at = |text: &str| {
+            let Metadata { mode, uid, gid, mtime: _, xattrs } = tree.get(&path(text)).unwrap().metadata().clone();
+            (mode, uid, gid, xattrs.len())
+        };
+        (at("x/d"), at("x/d/f"), tree.links.groups().len())
+    };
+    let stage = || TreeSource::Stage(StageId(0));
+    assert_eq!(of(context(), ModeRule::Normal, None), ((0o755, 0, 0, 0), (0o755, 0, 0, 0), 0));
+    assert_eq!(of(context(), ModeRule::Keep, None), ((0o700, 0, 0, 0), (0o4710, 0, 0, 0), 0));
+    assert_eq!(of(context(), ModeRule::Set(0o640), Some("7:8")), ((0o750, 7, 8, 0), (0o640, 7, 8, 0), 0));
+    assert_eq!(of(stage(), ModeRule::Normal, None), ((0o700, 5, 6, 1), (0o4710, 5, 6, 1), 1));
+    assert_eq!(of(stage(), ModeRule::Set(0o644), Some("7")), ((0o755, 7, 7, 1), (0o644, 7, 7, 1), 1));
+}
+
+#[test]
+fn existing_directories_named_as_destination_keep_their_metadata() {
+    let mut editor = Editor::new(&tree_of(&[("srv/x", file(b"a"))]));
+    editor.set_metadata(&path("srv"), Metadata { uid: 9, ..plain(0o711) }).unwrap();
+    let below = editor.finish();
+    let found = above(&Copy { owner: Some("5".to_owned()), ..asking(&["app"], "/srv") }, &sources(), &below);
+    assert_eq!(found.get(&path("srv")).unwrap().metadata(), &Metadata { uid: 9, ..plain(0o711) });
+    assert_eq!(found.get(&path("srv/main.py")).unwrap().metadata().uid, 5);
+    assert_eq!(found.get(&path("srv/x")).unwrap().metadata().uid, 0);
+}
+
+#[test]
+fn line_ends_are_changed_and_their_origin_is_remembered() {
+    let source = tree_of(&[("text", file(CRLF)), ("binary", file(SAMPLES[3]))]);
+    let below = tree_of(&[]);
+    let edited = run(&Copy { newlines: Newlines::Lf, ..asking(&["."], "/x") }, &source, &below).unwrap();
+    let Some(Node::File(found)) = edited.above.get(&path("x/text")) else { panic!("it is a file") };
+    assert_eq!(found.content, content(b"line\nline\n"));
+    let expected: BTreeMap<_, _> = [
+        (content(b"line\nline\n").fingerprint, Origin::SourceLf(path("text"))),
+        (content(SAMPLES[3]).fingerprint, Origin::SourceLf(path("binary"))),
+    ]
+    .into();
+    assert_eq!(edited.origins, expected);
+}
+
+#[test]
+fn bytes_that_changed_since_they_were_named_are_refused() {
+    struct Other;
+    impl Contents for Other {
+        fn open(&self, _: &TreePath, _: &crate::tree::Content) -> std::io::Result<Box<dyn std::io::Read + Send>> {
+            Ok(Box::new(&b"other"[..]))
+        }
+    }
+    let source = tree_of(&[("text", file(CRLF))]);
+    let below = tree_of(&[]);
+    let wanted = Copy { newlines: Newlines::Lf, ..asking(&["text"], "/x") };
+    let selection = select(&wanted, &source, "the context").unwrap();
+    let result = copy(&wanted, &selection, &below, &Accounts::new(&below, &Samples), &Other);
+    assert!(matches!(result, Err(StepError::Changed { path: at }) if at == path("text")));
+}
+
+#[test]
+fn a_selection_is_named_by_what_arrives() {
+    let of = |from: &[&str], tree: &Tree| select(&asking(from, "/x"), tree, "the context").unwrap().fingerprint();
+    let mut editor = Editor::new(&sources());
+    editor.set_metadata(&path("one.txt"), Metadata { uid: 3, mtime: 99, ..plain(0o600) }).unwrap();
+    editor.put(&path("two.txt"), file(b"")).unwrap();
+    let touched = editor.finish();
+    assert_eq!(of(&["one.txt"], &sources()), of(&["one.txt"], &touched), "owner, time and umask do not count");
+    assert_ne!(of(&["two.txt"], &sources()), of(&["two.txt"], &touched));
+    assert_ne!(of(&["*.txt"], &sources()), of(&["*.txt"], &touched));
+    assert_ne!(of(&["one.txt"], &sources()), of(&["two.txt"], &sources()), "the name arrives too");
+}

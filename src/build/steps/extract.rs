@@ -1,0 +1,207 @@
+//! An archive → the files in it.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use lapstrake_cache::{Digest, Fingerprint, Fingerprinter};
+
+use super::{Edited, Origin, Origins, StepError, made, parents};
+use crate::build::Failure;
+use crate::build::accounts::{Accounts, Owner};
+use crate::build::preimage::Value;
+use crate::build::site::Site;
+use crate::build::sources::{Source, Sources, open_in, tree_of};
+use crate::layer::{ArchiveEntry, ArchiveKind, Limits, read_archive};
+use crate::plan::{ArchiveSource, Download, Extract, ModeRule};
+use crate::tree::{Content, Directory, Editor, File, LastLink, Metadata, Node, Special, Symlink, Tree, TreePath, directory_mode};
+
+/// An archive whose bytes are known by name.
+pub(in crate::build) enum Archive {
+    /// A file of a source.
+    File { source: Source, at: TreePath, content: Content },
+    /// A download.
+    Url(Download),
+}
+
+impl Archive {
+    /// The name of its bytes, for the key.
+    pub(in crate::build) fn name(&self) -> Value {
+        match self {
+            Archive::File { content, .. } => Value::Fingerprint(content.fingerprint),
+            Archive::Url(download) => Value::Bytes(download.digest.to_string().into_bytes()),
+        }
+    }
+}
+
+/// Finds the archive that a step names.
+pub(in crate::build) fn find(site: &Site<'_>, sources: &Sources, extract: &Extract) -> Result<Archive, Failure> {
+    match &extract.from {
+        ArchiveSource::Url(download) => Ok(Archive::Url(download.clone())),
+        ArchiveSource::File { from, path } => {
+            let source = sources.source(site, from)?;
+            let tree = tree_of(site, &source)?;
+            let at = tree.resolve(path.as_bytes(), LastLink::Follow).map_err(StepError::from)?;
+            match tree.get(&at) {
+                Some(Node::File(file)) => Ok(Archive::File { source, at, content: file.content }),
+                Some(Node::Directory(_) | Node::Symlink(_) | Node::Special(_)) => Err(StepError::NoArchive { path: path.clone() }.into()),
+                None => Err(super::copy::missing(path, &at, &tree, &crate::build::execute::place(from)).into()),
+            }
+        }
+    }
+}
+
+/// Unpacks the archive; missing parents are made, what is there already is replaced, directories are merged.
+pub(in crate::build) fn extract(
+    site: &Site<'_>,
+    extract: &Extract,
+    archive: &Archive,
+    below: &Tree,
+    accounts: &Accounts<'_>,
+) -> Result<Edited, Failure> {
+    let Extract { from: _named_by_the_archive, to, strip, owner, mode } = extract;
+    let owner = owner.as_deref().map_or(Ok(Owner::default()), |owner| accounts.owner(owner))?;
+    let file = open(site, archive)?;
+    let mut editor = Editor::new(below);
+    let target = editor.make_directories(to.as_bytes(), &parents()).map_err(StepError::from)?;
+    let mut unpacking = Unpacking { site, editor, target, owner, mode: *mode, origins: Origins::new() };
+    let strip = usize::try_from(*strip).unwrap_or(usize::MAX);
+    read_archive::<Failure>(file, strip, &Limits::GENEROUS, site.outside.cancel, &mut |path, entry, content| {
+        unpacking.entry(&path, entry, content)
+    })?;
+    Ok(Edited { above: unpacking.editor.finish(), origins: unpacking.origins })
+}
+
+/// The archive as a file that can be read from any place.
+fn open(site: &Site<'_>, archive: &Archive) -> Result<std::fs::File, Failure> {
+    match archive {
+        Archive::Url(download) => Ok(site.outside.download(download)?.file),
+        Archive::File { source, at, content } => {
+            let wrong = |source| Failure::from(StepError::Read { path: at.clone(), source });
+            let mut bytes = open_in(site, source, at, content).map_err(wrong)?;
+            // The bytes are copied and compared on the way, so that what is unpacked is what the key names.
+            let mut blob = site.outside.store.new_blob()?;
+            let mut hasher = Fingerprinter::new();
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match bytes.read(&mut buffer).map_err(wrong)? {
+                    0 => break,
+                    count => {
+                        hasher.update(&buffer[..count]);
+                        blob.write_all(&buffer[..count]).map_err(wrong)?;
+                    }
+                }
+            }
+            if hasher.finish() != content.fingerprint {
+                return Err(StepError::Changed { path: at.clone() }.into());
+            }
+            let stored = blob.finish()?;
+            opened(site, &stored.digest)
+        }
+    }
+}
+
+fn opened(site: &Site<'_>, digest: &Digest) -> Result<std::fs::File, Failure> {
+    match site.outside.store.blob(digest)? {
+        Some(blob) => Ok(blob.file),
+        None => Err(Failure::Lost(crate::build::Lost::Nothing)),
+    }
+}
+
+struct Unpacking<'a> {
+    site: &'a Site<'a>,
+    editor: Editor,
+    target: TreePath,
+    owner: Owner,
+    mode: ModeRule,
+    origins: Origins,
+}
+
+impl Unpacking<'_> {
+    fn entry(&mut self, path: &TreePath, entry: ArchiveEntry, content: &mut dyn Read) -> Result<(), Failure> {
+        // The archive's own links are followed inside the image, as if its entries had been written there one after the other.
+        let full = [b"/", self.target.join_path(path).as_bytes()].concat();
+        let at = self.editor.resolve(&full, LastLink::Keep).map_err(StepError::from)?;
+        if let Some(parent) = at.parent() {
+            self.editor.make_directories(&[b"/", parent.as_bytes()].concat(), &parents()).map_err(StepError::from)?;
+        }
+        let there = self.editor.get(&at);
+        let metadata = |mode| self.metadata(&entry.metadata, mode);
+        let node = match entry.kind {
+            ArchiveKind::Directory => {
+                let mode = match self.mode {
+                    ModeRule::Set(bits) => directory_mode(bits),
+                    ModeRule::Normal | ModeRule::Keep => entry.metadata.mode,
+                };
+                if let Some(Node::Directory(_)) = there {
+                    self.editor.set_metadata(&at, metadata(mode)).map_err(StepError::from)?;
+                    return Ok(());
+                }
+                Node::Directory(Arc::new(Directory::new(metadata(mode), BTreeMap::new())))
+            }
+            ArchiveKind::File { size: _ } => {
+                let metadata = metadata(self.file_mode(entry.metadata.mode));
+                Node::File(File { metadata, content: self.keep(content)? })
+            }
+            ArchiveKind::Symlink { target } => Node::Symlink(Symlink { metadata: metadata(0o777), target }),
+            ArchiveKind::Special(kind) => Node::Special(Special { metadata: metadata(self.file_mode(entry.metadata.mode)), kind }),
+            ArchiveKind::Link { target } => {
+                let existing = self.target.join_path(&target);
+                self.editor.link(&existing, &at).map_err(StepError::from)?;
+                return Ok(());
+            }
+        };
+        if let (Some(Node::Directory(_)), Node::File(_) | Node::Symlink(_) | Node::Special(_)) = (there, &node) {
+            return Err(StepError::InTheWay { what: "a file", path: at, there: "a directory" }.into());
+        }
+        self.editor.put(&at, node).map_err(StepError::from)?;
+        Ok(())
+    }
+
+    fn file_mode(&self, mode: u16) -> u16 {
+        match self.mode {
+            ModeRule::Set(bits) => bits,
+            ModeRule::Normal | ModeRule::Keep => mode,
+        }
+    }
+
+    fn metadata(&self, found: &Metadata, mode: u16) -> Metadata {
+        Metadata { xattrs: found.xattrs.clone(), ..made(mode, self.owner) }
+    }
+
+    /// Copies a file's bytes into the store, where they stay until the layer is written.
+    fn keep(&mut self, content: &mut dyn Read) -> Result<Content, Failure> {
+        let wrong = |source| Failure::File { path: self.site.outside.store.path().to_path_buf(), source };
+        let mut hasher = Fingerprinter::new();
+        let mut size = 0;
+        let mut head = Vec::new();
+        content.take(SMALL_BYTES + 1).read_to_end(&mut head).map_err(wrong)?;
+        hasher.update(&head);
+        size += head.len() as u64;
+        if size <= SMALL_BYTES {
+            let fingerprint = hasher.finish();
+            self.origins.insert(fingerprint, Origin::Bytes(Arc::from(head)));
+            return Ok(Content { fingerprint, size });
+        }
+        let mut blob = self.site.outside.store.new_blob()?;
+        blob.write_all(&head).map_err(wrong)?;
+        let mut buffer = vec![0; 1 << 20];
+        loop {
+            match content.read(&mut buffer).map_err(wrong)? {
+                0 => break,
+                count => {
+                    hasher.update(&buffer[..count]);
+                    blob.write_all(&buffer[..count]).map_err(wrong)?;
+                    size += count as u64;
+                }
+            }
+        }
+        let stored = blob.finish()?;
+        let fingerprint: Fingerprint = hasher.finish();
+        self.origins.insert(fingerprint, Origin::Blob(stored.digest));
+        Ok(Content { fingerprint, size })
+    }
+}
+
+/// Files up to this size stay in memory, so that an archive of many small files makes no blob for each.
+const SMALL_BYTES: u64 = 4 << 10;

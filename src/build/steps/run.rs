@@ -1,0 +1,257 @@
+//! A command: directories of the state below, mounts and secrets in; what it changed out, kept in the store.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use lapstrake_cache::{CacheMount, Fingerprint, MountLock, Scratch};
+
+use crate::build::accounts::{Account, Accounts};
+use crate::build::agent::AgentHandle;
+use crate::build::execute::refuse_reserved;
+use crate::build::layers::make_root;
+use crate::build::site::Site;
+use crate::build::state::State;
+use crate::build::workplace::{NoSandbox, is_root};
+use crate::build::{Exit, Failure, Lost};
+use crate::event::{Event, EventKind, TaskId};
+use crate::plan::{self, MountKind, Run, Sharing};
+use crate::sandbox::{self, Job, Mount, Sandbox, Upper, UpperKind, User};
+use crate::tree::{
+    Difference, DirectoryContents, DirectoryHandle, LocalDirectory, Metadata, NodeKind, NoneKnown, Patterns, Tree, TreePath,
+};
+
+/// The usual search path, where the image's environment has none.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The host name that every step sees.
+const HOST_NAME: &str = "lapstrake";
+/// How many bytes of a command's last output go into the message when it fails.
+const TAIL_BYTES: usize = 4096;
+
+/// What a command left.
+pub(in crate::build) struct Ran {
+    /// What it changed.
+    pub(in crate::build) difference: Difference,
+    /// On which rung it ran.
+    pub(in crate::build) rung: &'static str,
+}
+
+/// Runs the command and keeps what it changed. `shown` has the state behind each `from` mount, by place.
+pub(in crate::build) fn run(
+    site: &Site<'_>,
+    task: TaskId,
+    run: &Run,
+    below: &State,
+    shown: &BTreeMap<String, State>,
+) -> Result<Ran, Failure> {
+    let isolation = site.workplace.isolation()?;
+    let rung = isolation.check().map_err(|error| NoSandbox::Unusable(Arc::new(error)))?.name();
+    let store = site.outside.store;
+    let tree = site.layers.tree(below)?;
+    let contents = site.layers.contents(below);
+    let accounts = Accounts::new(&tree, &contents);
+    let account = accounts.account(&run.user)?;
+
+    let scratch = store.scratch()?;
+    let upper = match site.workplace.upper_kind(store.path())? {
+        UpperKind::OnDisk => {
+            let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
+            let handle = make_root(site.workplace, &upper)?;
+            handle.set_metadata(&TreePath::root(), NodeKind::Directory, &tree.root.metadata)?;
+            std::fs::create_dir(&work).map_err(|source| Failure::File { path: work.clone(), source })?;
+            Upper::OnDisk { upper, work }
+        }
+        UpperKind::Memory => Upper::Memory,
+    };
+
+    let mut held = Vec::new();
+    let mut env = environment(run, &account, site.epoch);
+    let mut mounts = Vec::new();
+    for mount in &run.mounts {
+        mounts.extend(mounted(site, mount, &accounts, shown, &mut env, &mut held)?);
+    }
+    let job = Job {
+        lowers: site.layers.directories(below)?,
+        upper,
+        argv: run.argv.iter().map(OsString::from).collect(),
+        env: env.into_iter().map(|(name, value)| (OsString::from(name), value)).collect(),
+        workdir: run.workdir.clone().into_bytes(),
+        user: User { uid: account.uid, gid: account.gid, groups: account.groups },
+        mounts,
+        network: match run.network {
+            plan::Network::Off => sandbox::Network::Off,
+            plan::Network::Host => sandbox::Network::Host,
+        },
+        hostname: HOST_NAME.to_owned(),
+        time_limit: run.timeout,
+    };
+
+    let mut tail = Vec::new();
+    let finished = isolation.run(
+        &job,
+        &mut |stream, bytes| {
+            tail.extend_from_slice(bytes);
+            if tail.len() > 2 * TAIL_BYTES {
+                tail.drain(..tail.len() - TAIL_BYTES);
+            }
+            site.outside.events.send(Event { task, kind: EventKind::Output { stream, bytes: bytes.to_vec() } });
+        },
+        site.outside.cancel,
+    )?;
+    drop(held);
+    let exit = match finished.exit {
+        sandbox::Exit::Code(0) => None,
+        sandbox::Exit::Code(code) => Some(Exit::Code(code)),
+        sandbox::Exit::Signal(signal) => Some(Exit::Signal(signal)),
+        sandbox::Exit::TimedOut => Some(Exit::TimedOut(run.timeout.unwrap_or_default())),
+    };
+    if let Some(exit) = exit {
+        return Err(Failure::Command { exit, output: last_lines(&tail) });
+    }
+
+    let upper: Arc<dyn DirectoryHandle> = match finished.upper.path() {
+        Some(path) if is_root() => {
+            Arc::new(LocalDirectory::open(path).map_err(|source| Failure::File { path: path.to_path_buf(), source })?)
+        }
+        Some(_) | None => Arc::new(AgentHandle::of(finished.upper.directory())),
+    };
+    let above = crate::tree::read_upper(&tree, &*upper, site.epoch, &NoneKnown, site.outside.cancel)?.tree;
+    let above = without_discarded(run, &tree, above, site.epoch)?;
+    let difference = Difference::between(&tree, &above).dated(&tree, site.epoch);
+    refuse_reserved(&difference)?;
+    if !difference.is_empty() {
+        site.layers.put_difference(&difference)?;
+        keep(site, &difference, &above.root.metadata, &*upper, finished.upper.path(), scratch)?;
+    }
+    Ok(Ran { difference, rung })
+}
+
+/// Puts what a command wrote where layers are kept, in exactly the form that its difference says, so that a later step sees the same
+/// bytes and times whether this one ran or was cached.
+fn keep(
+    site: &Site<'_>,
+    difference: &Difference,
+    root: &Metadata,
+    upper: &dyn DirectoryHandle,
+    path: Option<&std::path::Path>,
+    scratch: Scratch,
+) -> Result<(), Failure> {
+    let inner = match path {
+        Some(path) => {
+            crate::tree::normalise_upper(upper, difference, root)?;
+            path.to_path_buf()
+        }
+        None => {
+            let path = scratch.path().join("layer");
+            let into = make_root(site.workplace, &path)?;
+            crate::tree::checkout_difference(difference, &DirectoryContents(upper), &*into, site.outside.cancel)?;
+            path
+        }
+    };
+    site.outside.store.keep(scratch, &inner, &site.workplace.shelf(), &difference.fingerprint().hex())?;
+    Ok(())
+}
+
+/// The tree without what the step discards.
+fn without_discarded(run: &Run, below: &Tree, above: Tree, epoch: i64) -> Result<Tree, Failure> {
+    if run.discard.is_empty() {
+        return Ok(above);
+    }
+    let patterns = Patterns::new(run.discard.iter().map(|pattern| pattern.trim_start_matches('/')))
+        .map_err(|source| Failure::Pattern { text: run.discard.join(" "), source })?;
+    Ok(above.discarding(below, &patterns).settled(below, epoch))
+}
+
+fn environment(run: &Run, account: &Account, epoch: i64) -> BTreeMap<String, OsString> {
+    let mut env: BTreeMap<String, OsString> = run.env.iter().map(|(name, value)| (name.clone(), value.into())).collect();
+    env.entry("PATH".to_owned()).or_insert_with(|| PATH.into());
+    env.entry("HOME".to_owned()).or_insert_with(|| account.home.clone().into());
+    env.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.to_string().into());
+    env
+}
+
+fn last_lines(tail: &[u8]) -> String {
+    let text = String::from_utf8_lossy(tail);
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
+}
+
+/// What one mount of the plan is for the sandbox; `None` for what is no mount in the end.
+fn mounted(
+    site: &Site<'_>,
+    mount: &plan::Mount,
+    accounts: &Accounts<'_>,
+    shown: &BTreeMap<String, State>,
+    env: &mut BTreeMap<String, OsString>,
+    held: &mut Vec<MountLock>,
+) -> Result<Option<Mount>, Failure> {
+    let owner = |owner: &Option<String>| owner.as_deref().map(|owner| accounts.owner(owner)).transpose().map(Option::unwrap_or_default);
+    let kind = match &mount.kind {
+        MountKind::Cache { id, sharing, owner: name, mode } => {
+            let path = cache_directory(site, id, *sharing, held)?;
+            let owner = owner(name)?;
+            let metadata = Metadata { mode: mode.unwrap_or(0o755), uid: owner.uid, gid: owner.gid, mtime: 0, xattrs: BTreeMap::new() };
+            site.workplace.open_fresh(&path)?.set_metadata(&TreePath::root(), NodeKind::Directory, &metadata)?;
+            sandbox::MountKind::Directory { path }
+        }
+        MountKind::From { source: _, path, access } => {
+            let state = shown.get(&mount.at).ok_or(Failure::Lost(Lost::Nothing))?;
+            sandbox::MountKind::Layers {
+                lowers: site.layers.directories(state)?,
+                subpath: path.clone().into_bytes(),
+                access: match access {
+                    plan::Access::ReadOnly => sandbox::Access::ReadOnly,
+                    plan::Access::Discarded => sandbox::Access::Discarded,
+                },
+            }
+        }
+        MountKind::Secret { id, owner: name, mode, required } => {
+            let Some(secret) = site.secret(id, *required)? else { return Ok(None) };
+            let owner = owner(name)?;
+            sandbox::MountKind::File { bytes: secret.to_vec(), uid: owner.uid, gid: owner.gid, mode: *mode }
+        }
+        MountKind::SecretEnv { id, required } => {
+            if let Some(secret) = site.secret(id, *required)? {
+                env.insert(mount.at.clone(), OsString::from_vec(secret.to_vec()));
+            }
+            return Ok(None);
+        }
+        MountKind::Tmpfs { size } => sandbox::MountKind::Tmpfs { size_bytes: *size },
+    };
+    Ok(Some(Mount { at: mount.at.clone().into_bytes(), kind }))
+}
+
+/// The directory of a cache mount, with its lock held until the step is over. Names are those of the spec, hashed, so that none can
+/// leave the store; owners on disk depend on the id mapping, so each mapping has its own.
+fn cache_directory(site: &Site<'_>, id: &str, sharing: Sharing, held: &mut Vec<MountLock>) -> Result<PathBuf, Failure> {
+    let open = |number: u32| -> Result<CacheMount, Failure> {
+        let name = format!("{}-{}-{number}", site.workplace.shelf().as_str(), Fingerprint::of(id.as_bytes()).hex());
+        Ok(site.outside.store.cache_mount(&name)?)
+    };
+    let (mount, lock) = match sharing {
+        Sharing::Shared => {
+            let mount = open(0)?;
+            let lock = mount.lock_shared()?;
+            (mount, lock)
+        }
+        Sharing::Locked => {
+            let mount = open(0)?;
+            let lock = mount.lock_exclusive()?;
+            (mount, lock)
+        }
+        Sharing::Private => {
+            let mut number = 0;
+            loop {
+                let mount = open(number)?;
+                if let Some(lock) = mount.try_lock_exclusive()? {
+                    break (mount, lock);
+                }
+                number += 1;
+            }
+        }
+    };
+    held.push(lock);
+    Ok(mount.path().to_path_buf())
+}

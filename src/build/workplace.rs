@@ -1,0 +1,178 @@
+//! The hands that work on directories of the store, and the sandbox that runs steps over them.
+//!
+//! Files of a layer belong to the ids that the image names. Real root gives them away itself; an ordinary user does so through the file
+//! agent of a user namespace. Where there is neither, layers are unpacked for their contents alone, and no step can run.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use lapstrake_cache::{RemoveTree, Shelf};
+
+use super::agent::AgentHandle;
+use super::once::Once;
+use crate::sandbox::{Isolation, Options, UpperKind};
+use crate::tree::{DirectoryHandle, DiskError, LocalDirectory, Metadata, NodeKind, SpecialKind, Status, TreePath};
+
+/// How steps may be run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IsolationChoice {
+    /// In a user namespace, as these options have it.
+    UserNamespace(Options),
+    /// Not at all: a spec with `run` is refused.
+    None,
+}
+
+/// Why steps cannot be run here.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum NoSandbox {
+    /// The machine does not let it.
+    #[error("this machine cannot run steps: {0}")]
+    Unusable(Arc<crate::sandbox::Unusable>),
+    /// The caller does not want it.
+    #[error("a step runs a command, and `--isolation none` allows none; choose `--isolation auto`")]
+    Refused,
+}
+
+/// The hands and the sandbox of one engine. Opened when first needed.
+#[derive(Debug)]
+pub(crate) struct Workplace {
+    choice: IsolationChoice,
+    isolation: OnceLock<Result<Isolation, NoSandbox>>,
+    upper: OnceLock<Result<UpperKind, NoSandbox>>,
+    handles: Once<PathBuf, Opened>,
+}
+
+/// A directory of the store that was opened.
+#[derive(Clone)]
+pub(super) struct Opened(pub(super) Arc<dyn DirectoryHandle>);
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opened")
+    }
+}
+
+impl Workplace {
+    pub(crate) fn new(choice: IsolationChoice) -> Workplace {
+        Workplace { choice, isolation: OnceLock::new(), upper: OnceLock::new(), handles: Once::default() }
+    }
+
+    /// The sandbox.
+    pub(super) fn isolation(&self) -> Result<&Isolation, NoSandbox> {
+        let opened = self.isolation.get_or_init(|| match &self.choice {
+            IsolationChoice::UserNamespace(options) => Isolation::open(options).map_err(|error| NoSandbox::Unusable(Arc::new(error))),
+            IsolationChoice::None => Err(NoSandbox::Refused),
+        });
+        opened.as_ref().map_err(Clone::clone)
+    }
+
+    /// Where upper directories can be.
+    pub(super) fn upper_kind(&self, store: &Path) -> Result<UpperKind, NoSandbox> {
+        let isolation = self.isolation()?;
+        self.upper.get_or_init(|| isolation.upper_kind(store).map_err(|error| NoSandbox::Unusable(Arc::new(error)))).clone()
+    }
+
+    /// Where unpacked layers of these hands are kept: owners on disk depend on the id mapping.
+    pub(super) fn shelf(&self) -> Shelf {
+        const ROOT: Shelf = Shelf::named("layers-root");
+        const CONTENTS: Shelf = Shelf::named("layers-contents");
+        if is_root() {
+            return ROOT;
+        }
+        match self.isolation() {
+            Ok(isolation) => Shelf::new(&format!("layers-{}", isolation.mapping().name())).unwrap_or(CONTENTS),
+            Err(_) => CONTENTS,
+        }
+    }
+
+    /// A directory of the store, opened by whoever may.
+    pub(super) fn open(&self, path: &Path) -> Result<Arc<dyn DirectoryHandle>, DiskError> {
+        let opened = self.handles.get(&path.to_path_buf(), || self.open_fresh(path).map(Opened))?;
+        Ok(opened.0)
+    }
+
+    /// The same without remembering it: for directories that will be moved or removed.
+    pub(super) fn open_fresh(&self, path: &Path) -> Result<Arc<dyn DirectoryHandle>, DiskError> {
+        if is_root() {
+            return Ok(Arc::new(local(path)?));
+        }
+        match self.isolation() {
+            Ok(isolation) => Ok(Arc::new(AgentHandle::open(isolation.agent(), path)?)),
+            Err(_) => Ok(Arc::new(ContentsOnly(local(path)?))),
+        }
+    }
+}
+
+impl RemoveTree for Workplace {
+    fn remove_tree(&self, path: &Path) -> io::Result<()> {
+        match std::fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => match self.isolation() {
+                Ok(isolation) => isolation.agent().remove(path).map_err(crate::sandbox::AgentError::into_io),
+                Err(_) => Err(error),
+            },
+            other => other,
+        }
+    }
+}
+
+fn local(path: &Path) -> Result<LocalDirectory, DiskError> {
+    LocalDirectory::open(path).map_err(|error| DiskError::new("open", &TreePath::root(), error))
+}
+
+pub(super) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A directory whose owners, special files and modes are not kept, for those who only need the bytes of its files.
+struct ContentsOnly(LocalDirectory);
+
+impl DirectoryHandle for ContentsOnly {
+    fn list(&self, directory: &TreePath) -> Result<Vec<crate::tree::Listed>, DiskError> {
+        self.0.list(directory)
+    }
+
+    fn open(&self, file: &TreePath) -> Result<std::fs::File, DiskError> {
+        self.0.open(file)
+    }
+
+    fn root_status(&self) -> Result<Status, DiskError> {
+        self.0.root_status()
+    }
+
+    fn make_directory(&self, at: &TreePath) -> Result<(), DiskError> {
+        self.0.make_directory(at)
+    }
+
+    fn create_file(&self, at: &TreePath) -> Result<std::fs::File, DiskError> {
+        self.0.create_file(at)
+    }
+
+    fn make_symlink(&self, at: &TreePath, target: &[u8]) -> Result<(), DiskError> {
+        self.0.make_symlink(at, target)
+    }
+
+    fn make_special(&self, _at: &TreePath, _kind: SpecialKind) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn make_whiteout(&self, _at: &TreePath) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn hard_link(&self, existing: &TreePath, new: &TreePath) -> Result<(), DiskError> {
+        self.0.hard_link(existing, new)
+    }
+
+    fn set_metadata(&self, _at: &TreePath, _kind: NodeKind, _metadata: &Metadata) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn set_opaque(&self, _directory: &TreePath) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn remove(&self, at: &TreePath) -> Result<(), DiskError> {
+        self.0.remove(at)
+    }
+}

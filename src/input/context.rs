@@ -1,0 +1,56 @@
+//! Build contexts: a directory of this machine in; a tree in normal order and a way to its bytes out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::remembered::Remembered;
+use super::{Error, Outside};
+use crate::event::{Outcome, TaskKind};
+use crate::tree::{LocalDirectory, Patterns, Tree};
+
+/// The files that say what of a context is left out; the first that is there counts.
+const IGNORE_FILES: [&str; 2] = [".lapstrakeignore", ".dockerignore"];
+
+/// A context that was read.
+#[derive(Clone)]
+pub struct Context {
+    /// Its files as they are on disk, without those that its ignore file leaves out.
+    pub tree: Tree,
+    /// The directory they are in.
+    pub handle: Arc<LocalDirectory>,
+    /// Its path, for messages.
+    pub path: PathBuf,
+}
+
+impl Outside<'_> {
+    /// Reads a context. Files that did not change since the last time are not read again.
+    ///
+    /// # Errors
+    /// When no directory was given for it or it cannot be read.
+    pub fn context(&self, name: &str) -> Result<Context, Error> {
+        let path = self.context_directory(name)?;
+        let wrong = |source: std::io::Error| Error::File { path: path.clone(), source };
+        self.task(TaskKind::Scan, path.display().to_string(), |_| {
+            let path = path.canonicalize().map_err(wrong)?;
+            let handle = LocalDirectory::open(&path).map_err(|source| Error::File { path: path.clone(), source })?.ignoring_xattrs();
+            let patterns = self.ignored(&path)?;
+            let remembered = Remembered::load(self.store, &path);
+            let scanned = crate::tree::scan_ignoring(&handle, &patterns, &remembered, self.cancel)
+                .map_err(|source| Error::Scan { path: path.clone(), source: Box::new(source) })?;
+            remembered.save();
+            Ok((Context { tree: scanned.tree, handle: Arc::new(handle), path }, Outcome::Done))
+        })
+    }
+
+    fn ignored(&self, path: &std::path::Path) -> Result<Patterns, Error> {
+        for name in IGNORE_FILES {
+            let file = path.join(name);
+            match std::fs::read_to_string(&file) {
+                Ok(text) => return Patterns::parse_ignore_file(&text).map_err(|source| Error::Pattern { path: file, source }),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(source) => return Err(Error::File { path: file, source }),
+            }
+        }
+        Ok(Patterns::none())
+    }
+}
