@@ -5,7 +5,6 @@ pub mod diagnostic;
 pub mod event;
 pub mod image;
 pub mod input;
-pub mod input;
 pub mod layer;
 pub mod operate;
 pub mod output;
