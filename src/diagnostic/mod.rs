@@ -53,7 +53,7 @@ pub struct Diagnostic {
     pub severity: Severity,
     /// Which sort it is.
     pub code: Code,
-    /// What is wrong: one lower-case sentence without a full stop, values in backticks.
+    /// What is wrong: one lower-case sentence without a full stop, values in backticks. The constructors escape control characters.
     pub message: String,
     /// The places; the first is the place of the mistake.
     pub labels: Vec<Label>,
@@ -68,7 +68,7 @@ impl Diagnostic {
         Diagnostic {
             severity: Severity::Error,
             code,
-            message: message.into(),
+            message: printable(message.into()),
             labels: vec![Label { span, text: String::new() }],
             hints: Vec::new(),
         }
@@ -84,7 +84,7 @@ impl Diagnostic {
     #[must_use]
     pub fn labelled(mut self, text: impl Into<String>) -> Diagnostic {
         if let Some(label) = self.labels.first_mut() {
-            label.text = text.into();
+            label.text = printable(text.into());
         }
         self
     }
@@ -92,16 +92,27 @@ impl Diagnostic {
     /// Points at a second place.
     #[must_use]
     pub fn also(mut self, span: Span, text: impl Into<String>) -> Diagnostic {
-        self.labels.push(Label { span, text: text.into() });
+        self.labels.push(Label { span, text: printable(text.into()) });
         self
     }
 
     /// Says what to do.
     #[must_use]
     pub fn hint(mut self, text: impl Into<String>) -> Diagnostic {
-        self.hints.push(text.into());
+        self.hints.push(printable(text.into()));
         self
     }
+}
+
+/// Escapes what would end the line, drive a terminal or turn the direction of reading: what the user wrote is quoted in messages.
+fn printable(text: String) -> String {
+    let odd = |character: char| {
+        character.is_control() || matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(odd) {
+        return text;
+    }
+    text.chars().map(|character| if odd(character) { character.escape_default().to_string() } else { character.to_string() }).collect()
 }
 
 /// A value with everything worth saying about it.
@@ -142,4 +153,26 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .filter(|(distance, candidate)| *distance <= candidate.len().max(word.len()) / 3 + 1 && *distance < candidate.len())
         .min()
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quoted_cannot_drive_a_terminal() {
+        let odd = "a\u{1b}[2J\n\u{202e}é";
+        let diagnostic = Diagnostic::error(Code("some-code"), Span::NONE, odd).labelled(odd).also(Span::NONE, odd).hint(odd);
+        let quoted = "a\\u{1b}[2J\\n\\u{202e}é";
+        assert_eq!(diagnostic.message, quoted);
+        assert_eq!(diagnostic.hints, [quoted]);
+        assert!(diagnostic.labels.iter().all(|label| label.text == quoted));
+    }
+
+    #[test]
+    fn only_a_near_word_is_what_was_meant() {
+        assert_eq!(nearest("form", ["from", "to"]), Some("from"));
+        assert_eq!(nearest("xyz", ["from", "to"]), None);
+        assert_eq!(nearest("", ["a"]), None);
+    }
 }

@@ -22,6 +22,7 @@ mod spanned;
 mod stage;
 mod step;
 mod step_reader;
+mod stock;
 mod tables;
 mod template;
 mod template_text;
@@ -46,6 +47,7 @@ pub use step::{
     Access, Archive, Command, Copy, Download, Extract, Fetch, FetchSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount,
     Network, Newlines, Remove, Run, Setting, Sharing, Step, Write,
 };
+pub use stock::{STOCK, Stock};
 pub use template::{Piece, PlatformPart, Template, Text};
 pub use write_toml::to_toml;
 

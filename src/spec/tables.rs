@@ -278,7 +278,7 @@ pub(super) static SECRET_MOUNT: Table = Table {
         required("secret", Kind::Name("a secret"), "Its name."),
         optional("at", TO, "Where. Default `/run/secrets/NAME`."),
         optional("env", Kind::Variable, "The variable to put it in, instead of a file."),
-        optional("owner", OWNER, "The file's owner. Default: the step's user."),
+        optional("owner", OWNER, "The file's owner. Default `0:0`."),
         optional("mode", Kind::Mode, "The file's mode. Default `0400`."),
         optional("required", Kind::Flag, "Whether the step needs it. Default `true`."),
     ],
