@@ -50,6 +50,32 @@ pub enum UpperKind {
     Memory,
 }
 
+/// Where the helper process is started from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// From memory.
+    FromMemory,
+    /// From memory; where the system refuses that, from a file that is put into this directory.
+    FromMemoryOr {
+        /// An absolute path of a directory that exists.
+        path: PathBuf,
+    },
+    /// From a file that is put into this directory.
+    FromDirectory {
+        /// An absolute path of a directory that exists.
+        path: PathBuf,
+    },
+}
+
+/// The kernel's ways to mount an overlay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MountApi {
+    /// By the newest calls, and in the older way where the kernel does not know them.
+    Newest,
+    /// By mount(2) only, which takes all directories in one string.
+    Classic,
+}
+
 /// What an [`Isolation`] needs to know of the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
@@ -63,8 +89,10 @@ pub struct Options {
     pub programs: Vec<PathBuf>,
     /// The resolver's settings, which a step with network sees.
     pub resolv: PathBuf,
-    /// Where the helper is put as a file when the kernel does not start it from memory.
-    pub executable_directory: Option<PathBuf>,
+    /// How overlays are mounted.
+    pub mount_api: MountApi,
+    /// Where the helper is started from.
+    pub start: Start,
 }
 
 impl Default for Options {
@@ -76,7 +104,8 @@ impl Default for Options {
             subgid: PathBuf::from("/etc/subgid"),
             programs: ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin"].map(PathBuf::from).to_vec(),
             resolv: PathBuf::from("/etc/resolv.conf"),
-            executable_directory: None,
+            mount_api: MountApi::Newest,
+            start: Start::FromMemory,
         }
     }
 }
@@ -97,6 +126,7 @@ pub struct Isolation {
     agent: FileAgent,
     mapping: IdMapping,
     resolv: PathBuf,
+    mount_api: MountApi,
 }
 
 impl Isolation {
@@ -114,7 +144,7 @@ impl Isolation {
         let (owner, mapping) = Owner::start(options)?;
         let owner = Arc::new(owner);
         let agent = FileAgent::new(Arc::clone(&owner));
-        Ok(Isolation { owner, agent, mapping, resolv: options.resolv.clone() })
+        Ok(Isolation { owner, agent, mapping, resolv: options.resolv.clone(), mount_api: options.mount_api })
     }
 
     /// Which ids the namespace has.
@@ -197,6 +227,7 @@ impl Isolation {
             network: false,
             hostname: Bytes(b"probe".to_vec()),
             hosts: Bytes::default(),
+            classic: self.mount_api == MountApi::Classic,
             resolv: None,
             command: wire::CommandLine::Probe {},
         };
@@ -229,6 +260,6 @@ impl Sandbox for Isolation {
     }
 
     fn run(&self, job: &Job, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Finished, SandboxError> {
-        run::run_job(&self.owner, &self.agent, &self.resolv, job, output, cancel)
+        run::run_job(&self.owner, &self.agent, &run::Host { resolv: &self.resolv, mount_api: self.mount_api }, job, output, cancel)
     }
 }

@@ -14,13 +14,15 @@ mod job;
 mod mapping;
 mod owner;
 mod run;
+#[cfg(test)]
+mod tests;
 #[expect(unreachable_pub, reason = "the file is also a module of the helper, and some of its types are public here")]
 #[path = "helper/wire.rs"]
 mod wire;
 
 pub use agent::{AgentDirectory, FileAgent};
 pub use error::{AgentError, SandboxError, Unusable};
-pub use isolation::{Isolation, Options, Probe, Rung, Sandbox, UpperKind};
+pub use isolation::{Isolation, MountApi, Options, Probe, Rung, Sandbox, Start, UpperKind};
 pub use job::{Access, Exit, Finished, Job, Mount, MountKind, Network, Upper, UpperHandle, User};
 pub use mapping::{Extent, IdMapping};
 pub use wire::{Bytes, EntryKind, EntryMetadata, ListedEntry, Operation, SpecialNode};

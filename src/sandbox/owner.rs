@@ -14,7 +14,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use super::connection::Connection;
 use super::mapping::{self, Caller};
 use super::wire::{OwnerReply, OwnerRequest};
-use super::{IdMapping, Options, Unusable};
+use super::{IdMapping, Options, Start, Unusable};
 
 /// The program that all processes of the sandbox are.
 const HELPER: &[u8] = include_bytes!(env!("LAPSTRAKE_HELPER"));
@@ -33,7 +33,7 @@ impl Owner {
         let caller = Caller::current();
         let plan = mapping::plan(&caller, options)?;
         let (connection, theirs) = Connection::pair().map_err(|error| cannot_start(error, "make a socket"))?;
-        let child = spawn(theirs, options.executable_directory.as_deref())?;
+        let child = spawn(theirs, &options.start)?;
         let pid = child.id();
         // From here on dropping it ends the process.
         let owner = Owner { connection: Mutex::new(Some(connection)), child: Mutex::new(child) };
@@ -87,27 +87,31 @@ fn cannot_start(source: io::Error, what: &str) -> Unusable {
 }
 
 /// Starts the helper with an empty environment and nothing but its socket.
-fn spawn(socket: OwnedFd, directory: Option<&Path>) -> Result<Child, Unusable> {
-    let in_memory = memory_file().and_then(|file| {
-        let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        start(&path, socket.try_clone()?)
-    });
-    let refused = match in_memory {
-        Ok(child) => return Ok(child),
-        Err(error) => error,
+fn spawn(socket: OwnedFd, from: &Start) -> Result<Child, Unusable> {
+    let in_memory = |socket: OwnedFd| {
+        memory_file().and_then(|file| start(&PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd())), socket)).map_err(|source| {
+            Unusable {
+                reason: "the system does not let a program be started from memory".to_owned(),
+                remedy: "allow it (sysctl vm.memfd_noexec=0), or give a directory where programs may be started".to_owned(),
+                source: Some(source),
+            }
+        })
     };
-    let Some(directory) = directory else {
-        return Err(Unusable {
-            reason: "the system does not let a program be started from memory".to_owned(),
-            remedy: "allow it (sysctl vm.memfd_noexec=0), or give a directory where programs may be started".to_owned(),
-            source: Some(refused),
-        });
+    let in_directory = |directory: &Path, socket: OwnedFd| {
+        on_disk(directory).and_then(|path| start(&path, socket)).map_err(|source| Unusable {
+            reason: format!("the sandbox's helper process cannot be started from `{}`", directory.display()),
+            remedy: "use a directory that can be written, on a file system that is not mounted with noexec".to_owned(),
+            source: Some(source),
+        })
     };
-    on_disk(directory).and_then(|path| start(&path, socket)).map_err(|source| Unusable {
-        reason: format!("the system lets no program be started from memory nor from `{}`", directory.display()),
-        remedy: "use a directory on a file system that is not mounted with noexec".to_owned(),
-        source: Some(source),
-    })
+    match from {
+        Start::FromMemory => in_memory(socket),
+        Start::FromDirectory { path } => in_directory(path, socket),
+        Start::FromMemoryOr { path } => {
+            let second = socket.try_clone().map_err(|error| cannot_start(error, "copy a socket"))?;
+            in_memory(socket).or_else(|_| in_directory(path, second))
+        }
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the helper is the sandbox's one process")]

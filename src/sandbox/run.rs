@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::owner::Owner;
 use super::wire::{self, Bytes, OwnerRequest, Stage, StepReply};
-use super::{Access, Exit, FileAgent, Finished, Job, MountKind, Network, SandboxError, Upper, UpperHandle};
+use super::{Access, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, SandboxError, Upper, UpperHandle};
 use crate::event::{Cancel, Stream};
 
 /// How long a wish to stop may go unnoticed.
@@ -22,6 +22,12 @@ const OUTPUT_BYTES: usize = 64 * 1024;
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The kernel's limit for a host name.
 const HOST_NAME_BYTES: usize = 64;
+
+/// What a step takes from the host.
+pub(super) struct Host<'a> {
+    pub(super) resolv: &'a Path,
+    pub(super) mount_api: MountApi,
+}
 
 /// What errors say about a job.
 pub(super) struct Told<'a> {
@@ -45,13 +51,13 @@ pub(super) struct Ended {
 pub(super) fn run_job(
     owner: &Owner,
     agent: &FileAgent,
-    resolv: &Path,
+    host: &Host<'_>,
     job: &Job,
     output: &mut dyn FnMut(Stream, &[u8]),
     cancel: &Cancel,
 ) -> Result<Finished, SandboxError> {
     let search = search_path(&job.env);
-    let sent = to_wire(job, resolv, &search)?;
+    let sent = to_wire(job, host, &search)?;
     let program = job.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let searched = if program.contains('/') { String::new() } else { search };
     let at =
@@ -205,7 +211,7 @@ fn search_path(env: &[(OsString, OsString)]) -> String {
     path.unwrap_or_else(|| USUAL_PATH.to_owned())
 }
 
-fn to_wire(job: &Job, resolv: &Path, search: &str) -> Result<wire::Job, SandboxError> {
+fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, SandboxError> {
     let invalid = |reason: String| Err(SandboxError::InvalidJob { reason });
     if job.argv.first().is_none_or(|program| program.is_empty()) {
         return invalid("there is no program".to_owned());
@@ -270,8 +276,9 @@ fn to_wire(job: &Job, resolv: &Path, search: &str) -> Result<wire::Job, SandboxE
         network,
         hostname: Bytes(job.hostname.clone().into_bytes()),
         hosts: Bytes(format!("127.0.0.1\tlocalhost {0}\n::1\tlocalhost {0}\n", job.hostname).into_bytes()),
+        classic: host.mount_api == MountApi::Classic,
         // A host without one resolves by itself, and so does the step.
-        resolv: network.then(|| Bytes(std::fs::read(resolv).unwrap_or_default())),
+        resolv: network.then(|| Bytes(std::fs::read(host.resolv).unwrap_or_default())),
         command,
     };
     if has_nul(job) {

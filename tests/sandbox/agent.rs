@@ -41,7 +41,7 @@ fn everything_that_is_made_is_listed_as_it_was_made() {
             Operation::SetMetadata { at: bytes("sub/link"), metadata: metadata(5, 6, 0) },
             Operation::SetMetadata { at: bytes("sub/pipe"), metadata: metadata(7, 8, 0o640) },
             Operation::SetOpaque { at: bytes("sub") },
-            Operation::SetMetadata { at: bytes("sub"), metadata: metadata(9, 10, 0) },
+            Operation::SetMetadata { at: bytes("sub"), metadata: metadata(9, 10, 0o700) },
         ])
         .unwrap();
     let mut entries = directory.list(b"sub").unwrap();
@@ -55,8 +55,9 @@ fn everything_that_is_made_is_listed_as_it_was_made() {
     assert_eq!((link.uid, link.gid, link.mtime_seconds), (5, 6, 86_400));
     assert_eq!((pipe.uid, pipe.gid, pipe.mode), (7, 8, 0o640));
     let sub = directory.stat(b"sub").unwrap();
-    assert_eq!((sub.uid, sub.gid, sub.mode), (9, 10, 0));
-    assert_eq!(sub.xattrs, [(bytes("user.overlay.opaque"), bytes("y"))], "setting metadata leaves the overlay's marks");
+    assert_eq!((sub.uid, sub.gid, sub.mode, sub.xattrs.len()), (9, 10, 0o700, 0), "what is not named is taken away");
+    directory.apply(&[Operation::SetOpaque { at: bytes("sub") }]).unwrap();
+    assert_eq!(directory.stat(b"sub").unwrap().xattrs, [(bytes("user.overlay.opaque"), bytes("y"))]);
     let other = directory.stat(b"other").unwrap();
     assert_eq!((other.device, other.inode), (file.device, file.inode));
     assert_eq!(file.device, std::os::unix::fs::MetadataExt::dev(&std::fs::metadata(lab.path("d")).unwrap()));

@@ -62,7 +62,18 @@ fn nothing_is_opened_for_a_user_without_ranges() {
     assert!(error.remedy.contains("uidmap"), "{error}");
 }
 
-const USER: &str = "lapstrake-sandbox";
+pub(crate) const USER: &str = "lapstrake-sandbox";
+
+/// Makes an ordinary user with ranges of ids, once.
+pub(crate) fn make_user() {
+    static MADE: std::sync::Once = std::sync::Once::new();
+    MADE.call_once(|| {
+        if !Command::new("id").arg(USER).output().unwrap().status.success() {
+            let made = Command::new("useradd").args(["--create-home", USER]).status().unwrap();
+            assert!(made.success(), "useradd makes a user with ranges of ids");
+        }
+    });
+}
 
 #[test]
 fn an_ordinary_user_is_promised_the_same() {
@@ -70,11 +81,7 @@ fn an_ordinary_user_is_promised_the_same() {
         // Then all the others are run by an ordinary user already.
         return;
     }
-    let known = Command::new("id").arg(USER).output().unwrap().status.success();
-    if !known {
-        let made = Command::new("useradd").args(["--create-home", USER]).status().unwrap();
-        assert!(made.success(), "useradd makes a user with ranges of ids");
-    }
+    make_user();
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("tests");

@@ -6,7 +6,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::channel;
-use crate::sys::{self, At, BENEATH, EACCES, EINVAL, EISDIR, ENODATA, EOPNOTSUPP, EPERM, EPROTO, Errno, Follow, Result};
+use crate::sys::{self, At, BENEATH, EACCES, EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP, EPERM, EPROTO, Errno, Follow, Result};
 use crate::wire::{AgentReply, AgentRequest, Bytes, EntryKind, EntryMetadata, ListedEntry, Operation, SpecialNode};
 
 /// Answers until the caller is gone.
@@ -77,7 +77,11 @@ fn list(directory: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<ListedEntry>> {
         let mut path = prefix.clone();
         path.push(b'/');
         path.extend_from_slice(&name.name);
-        entries.push(entry(directory.as_fd(), &path, name.name)?);
+        match entry(directory.as_fd(), &path, name.name) {
+            // It has gone meanwhile.
+            Err(ENOENT) => {}
+            listed => entries.push(listed?),
+        }
     }
     Ok(entries)
 }
@@ -205,13 +209,13 @@ fn change(directory: BorrowedFd<'_>, operation: &Operation) -> Result<()> {
 
 fn set_metadata(entry: BorrowedFd<'_>, metadata: &EntryMetadata) -> Result<()> {
     let kind = sys::stat(entry, b"")?.kind();
-    // The owner first: changing it takes set-user-id bits and capabilities away.
+    // The owner first: changing it takes set-user-id bits and capabilities away. The mode late: it is part of an access control list.
     sys::change_owner(entry, metadata.uid, metadata.gid)?;
-    if kind != sys::S_IFLNK {
-        sys::change_mode(entry, metadata.mode)?;
-    }
     if matches!(kind, sys::S_IFREG | sys::S_IFDIR) {
         set_xattrs(&sys::fd_path(&entry), &metadata.xattrs)?;
+    }
+    if kind != sys::S_IFLNK {
+        sys::change_mode(entry, metadata.mode)?;
     }
     sys::change_time(entry, metadata.mtime_seconds, metadata.mtime_nanoseconds)
 }
@@ -222,7 +226,7 @@ fn set_xattrs(path: &[u8], wanted: &[(Bytes, Bytes)]) -> Result<()> {
         return Err(EPERM);
     }
     for name in optional(sys::xattr_names(path, Follow::Yes))?.unwrap_or_default() {
-        let ours = is_ours(&name) && !name.starts_with(b"user.overlay.") || name.starts_with(b"system.posix_acl_");
+        let ours = is_ours(&name) || name.starts_with(b"system.posix_acl_");
         if ours && !wanted.iter().any(|(wanted, _)| wanted.0 == name) {
             sys::remove_xattr(path, &name)?;
         }

@@ -22,12 +22,22 @@ pub struct Prepared {
 
 /// A root while it is made.
 pub struct Building {
+    api: Api,
     /// A tmpfs on which everything that is needed meanwhile lies.
     base: OwnedFd,
     /// The root that the step gets.
     root: OwnedFd,
     made: Vec<Made>,
     slots: u32,
+}
+
+/// The ways to mount an overlay.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Api {
+    /// By the newest calls, and in the older way where the kernel does not know them.
+    Newest,
+    /// By mount(2).
+    Classic,
 }
 
 const ROOT: Stage = Stage::Root {};
@@ -65,11 +75,12 @@ const DEVICE_LINKS: [(&[u8], &[u8]); 5] = [
 pub fn make(job: &Job) -> Result<Prepared, Failure> {
     namespaces(job)?;
     let base = base().trying(&ROOT, || "mount a tmpfs to build it on".to_owned())?;
+    let api = if job.classic { Api::Classic } else { Api::Newest };
     let (upper, work) = upper(&base, &job.upper)?;
     prepare_upper(&upper, &job.lowers).trying(&ROOT, || "give the upper directory the metadata of the root".to_owned())?;
-    let root = overlay(&base, "root", &job.lowers, Some((&upper, &work)))
+    let root = overlay(api, &base, "root", &job.lowers, Some((&upper, &work)))
         .trying(&ROOT, || format!("mount an overlay of {} directories", job.lowers.len()))?;
-    let mut building = Building { base, root, made: Vec::new(), slots: 0 };
+    let mut building = Building { api, base, root, made: Vec::new(), slots: 0 };
     proc(&mut building)?;
     sys_files(&mut building, job.network).trying(&ROOT, || "mount /sys".to_owned())?;
     dev(&mut building)?;
@@ -80,7 +91,7 @@ pub fn make(job: &Job) -> Result<Prepared, Failure> {
     for (index, mount) in job.mounts.iter().enumerate() {
         mounts::mount(&mut building, mount, &Stage::Mount { index: u32::try_from(index).unwrap_or(u32::MAX) })?;
     }
-    let Building { base, root, made, slots: _ } = building;
+    let Building { api: _, base, root, made, slots: _ } = building;
     enter(&root).trying(&ROOT, || "enter it".to_owned())?;
     drop(base);
     Ok(Prepared { upper, made })
@@ -186,7 +197,7 @@ fn prepare_upper(upper: &OwnedFd, lowers: &[Bytes]) -> Sys<()> {
 }
 
 /// Mounts an overlay in a slot of the base: its root.
-fn overlay(base: &OwnedFd, slot: &str, lowers: &[Bytes], upper: Option<(&OwnedFd, &OwnedFd)>) -> Sys<OwnedFd> {
+fn overlay(api: Api, base: &OwnedFd, slot: &str, lowers: &[Bytes], upper: Option<(&OwnedFd, &OwnedFd)>) -> Sys<OwnedFd> {
     sys::make_directory(base.as_fd(), slot.as_bytes(), 0o755)?;
     let target = sys::open(At::Fd(base.as_fd()), slot.as_bytes(), DIRECTORY, 0, BENEATH)?;
     let open = |lower: &Bytes| sys::open(At::Root, &lower.0, DIRECTORY, 0, ANYWHERE);
@@ -216,10 +227,12 @@ fn overlay(base: &OwnedFd, slot: &str, lowers: &[Bytes], upper: Option<(&OwnedFd
         sys::attach(&mount, target.as_fd())?;
         Ok(mount)
     };
-    match modern() {
-        // Kernels before 6.7 do not take lower directories one by one.
-        Err(EINVAL | ENOSYS) => {}
-        other => return other,
+    if api == Api::Newest {
+        match modern() {
+            // Kernels before 6.7 do not take lower directories one by one.
+            Err(EINVAL | ENOSYS) => {}
+            other => return other,
+        }
     }
     let mut opened = lowers.iter().map(open).collect::<Sys<Vec<OwnedFd>>>()?;
     if needs_empty {
@@ -253,7 +266,7 @@ impl Building {
     /// Another root beside this one.
     pub fn read_only_overlay(&mut self, lowers: &[Bytes]) -> Sys<OwnedFd> {
         let slot = self.slot();
-        overlay(&self.base, &slot, lowers, None)
+        overlay(self.api, &self.base, &slot, lowers, None)
     }
 
     /// Another root beside this one, whose changes are forgotten.
@@ -263,7 +276,7 @@ impl Building {
         let (upper, work) = memory_upper(&self.base, memory.as_bytes())?;
         prepare_upper(&upper, lowers)?;
         let slot = self.slot();
-        overlay(&self.base, &slot, lowers, Some((&upper, &work)))
+        overlay(self.api, &self.base, &slot, lowers, Some((&upper, &work)))
     }
 
     /// A mount of a file that exists in memory only, nowhere yet.

@@ -367,7 +367,7 @@ wire! {
         mtime_seconds: i64,
         /// The nanoseconds that belong to it.
         mtime_nanoseconds: u32,
-        /// Exactly these `user.*` and `security.capability`; those of the overlay (`user.overlay.*`) are left as they are.
+        /// Exactly these `user.*` (the overlay's own included) and `security.capability`; access control lists are taken away.
         xattrs: Vec<(Bytes, Bytes)>,
     }
 
@@ -441,6 +441,8 @@ wire! {
         hostname: Bytes,
         /// The text of `/etc/hosts`.
         hosts: Bytes,
+        /// Whether overlays are mounted in the older way only.
+        classic: bool,
         /// The text of `/etc/resolv.conf`; none without network.
         resolv: Option<Bytes>,
         /// What is run.

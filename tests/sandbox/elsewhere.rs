@@ -1,0 +1,144 @@
+//! The same on other machines: older ways, stores on an overlay, a restricted `/proc`, no programs from memory.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::Command;
+
+use lapstrake::sandbox::{Access, Isolation, MountApi, MountKind, Options, SandboxError, Start, Upper, UpperKind};
+
+use crate::lab::{Lab, contents, mount, names};
+use crate::users;
+
+/// Runs one test of this file again, by itself, after a script has changed the mounts that it sees; as this user, and as root also as an
+/// ordinary one. `$D` is a directory for the script that everybody may use.
+fn again(test: &str, script: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let program = directory.path().join("tests");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    for as_user in ["", "setpriv --reuid USER --regid USER --init-groups"] {
+        users::make_user();
+        let as_user = as_user.replace("USER", users::USER);
+        let output = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-ec"])
+            .arg(format!("{script}\nexec {as_user} $D/tests --exact {test} --nocapture"))
+            .env("D", directory.path())
+            .env(ELSEWHERE, "1")
+            .current_dir("/")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+const ELSEWHERE: &str = "LAPSTRAKE_TEST_ELSEWHERE";
+
+fn is_elsewhere() -> bool {
+    std::env::var_os(ELSEWHERE).is_some()
+}
+
+/// Only root can prepare another machine; he does it for ordinary users too.
+fn can_prepare() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[test]
+fn a_store_on_an_overlay_keeps_the_changes_in_memory() {
+    if !is_elsewhere() {
+        if can_prepare() {
+            again(
+                "elsewhere::a_store_on_an_overlay_keeps_the_changes_in_memory",
+                "mkdir -p $D/l $D/m; mkdir $(mktemp -d -p $D)/u 2>/dev/null; T=$(mktemp -d -p $D); mkdir $T/u $T/w; \
+                 mount -t overlay overlay -o lowerdir=$D/l,upperdir=$T/u,workdir=$T/w $D/m; chmod 777 $D/m",
+            );
+        }
+        return;
+    }
+    let store = PathBuf::from(std::env::var_os("D").unwrap()).join("m").join(std::process::id().to_string());
+    std::fs::create_dir(&store).unwrap();
+    let lab = Lab::at(&store);
+    assert_eq!(lab.isolation.upper_kind(&store).unwrap(), UpperKind::Memory);
+    let job = lab.job("disk", "true");
+    let error = lab.run(&job).map(|done| done.finished.exit).unwrap_err();
+    assert!(matches!(error, SandboxError::Root { .. }), "{error:?}");
+    let mut job = lab.job("memory", "echo new > /new; rm /etc/group; cat /in/passwd > /dev/null; mkdir /d; chown 5:6 /d");
+    job.upper = Upper::Memory;
+    job.mounts = vec![mount("/in", MountKind::Layers { lowers: vec![lab.base()], subpath: b"etc".to_vec(), access: Access::Discarded })];
+    let done = lab.succeed(&job);
+    assert_eq!(names(done.finished.upper.directory()), ["d d", "d etc", "f new", "w etc/group"]);
+    assert_eq!(contents(done.finished.upper.directory(), "new"), "new\n");
+    lab.isolation.agent().remove(&store).unwrap();
+}
+
+#[test]
+fn where_a_fresh_proc_is_refused_the_outer_one_serves() {
+    if !is_elsewhere() {
+        if can_prepare() {
+            again(
+                "elsewhere::where_a_fresh_proc_is_refused_the_outer_one_serves",
+                "mount --bind /dev/null /proc/keys; mount -t tmpfs -o ro tmpfs /proc/acpi; mount -t tmpfs -o ro tmpfs /sys/firmware",
+            );
+        }
+        return;
+    }
+    let lab = Lab::new();
+    let script = "test -d /proc/$BUILDER && echo the outer one; grep -c ^Name /proc/self/status; readlink /proc/self/cwd; \
+                  (echo x > /proc/sys/kernel/core_pattern) 2>/dev/null && echo wrote; find /proc/acpi -mindepth 1; \
+                  for file in environ maps mem exe cwd root fd/0; do \
+                    if head -c 1 /proc/$BUILDER/$file > /tmp/out 2>/dev/null && test -s /tmp/out; then echo read $file; fi; \
+                    readlink /proc/$BUILDER/$file 2>/dev/null && echo followed $file; done; \
+                  kill -9 $BUILDER 2>/dev/null && echo killed; echo end";
+    let mut job = lab.job("a", script);
+    job.env.push(("BUILDER".into(), std::process::id().to_string().into()));
+    assert_eq!(lab.succeed(&job).out, "the outer one\n1\n/\nend\n");
+}
+
+#[test]
+fn the_older_way_to_mount_gives_the_same() {
+    let mut lab = Lab::new();
+    lab.isolation = Isolation::open(&Options { mount_api: MountApi::Classic, ..Options::default() }).unwrap();
+    let mut job = lab.job("a", "ls / | grep -c layer; cat /same; echo; rm /same; echo x > /new; mkdir /bin/more; cat /in/same");
+    let layers: Vec<PathBuf> = (0..120)
+        .map(|number| {
+            let text = number.to_string();
+            lab.lower(&format!("a rather: long, name\\ for a directory {number}"), &[(&format!("layer{number}"), "x"), ("same", &text)])
+        })
+        .collect();
+    job.lowers.splice(0..0, layers.iter().cloned());
+    job.mounts = vec![mount("/in", MountKind::Layers { lowers: layers[5..9].to_vec(), subpath: Vec::new(), access: Access::ReadOnly })];
+    let done = lab.succeed(&job);
+    assert_eq!(done.out, "120\n0\n5");
+    assert_eq!(names(done.finished.upper.directory()), ["d bin", "d bin/more", "d etc", "f new", "w same"]);
+    assert_eq!(lab.isolation.upper_kind(&lab.fresh("store")).unwrap(), UpperKind::OnDisk);
+}
+
+#[test]
+fn the_doctor_names_what_works_and_what_does_not() {
+    let lab = Lab::new();
+    let probes = Isolation::doctor(&Options::default(), &lab.fresh("store"));
+    let names: Vec<_> = probes.iter().map(|probe| (probe.name, probe.outcome.is_ok())).collect();
+    assert_eq!(names, [("user namespace", true), ("namespaces", true), ("overlay", true)]);
+    let probes = Isolation::doctor(&Options::default(), &lab.path("missing"));
+    let last = probes.last().unwrap();
+    assert_eq!(
+        (last.name, last.outcome.as_ref().err().map(|error| error.remedy.as_str())),
+        ("overlay", Some("put the store where its owner may write"))
+    );
+}
+
+#[test]
+fn the_helper_can_be_started_from_a_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = |path: PathBuf| Options { start: Start::FromDirectory { path }, ..Options::default() };
+    let mut lab = Lab::new();
+    for name in ["a", "b"] {
+        lab.isolation = Isolation::open(&options(directory.path().to_owned())).unwrap();
+        assert_eq!(lab.sh(name, "echo x").out, "x\n");
+    }
+    let modes: Vec<_> =
+        std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().permissions().mode() & 0o777).collect();
+    assert_eq!(modes, [0o500]);
+    let error = Isolation::open(&options(directory.path().join("missing"))).unwrap_err();
+    assert!(error.remedy.contains("noexec"), "{error}");
+}
