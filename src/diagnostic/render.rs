@@ -37,8 +37,8 @@ fn place(map: &SourceMap, label: &Label) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Code, Span};
     use super::*;
+    use crate::diagnostic::{Code, Span};
 
     #[test]
     fn places_count_from_one_in_characters_and_nowhere_is_left_out() {

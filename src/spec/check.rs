@@ -224,9 +224,8 @@ fn follow<'s>(
 
 #[cfg(test)]
 mod tests {
-    use super::super::ImageSource;
     use super::*;
-    use std::collections::BTreeMap;
+    use crate::spec::{ImageSource, Settings, Template};
 
     fn name(text: &str) -> Name {
         Name::new(text).unwrap()
@@ -237,11 +236,11 @@ mod tests {
         let stage = |from: &str| Stage {
             from: Spanned::made(match from {
                 "" => Base::Scratch,
-                "busybox" => Base::Image(ImageSource::Tar { path: Spanned::made(super::super::Template::literal("a.tar")) }),
+                "busybox" => Base::Image(ImageSource::Tar { path: Spanned::made(Template::literal("a.tar")) }),
                 from => Base::Stage(Spanned::made(name(from))),
             }),
             platform: None,
-            settings: super::super::Settings::default(),
+            settings: Settings::default(),
             steps: Vec::new(),
         };
         let stages = stages.iter().map(|(own, from)| (name(own), Spanned::made(stage(from)))).collect();

@@ -1,5 +1,7 @@
 //! The whole way from a text to a spec and to everything that is wrong in it.
 
+use std::collections::BTreeSet;
+
 use toml::de::DeTable;
 
 use super::sink::Sink;
@@ -43,7 +45,7 @@ pub fn parse(source: SourceId, text: &str) -> Diagnosed<Spec> {
 
 /// Where the TOML itself is broken, a line has one message, and what may only be a consequence has none.
 fn without_consequences(text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let mut lines: Vec<usize> = Vec::new();
+    let mut lines: BTreeSet<usize> = BTreeSet::new();
     let starts: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
     let line_of = |diagnostic: &Diagnostic| {
         let at = diagnostic.labels.first().map_or(0, |label| label.span.start as usize);
@@ -51,12 +53,7 @@ fn without_consequences(text: &str, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
     };
     let (mut syntax, rest): (Vec<_>, Vec<_>) = found.into_iter().partition(|diagnostic| diagnostic.code.0 == "toml-syntax");
     syntax.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span.start));
-    syntax.retain(|diagnostic| {
-        let line = line_of(diagnostic);
-        let first = !lines.contains(&line);
-        lines.push(line);
-        first
-    });
+    syntax.retain(|diagnostic| lines.insert(line_of(diagnostic)));
     let independent = |diagnostic: &Diagnostic| {
         !matches!(diagnostic.code.0, "missing-key" | "no-stages" | "one-verb" | "one-mount-kind") && !lines.contains(&line_of(diagnostic))
     };
