@@ -5,12 +5,12 @@
 use std::collections::BTreeSet;
 use std::error::Error as StdError;
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::endpoint::{Endpoint, Scopes};
 use super::error::{Login, Unreachable, messages};
@@ -28,7 +28,10 @@ const ERROR_LIMIT_BYTES: u64 = 64 << 10;
 pub(super) struct Client {
     pub(super) settings: Settings,
     pub(super) credentials: Arc<dyn Credentials>,
-    pub(super) http: reqwest::Client,
+    /// Knows no certificates.
+    plain: reqwest::Client,
+    /// Made when https is first spoken: reading the system's certificates takes longer than an unchanged build should.
+    secure: OnceLock<reqwest::Client>,
     logins: Logins,
     /// Mirrors that could not be reached; they are not tried again.
     down: Mutex<BTreeSet<String>>,
@@ -73,17 +76,22 @@ pub(super) struct Answer {
 
 impl Client {
     pub(super) fn new(settings: Settings, credentials: Arc<dyn Credentials>) -> Result<Client, Error> {
-        let http = reqwest::Client::builder()
-            .user_agent(&settings.user_agent)
-            .tls_certs_only(settings.certificates.load()?)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(settings.patience.connect)
-            .build()
-            .map_err(|error| Error::Settings { what: format!("the settings for registries cannot be used: {}", chain(&error)) })?;
-        Ok(Client { settings, credentials, http, logins: Logins::default(), down: Mutex::default() })
+        settings.certificates.own()?;
+        let plain = build(&settings, Vec::new())?;
+        Ok(Client { settings, credentials, plain, secure: OnceLock::new(), logins: Logins::default(), down: Mutex::default() })
+    }
+
+    /// Begins a request.
+    pub(super) fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, Error> {
+        if url.scheme() == "http" {
+            return Ok(self.plain.request(method, url));
+        }
+        if let Some(secure) = self.secure.get() {
+            return Ok(secure.request(method, url));
+        }
+        // Two that make it at once make the same.
+        let secure = build(&self.settings, self.settings.certificates.load()?)?;
+        Ok(self.secure.get_or_init(|| secure).request(method, url))
     }
 
     /// Asks servers in turn until one has it.
@@ -182,7 +190,7 @@ impl Client {
     async fn transmit(&self, endpoint: &Endpoint, ask: &Ask, authorization: Option<&Authorization>) -> Result<Response, Error> {
         let mut url = ask.url.clone();
         for _ in 0..=REDIRECTS {
-            let mut request = self.http.request(ask.method.clone(), url.clone()).headers(ask.headers.clone());
+            let mut request = self.request(ask.method.clone(), url.clone())?.headers(ask.headers.clone());
             if let Some(authorization) = authorization
                 && endpoint.owns(&url)
             {
@@ -212,13 +220,7 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of its answer.
-    pub(super) async fn head(
-        &self,
-        host: &str,
-        doing: &str,
-        request: reqwest::RequestBuilder,
-        payload: &Payload,
-    ) -> Result<Response, Error> {
+    pub(super) async fn head(&self, host: &str, doing: &str, request: RequestBuilder, payload: &Payload) -> Result<Response, Error> {
         let patience = self.settings.patience;
         let sent = async {
             request.send().await.map_err(|error| {
@@ -297,6 +299,19 @@ impl Client {
             status => Error::Refused { host, doing, status, messages },
         }
     }
+}
+
+fn build(settings: &Settings, certificates: Vec<Certificate>) -> Result<reqwest::Client, Error> {
+    reqwest::Client::builder()
+        .user_agent(&settings.user_agent)
+        .tls_certs_only(certificates)
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(settings.patience.connect)
+        .build()
+        .map_err(|error| Error::Settings { what: format!("the settings for registries cannot be used: {}", chain(&error)) })
 }
 
 fn answer(response: Response, authorization: Option<&Authorization>) -> Answer {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Response, Url};
+use reqwest::{Method, Response, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 
@@ -170,7 +170,7 @@ async fn fetch(client: &Client, endpoint: &Endpoint, key: &TokenKey) -> Result<T
     let patience = client.settings.patience;
     let mut failures = 0;
     let response = loop {
-        let request = request(client, &realm, key, credential.as_ref());
+        let request = request(client, &realm, key, credential.as_ref())?;
         let outcome = client.head(&server, &doing, request, &Payload::Nothing).await;
         failures += 1;
         match outcome {
@@ -185,7 +185,7 @@ async fn fetch(client: &Client, endpoint: &Endpoint, key: &TokenKey) -> Result<T
     read(client, endpoint, &doing, response, login).await
 }
 
-fn request(client: &Client, realm: &Url, key: &TokenKey, credential: Option<&Credential>) -> reqwest::RequestBuilder {
+fn request(client: &Client, realm: &Url, key: &TokenKey, credential: Option<&Credential>) -> Result<reqwest::RequestBuilder, Error> {
     match credential {
         Some(Credential::IdentityToken(token)) => {
             let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
@@ -200,7 +200,8 @@ fn request(client: &Client, realm: &Url, key: &TokenKey, credential: Option<&Cre
                 pairs.append_pair("scope", &scopes.join(" ")).append_pair("refresh_token", token.expose());
             }
             let body = form.query().unwrap_or_default().to_owned();
-            client.http.post(realm.clone()).header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body)
+            let request = client.request(Method::POST, realm.clone())?;
+            Ok(request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body))
         }
         Some(Credential::Password { .. } | Credential::RegistryToken(_)) | None => {
             let mut url = realm.clone();
@@ -213,11 +214,11 @@ fn request(client: &Client, realm: &Url, key: &TokenKey, credential: Option<&Cre
                     pairs.append_pair("scope", scope);
                 }
             }
-            let request = client.http.get(url);
-            match basic(credential.cloned()) {
+            let request = client.request(Method::GET, url)?;
+            Ok(match basic(credential.cloned()) {
                 Some(authorization) => request.header(AUTHORIZATION, authorization.value),
                 None => request,
-            }
+            })
         }
     }
 }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
+use reqwest::Certificate;
+
 use super::Error;
 
 /// How registries are reached.
@@ -108,32 +110,38 @@ const SYSTEM_BUNDLES: [&str; 6] = [
 
 impl Certificates {
     /// The certificates, read. A system without any is no error: it may need none.
-    pub(super) fn load(&self) -> Result<Vec<reqwest::Certificate>, Error> {
+    pub(super) fn load(&self) -> Result<Vec<Certificate>, Error> {
         let mut found = match self {
             Certificates::System | Certificates::SystemAnd(_) => system()?,
             Certificates::Only(_) => Vec::new(),
         };
-        match self {
-            Certificates::System => {}
-            Certificates::SystemAnd(bundles) | Certificates::Only(bundles) => {
-                for bundle in bundles {
-                    let certificates = reqwest::Certificate::from_pem_bundle(bundle).unwrap_or_default();
-                    if certificates.is_empty() {
-                        return Err(Error::Settings { what: "a certificate of the settings is not in PEM".to_owned() });
-                    }
-                    found.extend(certificates);
-                }
+        found.extend(self.own()?);
+        Ok(found)
+    }
+
+    /// The certificates of the settings themselves, read.
+    pub(super) fn own(&self) -> Result<Vec<Certificate>, Error> {
+        let mut found = Vec::new();
+        let bundles = match self {
+            Certificates::System => [].as_slice(),
+            Certificates::SystemAnd(bundles) | Certificates::Only(bundles) => bundles,
+        };
+        for bundle in bundles {
+            let certificates = Certificate::from_pem_bundle(bundle).unwrap_or_default();
+            if certificates.is_empty() {
+                return Err(Error::Settings { what: "a certificate of the settings is not in PEM".to_owned() });
             }
+            found.extend(certificates);
         }
         Ok(found)
     }
 }
 
-fn system() -> Result<Vec<reqwest::Certificate>, Error> {
+fn system() -> Result<Vec<Certificate>, Error> {
     for path in SYSTEM_BUNDLES {
         match std::fs::read(path) {
             Ok(bundle) => {
-                return reqwest::Certificate::from_pem_bundle(&bundle)
+                return Certificate::from_pem_bundle(&bundle)
                     .map_err(|_| Error::Settings { what: format!("the system's certificates in `{path}` are not in PEM") });
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
