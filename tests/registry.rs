@@ -10,6 +10,8 @@
 #[path = "support/registry/mod.rs"]
 mod support;
 
+#[path = "registry/download.rs"]
+mod download;
 #[path = "registry/faults.rs"]
 mod faults;
 #[path = "registry/inspect.rs"]

@@ -10,18 +10,13 @@ use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
 
 use lapstrake_cache::Digest;
 
 use crate::event::{Cancel, Event, EventKind, EventSink, Outcome, TaskId, TaskKind};
 use crate::image::{Blobs, Descriptor, MediaKind, MediaType, Reference, Sealed};
 use crate::registry::{Error, Pushed, Registry};
-
-/// How often the thread that waits for transfers looks whether it was cancelled.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// An image could not be pushed.
 #[derive(Debug, thiserror::Error)]
@@ -125,12 +120,10 @@ impl Push<'_> {
     fn blobs(&self, tag: &Reference, complete: &BTreeSet<Repository>) -> Result<(), Error> {
         let blobs = self.wanted();
         let next = AtomicUsize::new(0);
-        let stop = Cancel::new();
+        let stop = self.cancel.child();
         let failures: Mutex<BTreeMap<usize, Error>> = Mutex::default();
-        let (done, ended) = channel::<()>();
         thread::scope(|scope| {
             for _ in 0..self.transfers.get().min(blobs.len()) {
-                let done = done.clone();
                 let (blobs, next, stop, failures) = (&blobs, &next, &stop, &failures);
                 scope.spawn(move || {
                     while let Some((place, blob)) = take(blobs, next).filter(|_| !stop.is_cancelled()) {
@@ -139,14 +132,7 @@ impl Push<'_> {
                             failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(place, error);
                         }
                     }
-                    drop(done);
                 });
-            }
-            drop(done);
-            while matches!(ended.recv_timeout(LOOK), Err(RecvTimeoutError::Timeout)) {
-                if self.cancel.is_cancelled() {
-                    stop.cancel();
-                }
             }
         });
         if self.cancel.is_cancelled() {

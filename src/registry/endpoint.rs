@@ -79,21 +79,7 @@ impl Endpoint {
 
     /// The address that a `Location` or `Link` names, seen from `from`; an error where we must not be led there.
     pub(super) fn led_to(&self, from: &Url, location: &str, doing: &str) -> Result<Url, Error> {
-        let target = from.join(location).map_err(|_| Error::Protocol {
-            host: self.host.clone(),
-            doing: doing.to_owned(),
-            expected: "an address in its `Location`",
-        })?;
-        let safe = match target.scheme() {
-            "https" => is_loopback(from) || !is_loopback(&target),
-            "http" => from.scheme() == "http" && (is_loopback(from) || !is_loopback(&target)),
-            _ => false,
-        };
-        if safe {
-            Ok(target)
-        } else {
-            Err(Error::UnsafeRedirect { host: self.host.clone(), target: without_query(&target), doing: doing.to_owned() })
-        }
+        lead(from, location, &self.host, doing)
     }
 
     /// The token server that a challenge names; an error where credentials must not go there.
@@ -109,6 +95,20 @@ impl Endpoint {
         };
         if trusted && url.username().is_empty() && url.password().is_none() { Ok(url) } else { Err(untrusted(without_query(&url))) }
     }
+}
+
+/// The address that a `Location` names, seen from `from`; an error where we must not be led there.
+pub(super) fn lead(from: &Url, location: &str, host: &str, doing: &str) -> Result<Url, Error> {
+    let (host, doing) = (host.to_owned(), doing.to_owned());
+    let Ok(target) = from.join(location) else {
+        return Err(Error::Protocol { host, doing, expected: "an address in its `Location`" });
+    };
+    let safe = match target.scheme() {
+        "https" => is_loopback(from) || !is_loopback(&target),
+        "http" => from.scheme() == "http" && (is_loopback(from) || !is_loopback(&target)),
+        _ => false,
+    };
+    if safe { Ok(target) } else { Err(Error::UnsafeRedirect { host, target: without_query(&target), doing }) }
 }
 
 /// Whether an address is on this machine. Names that merely resolve to it are not known here.

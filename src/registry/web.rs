@@ -6,10 +6,11 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 
 use bytes::Bytes;
 use reqwest::header::LOCATION;
-use reqwest::{Response, Url};
+use reqwest::{Method, Response, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client::{Answer, Client, Payload, is_passing, is_transient};
+use super::endpoint::lead;
 use super::error::Login;
 use super::runtime::{LOOK, ended};
 use super::{Error, Registry};
@@ -93,7 +94,7 @@ async fn download(client: &Client, host: &str, url: Url, messages: &Sender<Messa
     Ok(())
 }
 
-/// The answer with the bytes: asked for again where that may help, along redirects that do not lead from https to http.
+/// The answer with the bytes: asked for again where that may help, along redirects that lead neither from https to http nor from afar to this machine.
 async fn answered(client: &Client, host: &str, first: Url, doing: &str) -> Result<Response, Error> {
     let mut failures = 0;
     loop {
@@ -113,12 +114,10 @@ async fn answered(client: &Client, host: &str, first: Url, doing: &str) -> Resul
 
 async fn follow(client: &Client, host: &str, mut url: Url, doing: &str) -> Result<Response, Error> {
     for _ in 0..=REDIRECTS {
-        let response = client.head(host, doing, client.http.get(url.clone()), &Payload::Nothing).await?;
+        let response = client.head(host, doing, client.request(Method::GET, url.clone())?, &Payload::Nothing).await?;
         let location = response.headers().get(LOCATION).map(|location| String::from_utf8_lossy(location.as_bytes()).into_owned());
         let Some(location) = location.filter(|_| response.status().is_redirection()) else { return Ok(response) };
-        let next = url.join(&location).ok().filter(|next| matches!(next.scheme(), "http" | "https"));
-        let safe = next.filter(|next| url.scheme() == "http" || next.scheme() == "https");
-        url = safe.ok_or_else(|| Error::UnsafeRedirect { host: host.to_owned(), target: location, doing: doing.to_owned() })?;
+        url = lead(&url, &location, host, doing)?;
     }
     Err(Error::Protocol { host: host.to_owned(), doing: doing.to_owned(), expected: "an end to its redirects" })
 }
