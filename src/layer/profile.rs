@@ -12,7 +12,7 @@ use super::blocks::Rule;
 /// How a layer's tar stream becomes a blob. The bytes of the blob depend on the stream and the profile alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Profile {
-    /// `gzip/1`: one gzip member per block, made by libdeflate 1.26 at level 6.
+    /// `gzip/1`: one gzip member per block, made by libdeflate 1.26 at level 5.
     Gzip1,
     /// `zstd/1`: one frame per block, made by zstd 1.5.7 at level 3.
     Zstd1,
@@ -73,7 +73,7 @@ impl Profile {
     pub(super) fn encoder(self) -> Result<Option<Encoder>, EncoderFailed> {
         match self {
             Profile::Gzip1 => {
-                let level = CompressionLvl::new(6).map_err(|error| self.failed(format!("{error:?}")))?;
+                let level = CompressionLvl::new(5).map_err(|error| self.failed(format!("{error:?}")))?;
                 Ok(Some(Encoder::Gzip(Compressor::new(level))))
             }
             Profile::Zstd1 => {
