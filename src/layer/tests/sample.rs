@@ -134,7 +134,7 @@ pub(crate) fn everything() -> Sample {
     sample.file([b"usr/share/".as_slice(), &long, b"/", &long].concat(), "long");
     sample.file("usr/share/late", "mtime beyond ustar");
     if let Some(Change::Put(entry)) = sample.difference.entries.get_mut(&path("usr/share/late")) {
-        entry.metadata_mut().mtime = 1 << 34;
+        entry.metadata_mut().mtime = 10_000_000_000;
     }
     sample.change(path("var/gone"), Change::Whiteout);
     sample.file("var/large", text(1, 3 << 20));
