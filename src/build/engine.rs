@@ -11,6 +11,7 @@ use super::assemble::{self, Ended};
 use super::execute::{self, Action, Answered, Came};
 use super::explain::{self, Explanation, Reason};
 use super::layers::Layers;
+use super::listing;
 use super::once::Once;
 use super::site::{Secrets, Site};
 use super::sources::Sources;
@@ -408,7 +409,9 @@ impl Run<'_> {
         let ended = guard(&self.ended).get(&image.stage).cloned().unwrap_or_default();
         let created = rfc3339(self.options.created.unwrap_or(self.plan.epoch)).map_err(failed)?;
         let sealed = assemble::seal(&self.site, image, &ended, &created).map_err(failed)?;
-        Ok(BuiltImage { image: image.clone(), sealed })
+        let built = BuiltImage { image: image.clone(), sealed };
+        listing::remember(self.site.outside.store, &built).map_err(failed)?;
+        Ok(built)
     }
 
     fn stages(&self) -> Vec<BuiltStage> {

@@ -1,6 +1,6 @@
 //! Build contexts: a directory of this machine in; a tree in normal order and a way to its bytes out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::remembered::Remembered;
@@ -42,15 +42,29 @@ impl Outside<'_> {
         })
     }
 
-    fn ignored(&self, path: &std::path::Path) -> Result<Patterns, Error> {
+    /// What is left out of a context: what its ignore file says, and the store where it lies inside, as caches of CI systems do.
+    fn ignored(&self, path: &Path) -> Result<Patterns, Error> {
+        let mut text = String::new();
+        let mut named = path.to_path_buf();
         for name in IGNORE_FILES {
             let file = path.join(name);
             match std::fs::read_to_string(&file) {
-                Ok(text) => return Patterns::parse_ignore_file(&text).map_err(|source| Error::Pattern { path: file, source }),
+                Ok(found) => {
+                    (text, named) = (found, file);
+                    break;
+                }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(source) => return Err(Error::File { path: file, source }),
             }
         }
-        Ok(Patterns::none())
+        let store = self.store.path().canonicalize().unwrap_or_else(|_| self.store.path().to_path_buf());
+        if let Some(inside) = store.strip_prefix(path).ok().and_then(Path::to_str).filter(|inside| !inside.is_empty()) {
+            text.push('\n');
+            text.extend(inside.chars().flat_map(|character| {
+                let escape = matches!(character, '*' | '?' | '[' | ']' | '\\').then_some('\\');
+                escape.into_iter().chain([character])
+            }));
+        }
+        Patterns::parse_ignore_file(&text).map_err(|source| Error::Pattern { path: named, source })
     }
 }

@@ -1,0 +1,235 @@
+//! `lapstrake build`: images, pushed and written where they are wanted.
+
+use std::collections::BTreeSet;
+
+use lapstrake::build::{Built, BuiltImage, Class, Engine, Fresh, Options, Secrets};
+use lapstrake::event::{Cancel, EventSink};
+use lapstrake::input::{NetworkUse, Outside, Resolved};
+use lapstrake::output::{self, PushedTag, TagOutcome};
+use lapstrake::plan::{Plan, StageId};
+use serde_json::{Value, json};
+
+use crate::args;
+use crate::exit::{Failure, chain, print};
+use crate::machine::{Machine, cancel_on_signals};
+use crate::outputs::{Outputs, Written};
+use crate::progress;
+use crate::project::Project;
+
+/// How many blobs are on their way at a time.
+const TRANSFERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(3);
+
+pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Failure> {
+    let colour = machine.surroundings.colour;
+    let project = Project::load(&arguments.project, &arguments.tags, colour)?;
+    let events = progress::sink(arguments.progress, &machine.surroundings);
+    let cancel = cancel_on_signals();
+    let (store, registry) = (machine.store()?, machine.registry()?);
+    let outside = project.outside(&store, &registry, network(&arguments.pinning), &*events, &cancel);
+    let (plan, resolved) = project.plan(&outside, &arguments.pinning)?;
+    note_fresh(&*events, &resolved);
+
+    let outputs = Outputs::parse(&arguments.outputs, &plan)?;
+    let engine = machine.engine(arguments.isolation)?;
+    let options = options(machine, arguments, &plan, outputs.unpacked(&plan))?;
+    let built = engine.build(&plan, &outside, &options).map_err(|error| project.failed(&error))?;
+
+    let written = outputs.write(&engine, &plan, &outside, &options, &built)?;
+    let pushed = if arguments.push { push(&outside, &built, &cancel)? } else { Vec::new() };
+    if let Some(path) = &arguments.metadata_file {
+        let text = format!("{:#}\n", metadata(&built, &pushed, &written));
+        std::fs::write(path, text).map_err(|error| Failure::world(format!("cannot write `{}`: {error}", path.display())))?;
+    }
+    print(&summary(&built, &pushed, &written))?;
+    tidy(machine, &engine, store);
+    Ok(())
+}
+
+/// Whether the network may be used.
+pub(crate) fn network(pinning: &args::Pinning) -> NetworkUse {
+    if pinning.offline { NetworkUse::Refused } else { NetworkUse::Allowed }
+}
+
+fn note_fresh(events: &dyn EventSink, resolved: &Resolved) {
+    use lapstrake::event::{Event, EventKind, TaskId};
+    let note = |message: String| events.send(Event { task: TaskId::fresh(), kind: EventKind::Noted { message } });
+    for (reference, platform, pin) in resolved.fresh.images() {
+        note(format!("`{reference}` for {platform} is {} today; pin it with `lapstrake lock`", pin.manifest));
+    }
+    for (url, digest) in resolved.fresh.urls() {
+        note(format!("`{url}` is {digest} today; pin it with `lapstrake lock`"));
+    }
+}
+
+fn options(machine: &Machine, arguments: &args::Build, plan: &Plan, unpacked: BTreeSet<StageId>) -> Result<Options, Failure> {
+    let defaults = Options::default();
+    let fresh = if arguments.no_cache.iter().any(String::is_empty) {
+        Fresh::Everything
+    } else if arguments.no_cache.is_empty() {
+        Fresh::Nothing
+    } else {
+        for name in &arguments.no_cache {
+            if !plan.stages.iter().any(|stage| stage.name == *name) {
+                return Err(Failure::usage(format!("`--no-cache={name}`: no such stage is built")));
+            }
+        }
+        Fresh::Stages(arguments.no_cache.iter().cloned().collect())
+    };
+    let created = match (&arguments.created, machine.surroundings.variable("SOURCE_DATE_EPOCH")) {
+        (Some(text), _) => Some(time("--created", text)?),
+        (None, Some(text)) => Some(time("SOURCE_DATE_EPOCH", &text.to_string_lossy())?),
+        (None, None) => None,
+    };
+    Ok(Options { created, jobs: arguments.jobs.unwrap_or(defaults.jobs), fresh, secrets: secrets(machine, &arguments.secrets)?, unpacked })
+}
+
+/// RFC 3339 or seconds since 1970.
+fn time(what: &str, text: &str) -> Result<i64, Failure> {
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Ok(seconds);
+    }
+    text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second).map_err(|_| {
+        Failure::usage(format!("`{what}`: `{text}` is no time: expected RFC 3339, such as 2026-01-31T12:00:00Z, or seconds since 1970"))
+    })
+}
+
+/// `id=NAME[,src=FILE|,env=VAR]`; without a place, the variable or file of that name.
+fn secrets(machine: &Machine, given: &[String]) -> Result<Secrets, Failure> {
+    let mut secrets = Secrets::new();
+    for text in given {
+        let wrong =
+            |reason: &str| Failure::usage(format!("`--secret {text}`: {reason}; expected id=NAME,src=FILE or id=NAME,env=VARIABLE"));
+        let (mut id, mut file, mut variable) = (None, None, None);
+        for part in text.split(',') {
+            match part.split_once('=') {
+                Some(("id", value)) if !value.is_empty() => id = Some(value),
+                Some(("src" | "source", value)) => file = Some(value),
+                Some(("env", value)) => variable = Some(value),
+                Some(("type", "file" | "env")) => {}
+                Some((key, _)) => return Err(wrong(&format!("`{key}` is not known"))),
+                None => return Err(wrong(&format!("`{part}` has no `=`"))),
+            }
+        }
+        let id = id.ok_or_else(|| wrong("it has no `id`"))?;
+        let value = match (file, variable) {
+            (Some(_), Some(_)) => return Err(wrong("it has two places")),
+            (Some(file), None) => {
+                std::fs::read(file).map_err(|error| Failure::usage(format!("the secret `{id}`: cannot read `{file}`: {error}")))?
+            }
+            (None, Some(name)) => of_variable(machine, id, name)?,
+            (None, None) => of_variable(machine, id, id)?,
+        };
+        secrets.insert(id, value);
+    }
+    Ok(secrets)
+}
+
+fn of_variable(machine: &Machine, id: &str, name: &str) -> Result<Vec<u8>, Failure> {
+    use std::os::unix::ffi::OsStrExt;
+    match machine.surroundings.variable(name) {
+        Some(value) => Ok(value.as_bytes().to_vec()),
+        None => Err(Failure::usage(format!("the secret `{id}`: the variable `{name}` is not set, or empty"))),
+    }
+}
+
+/// The tags of each image, in the order of the images.
+type Pushed = Vec<Vec<PushedTag>>;
+
+fn push(outside: &Outside<'_>, built: &Built, cancel: &Cancel) -> Result<Pushed, Failure> {
+    if built.images.is_empty() {
+        return Err(Failure::usage("`--push`: no image is built, only a stage"));
+    }
+    for one in &built.images {
+        if one.image.tags.is_empty() {
+            return Err(Failure::usage(format!(
+                "`--push`: the image `{0}` has no tags; write `tags` in `[images.{0}]` or pass `--tag`",
+                one.image.name
+            )));
+        }
+    }
+    if outside.network == NetworkUse::Refused {
+        return Err(Failure::usage("`--push` needs the network, and `--offline` refuses it"));
+    }
+    let push = |one: &BuiltImage| {
+        output::push(&one.sealed, &one.image.tags, TRANSFERS, outside.store, outside.registry, outside.events, cancel).map_err(|error| {
+            let class = if cancel.is_cancelled() { Class::Cancelled } else { Class::World };
+            Failure::new(class, chain(&error))
+        })
+    };
+    built.images.iter().map(push).collect()
+}
+
+/// What was built, for programs. `version` is raised when a field changes its meaning.
+fn metadata(built: &Built, pushed: &Pushed, written: &[Written]) -> Value {
+    let images: Vec<Value> = built
+        .images
+        .iter()
+        .enumerate()
+        .map(|(index, one)| {
+            let tags = pushed.get(index).map(Vec::as_slice).unwrap_or_default();
+            json!({
+                "name": one.image.name,
+                "platform": one.image.platform.to_string(),
+                "digest": one.sealed.manifest.digest.to_string(),
+                "media_type": one.sealed.manifest.media_type,
+                "size": one.sealed.manifest.size,
+                "config": one.sealed.config.digest.to_string(),
+                "layers": one.sealed.layers.iter().map(|layer| json!({
+                    "digest": layer.descriptor.digest.to_string(),
+                    "diff_id": layer.diff_id.to_string(),
+                    "size": layer.descriptor.size,
+                    "media_type": layer.descriptor.media_type,
+                })).collect::<Vec<_>>(),
+                "tags": one.image.tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "pushed": tags.iter().map(|tag| tag.reference.to_string()).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    let stages: Vec<Value> = built
+        .stages
+        .iter()
+        .map(|stage| {
+            let steps: Vec<Value> =
+                stage.steps.iter().map(|step| json!({ "label": step.label, "cached": step.cached, "rung": step.rung })).collect();
+            json!({ "name": stage.name, "steps": steps })
+        })
+        .collect();
+    let outputs: Vec<Value> = written
+        .iter()
+        .map(|one| json!({ "name": one.name, "target": one.target, "digest": one.digest.map(|digest| digest.to_string()) }))
+        .collect();
+    json!({ "version": 1, "images": images, "stages": stages, "outputs": outputs })
+}
+
+fn summary(built: &Built, pushed: &Pushed, written: &[Written]) -> String {
+    let mut text = String::new();
+    for (index, one) in built.images.iter().enumerate() {
+        text.push_str(&format!("{} {}\n", one.image.name, one.sealed.manifest.digest));
+        for tag in pushed.get(index).map(Vec::as_slice).unwrap_or_default() {
+            let word = match tag.outcome {
+                TagOutcome::Unchanged => "there already",
+                TagOutcome::Moved => "pushed",
+            };
+            text.push_str(&format!("  {} {word}\n", tag.reference));
+        }
+    }
+    for one in written {
+        text.push_str(&format!("  {} written\n", one.target));
+    }
+    if built.images.is_empty() && written.is_empty() {
+        let names: Vec<&str> = built.stages.iter().map(|stage| stage.name.as_str()).collect();
+        text.push_str(&format!("built {}\n", names.join(", ")));
+    }
+    text
+}
+
+/// Keeps the store within its bounds. That it cannot be tidied is no failure of the build.
+fn tidy(machine: &Machine, engine: &Engine, store: lapstrake::cache::Store) {
+    if let Ok(limits) = machine.limits()
+        && let Err(error) = store.collect(&limits, engine.remover())
+    {
+        use std::io::Write;
+        let _ = writeln!(std::io::stderr().lock(), "note: the store could not be tidied: {}", chain(&error));
+    }
+    drop(store);
+}

@@ -1,0 +1,78 @@
+//! How the program ends: 0 ok, 1 a step failed, 2 the spec or the command line is wrong, 3 the world, 70 our bug, 130 cancelled.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use lapstrake::build::Class;
+
+/// Why nothing more can be done.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// What to print on standard error; complete, with as many lines as it takes.
+    text: String,
+    /// Whether the text has its own `error:` already.
+    finished: bool,
+    class: Class,
+}
+
+impl Failure {
+    /// A sentence about something for which `class` is to blame.
+    pub(crate) fn new(class: Class, text: impl Into<String>) -> Failure {
+        Failure { text: text.into(), finished: false, class }
+    }
+
+    /// The spec or the command line is wrong.
+    pub(crate) fn usage(text: impl Into<String>) -> Failure {
+        Failure::new(Class::Spec, text)
+    }
+
+    /// Registry, disk, kernel.
+    pub(crate) fn world(text: impl Into<String>) -> Failure {
+        Failure::new(Class::World, text)
+    }
+
+    /// A picture that says everything already.
+    pub(crate) fn pictured(class: Class, text: String) -> Failure {
+        Failure { text, finished: true, class }
+    }
+
+    /// The code as the process gives it back.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.class.exit_code())
+    }
+}
+
+/// Prints a failure on standard error.
+pub(crate) fn report(failure: &Failure, colour: bool) {
+    let mut err = std::io::stderr().lock();
+    let text = failure.text.trim_end();
+    let _ = match (failure.finished, colour) {
+        (true, _) => writeln!(err, "{text}"),
+        (false, true) => writeln!(err, "\x1b[1;31merror\x1b[0m: {text}"),
+        (false, false) => writeln!(err, "error: {text}"),
+    };
+}
+
+/// Prints data on standard output. A reader that went away, as `head` does, is no failure.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::world(format!("cannot write the output: {error}"))),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// An error and its sources on one line, without what the outer ones have already said.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        source = inner.source();
+    }
+    text
+}

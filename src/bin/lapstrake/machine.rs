@@ -1,0 +1,141 @@
+//! This machine: its settings → the store, the client for registries, the engine, and the wish to stop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use lapstrake::build::{Engine, IsolationChoice};
+use lapstrake::cache::{Limits, Store};
+use lapstrake::event::Cancel;
+use lapstrake::registry::{Certificates, DockerCredentials, Mirror, Patience, Registry, Settings};
+use lapstrake::sandbox::Options;
+
+use crate::exit::{Failure, chain};
+use crate::settings::{Config, Surroundings};
+
+/// Bytes that the store may have where the settings say nothing.
+const STORE_BYTES: u64 = 20 << 30;
+
+/// What commands need of this machine; each made when first asked for.
+pub(crate) struct Machine {
+    pub(crate) surroundings: Surroundings,
+    config: OnceLock<Config>,
+}
+
+impl Machine {
+    pub(crate) fn new(surroundings: Surroundings) -> Machine {
+        Machine { surroundings, config: OnceLock::new() }
+    }
+
+    fn config(&self) -> Result<&Config, Failure> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = self.surroundings.config()?;
+        Ok(self.config.get_or_init(|| config))
+    }
+
+    /// The store, made if it is not there.
+    pub(crate) fn store(&self) -> Result<Store, Failure> {
+        let path = self.surroundings.store()?;
+        Store::open(&path).map_err(|error| Failure::world(chain(&error)))
+    }
+
+    /// How large the store may get.
+    pub(crate) fn limits(&self) -> Result<Limits, Failure> {
+        let bytes = match &self.config()?.cache.max_size {
+            Some(text) => {
+                crate::settings::size(text).map_err(|reason| Failure::usage(format!("`cache.max_size` in config.toml: {reason}")))?
+            }
+            None => STORE_BYTES,
+        };
+        Ok(Limits { bytes: Some(bytes), unused_for: None })
+    }
+
+    /// The client for registries.
+    pub(crate) fn registry(&self) -> Result<Registry, Failure> {
+        let config = self.config()?;
+        let mut mirrors = BTreeMap::new();
+        let mut plain_http = BTreeSet::new();
+        let mut ca = Vec::new();
+        for (host, registry) in &config.registries {
+            let list = registry.mirrors.iter().map(|mirror| match mirror.split_once('/') {
+                Some((host, prefix)) => Mirror { host: host.to_owned(), prefix: Some(prefix.to_owned()) },
+                None => Mirror { host: mirror.clone(), prefix: None },
+            });
+            mirrors.insert(host.clone(), list.collect());
+            if registry.plain_http {
+                plain_http.insert(host.clone());
+            }
+            ca.extend(registry.ca.iter().cloned());
+        }
+        let settings = Settings {
+            mirrors,
+            plain_http,
+            tls: BTreeSet::new(),
+            certificates: certificates(&ca)?,
+            user_agent: format!("lapstrake/{}", env!("CARGO_PKG_VERSION")),
+            patience: Patience::default(),
+        };
+        let path = self.surroundings.variable("PATH").unwrap_or_default().to_owned();
+        let credentials = DockerCredentials::new(self.surroundings.credential_files()).with_helpers_from(path);
+        Registry::new(settings, Arc::new(credentials)).map_err(|error| Failure::world(chain(&error)))
+    }
+
+    /// The engine.
+    pub(crate) fn engine(&self, isolation: crate::args::Isolation) -> Result<Engine, Failure> {
+        Ok(Engine::new(match isolation {
+            crate::args::Isolation::Auto | crate::args::Isolation::Userns => IsolationChoice::UserNamespace(self.sandbox_options()),
+            crate::args::Isolation::None => IsolationChoice::None,
+        }))
+    }
+
+    /// What the sandbox has to know of this machine.
+    pub(crate) fn sandbox_options(&self) -> Options {
+        let mut options = Options::default();
+        if let Some(path) = self.surroundings.variable("PATH") {
+            options.programs.extend(std::env::split_paths(path).filter(|path| path.is_absolute()));
+        }
+        options
+    }
+}
+
+/// The authorities of this system, and those in the files that the settings name.
+fn certificates(files: &[PathBuf]) -> Result<Certificates, Failure> {
+    if files.is_empty() {
+        return Ok(Certificates::System);
+    }
+    let read =
+        |path: &PathBuf| std::fs::read(path).map_err(|error| Failure::usage(format!("`ca` in config.toml: {}: {error}", path.display())));
+    Ok(Certificates::SystemAnd(files.iter().map(read).collect::<Result<_, Failure>>()?))
+}
+
+/// A wish to stop that the usual signals express: once to stop in order, twice to end at once.
+pub(crate) fn cancel_on_signals() -> Cancel {
+    let cancel = Cancel::new();
+    let wish = cancel.clone();
+    let spawned = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build();
+        let Ok(runtime) = runtime else { return };
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else { return };
+            let mut asked = false;
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if asked {
+                    #[expect(clippy::exit, reason = "the user asked twice")]
+                    std::process::exit(130);
+                }
+                asked = true;
+                wish.cancel();
+            }
+        });
+    });
+    // Without the thread, signals end the process as they always do.
+    drop(spawned);
+    cancel
+}

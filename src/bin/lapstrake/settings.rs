@@ -1,0 +1,118 @@
+//! The machine's side: environment variables, home directories, `config.toml` → handles for the library.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::exit::Failure;
+
+/// What the environment says, read once.
+pub(crate) struct Surroundings {
+    variables: BTreeMap<String, std::ffi::OsString>,
+    /// Whether a program reads what is printed.
+    pub(crate) ci: bool,
+    /// Whether standard error may be coloured.
+    pub(crate) colour: bool,
+}
+
+/// `config.toml`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// By registry, such as `docker.io`.
+    pub(crate) registries: BTreeMap<String, RegistryConfig>,
+    /// The store.
+    pub(crate) cache: CacheConfig,
+}
+
+/// `[registries."HOST"]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RegistryConfig {
+    /// Hosts to ask first, in order.
+    pub(crate) mirrors: Vec<String>,
+    /// Whether it speaks plain HTTP.
+    pub(crate) plain_http: bool,
+    /// Files with certificates of authorities, PEM.
+    pub(crate) ca: Vec<PathBuf>,
+}
+
+/// `[cache]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CacheConfig {
+    /// Such as `20GiB`.
+    pub(crate) max_size: Option<String>,
+}
+
+impl Surroundings {
+    #[expect(clippy::disallowed_methods, reason = "the command line is the one place that reads the environment")]
+    pub(crate) fn read() -> Surroundings {
+        let variables: BTreeMap<String, std::ffi::OsString> =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
+        let set = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
+        let ci = set("CI");
+        let colour = !set("NO_COLOR") && std::io::stderr().is_terminal() && variables.get("TERM").is_none_or(|term| term != "dumb");
+        Surroundings { variables, ci, colour }
+    }
+
+    /// A variable that is set and not empty.
+    pub(crate) fn variable(&self, name: &str) -> Option<&std::ffi::OsStr> {
+        self.variables.get(name).map(std::ffi::OsString::as_os_str).filter(|value| !value.is_empty())
+    }
+
+    fn directory(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+        let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+        self.variable(variable)
+            .map(PathBuf::from)
+            .and_then(absolute)
+            .or_else(|| self.variable("HOME").map(PathBuf::from).and_then(absolute).map(|home| home.join(below_home)))
+    }
+
+    /// Where the store is.
+    pub(crate) fn store(&self) -> Result<PathBuf, Failure> {
+        if let Some(home) = self.variable("LAPSTRAKE_HOME") {
+            return std::path::absolute(home).map_err(|error| Failure::world(format!("`LAPSTRAKE_HOME` is no usable path: {error}")));
+        }
+        self.directory("XDG_CACHE_HOME", ".cache")
+            .map(|cache| cache.join("lapstrake"))
+            .ok_or_else(|| Failure::world("no place for the store: set `LAPSTRAKE_HOME`, `XDG_CACHE_HOME` or `HOME`"))
+    }
+
+    /// The machine's settings; the file need not be there.
+    pub(crate) fn config(&self) -> Result<Config, Failure> {
+        let Some(path) = self.directory("XDG_CONFIG_HOME", ".config").map(|config| config.join("lapstrake/config.toml")) else {
+            return Ok(Config::default());
+        };
+        match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
+            Err(error) => Err(Failure::world(format!("{}: {error}", path.display()))),
+        }
+    }
+
+    /// The files that may hold credentials, the one to ask first in front.
+    pub(crate) fn credential_files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        if let Some(file) = self.variable("REGISTRY_AUTH_FILE") {
+            files.push(PathBuf::from(file));
+        }
+        match self.variable("DOCKER_CONFIG") {
+            Some(directory) => files.push(PathBuf::from(directory).join("config.json")),
+            None => files.extend(self.variable("HOME").map(|home| PathBuf::from(home).join(".docker/config.json"))),
+        }
+        files.extend(self.variable("XDG_RUNTIME_DIR").map(|run| PathBuf::from(run).join("containers/auth.json")));
+        files.extend(self.directory("XDG_CONFIG_HOME", ".config").map(|config| config.join("containers/auth.json")));
+        files
+    }
+}
+
+/// A size such as `20GiB`, `500MB` or `0`.
+pub(crate) fn size(text: &str) -> Result<u64, &'static str> {
+    if text == "0" {
+        return Ok(0);
+    }
+    lapstrake::spec::words::parse_size(text)
+}
