@@ -157,8 +157,8 @@ pub(super) fn push(repository: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Mirror;
     use super::*;
+    use crate::registry::Mirror;
 
     fn settings() -> Settings {
         Settings {
