@@ -384,7 +384,10 @@ impl Run<'_> {
                 self.cames().insert(at, came);
                 Ok(Looked::Cached(key))
             }
-            None => Ok(Looked::Missed(key, explain::reason(self.site.outside.store, &stage.name, at.step, &action.preimage)?)),
+            None => {
+                action.remember_selection(&self.site)?;
+                Ok(Looked::Missed(key, explain::reason(self.site.outside.store, &stage.name, at.step, &action.preimage)?))
+            }
         }
     }
 

@@ -253,6 +253,15 @@ impl Action<'_> {
         Came { state, layer, answered, rung }
     }
 
+    /// Keeps the names of the files that a copy selects, so that a later difference can be told file by file.
+    pub(super) fn remember_selection(&self, site: &Site<'_>) -> Result<(), Failure> {
+        if let Inputs::Copy { selection: Some(selection), .. } = &self.inputs {
+            let listing = Difference::between(&super::layers::Layers::nothing(), &selection.as_tree());
+            site.outside.store.put_record(&SELECTIONS, &selection.fingerprint(), &listing.encode())?;
+        }
+        Ok(())
+    }
+
     /// Does the work and writes the record.
     pub(super) fn work(&self, site: &Site<'_>, task: TaskId, wanted: Wanted) -> Result<Came, Failure> {
         let (layer, rung) = match (&self.step.kind, &self.inputs) {
@@ -267,10 +276,7 @@ impl Action<'_> {
         let key = self.preimage.key();
         let store = site.outside.store;
         store.put_record(&PREIMAGES, &key, &self.preimage.encode())?;
-        if let Inputs::Copy { selection: Some(selection), .. } = &self.inputs {
-            let listing = Difference::between(&super::layers::Layers::nothing(), &selection.as_tree());
-            store.put_record(&SELECTIONS, &selection.fingerprint(), &listing.encode())?;
-        }
+        self.remember_selection(site)?;
         // The record comes last: whoever finds it finds everything it speaks of.
         let body = serde_json::to_vec(&record)
             .map_err(|error| Failure::File { path: store.path().to_path_buf(), source: std::io::Error::other(error) })?;

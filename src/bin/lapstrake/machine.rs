@@ -8,7 +8,7 @@ use lapstrake::build::{Engine, IsolationChoice};
 use lapstrake::cache::{Limits, Store};
 use lapstrake::event::Cancel;
 use lapstrake::registry::{Certificates, DockerCredentials, Mirror, Patience, Registry, Settings};
-use lapstrake::sandbox::Options;
+use lapstrake::sandbox::{Options, Start};
 
 use crate::exit::{Failure, chain};
 use crate::settings::{Config, Surroundings};
@@ -92,7 +92,11 @@ impl Machine {
 
     /// What the sandbox has to know of this machine.
     pub(crate) fn sandbox_options(&self) -> Options {
-        let mut options = Options::default();
+        let start = match self.surroundings.store() {
+            Ok(path) if path.is_dir() => Start::FromMemoryOr { path },
+            Ok(_) | Err(_) => Start::FromMemory,
+        };
+        let mut options = Options { start, ..Options::default() };
         if let Some(path) = self.surroundings.variable("PATH") {
             options.programs.extend(std::env::split_paths(path).filter(|path| path.is_absolute()));
         }

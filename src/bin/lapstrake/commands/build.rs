@@ -17,7 +17,7 @@ use crate::progress;
 use crate::project::Project;
 
 /// How many blobs are on their way at a time.
-const TRANSFERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(3);
+pub(crate) const TRANSFERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(3);
 
 pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Failure> {
     let colour = machine.surroundings.colour;
