@@ -30,6 +30,19 @@ fn failed(action: &'static str, at: &TreePath) -> impl FnOnce(AgentError) -> Dis
     move |error| DiskError::new(action, &at, error.into_io())
 }
 
+/// Metadata as the sandbox takes them.
+pub(super) fn entry_metadata(metadata: &Metadata) -> EntryMetadata {
+    let Metadata { mode, uid, gid, mtime, xattrs } = metadata;
+    EntryMetadata {
+        mode: *mode,
+        uid: *uid,
+        gid: *gid,
+        mtime_seconds: *mtime,
+        mtime_nanoseconds: 0,
+        xattrs: xattrs.iter().map(|(name, value)| (Bytes(name.clone()), Bytes(value.clone()))).collect(),
+    }
+}
+
 fn bytes(path: &TreePath) -> Bytes {
     Bytes(path.as_bytes().to_vec())
 }
@@ -86,18 +99,10 @@ impl DirectoryHandle for AgentHandle {
     }
 
     fn set_metadata(&self, at: &TreePath, kind: NodeKind, metadata: &Metadata) -> Result<(), DiskError> {
-        let Metadata { mode, uid, gid, mtime, xattrs } = metadata;
-        if kind == NodeKind::Symlink && !xattrs.is_empty() {
+        if kind == NodeKind::Symlink && !metadata.xattrs.is_empty() {
             return Err(DiskError::new("set the attributes of", at, io::Error::from(io::ErrorKind::InvalidInput)));
         }
-        let metadata = EntryMetadata {
-            mode: *mode,
-            uid: *uid,
-            gid: *gid,
-            mtime_seconds: *mtime,
-            mtime_nanoseconds: 0,
-            xattrs: xattrs.iter().map(|(name, value)| (Bytes(name.clone()), Bytes(value.clone()))).collect(),
-        };
+        let metadata = entry_metadata(metadata);
         self.apply("set owner, mode or times of", at, Operation::SetMetadata { at: bytes(at), metadata })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::owner::Owner;
-use super::{AgentError, Bytes, FileAgent, Finished, IdMapping, Job, Operation, SandboxError, Unusable, run, wire};
+use super::{AgentError, Bytes, EntryMetadata, FileAgent, Finished, IdMapping, Job, Operation, SandboxError, Unusable, run, wire};
 use crate::event::{Cancel, Stream};
 
 /// Runs commands. The seam for other engines.
@@ -136,7 +136,7 @@ impl Isolation {
     /// When the machine does not let it; says what to do.
     pub fn open(options: &Options) -> Result<Isolation, Unusable> {
         let isolation = Isolation::start(options)?;
-        isolation.probe(Vec::new(), wire::UpperPlace::Memory {}).map_err(|error| no_step(&error))?;
+        isolation.probe(Vec::new(), memory()).map_err(|error| no_step(&error))?;
         Ok(isolation)
     }
 
@@ -181,7 +181,7 @@ impl Isolation {
             let on_disk = wire::UpperPlace::OnDisk { upper: path("upper"), work: path("work") };
             match self.probe(vec![path("lower")], on_disk) {
                 Ok(()) => Ok(UpperKind::OnDisk),
-                Err(first) => match self.probe(vec![path("lower")], wire::UpperPlace::Memory {}) {
+                Err(first) => match self.probe(vec![path("lower")], memory()) {
                     Ok(()) => Ok(UpperKind::Memory),
                     Err(_) => Err(no_step(&first)),
                 },
@@ -205,7 +205,7 @@ impl Isolation {
         let ids = isolation.mapping.count();
         let note = if ids < 65536 { "; images use ids up to 65535, so that some files of theirs cannot be owned" } else { "" };
         probes.push(Probe { name: "user namespace", outcome: Ok(format!("has {ids} ids ({}){note}", isolation.mapping.name())) });
-        let step = isolation.probe(Vec::new(), wire::UpperPlace::Memory {});
+        let step = isolation.probe(Vec::new(), memory());
         let outcome = step.map(|()| "mount, pid, network, ipc and uts namespaces work".to_owned()).map_err(|error| no_step(&error));
         let go_on = outcome.is_ok();
         probes.push(Probe { name: "namespaces", outcome });
@@ -234,6 +234,12 @@ impl Isolation {
         let nothing = run::Told { at: &|_| Vec::new(), program: String::new(), searched: String::new(), uid: 0, gid: 0 };
         run::run(&self.owner, &job, None, &nothing, &mut |_, _| {}, &Cancel::new()).map(drop)
     }
+}
+
+/// A place in memory for changes that nobody will look at.
+fn memory() -> wire::UpperPlace {
+    let root = EntryMetadata { uid: 0, gid: 0, mode: 0o755, mtime_seconds: 0, mtime_nanoseconds: 0, xattrs: Vec::new() };
+    wire::UpperPlace::Memory { root }
 }
 
 /// Why a step cannot be made, and what to do.

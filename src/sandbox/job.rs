@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::AgentDirectory;
+use super::{AgentDirectory, EntryMetadata};
 
 /// One command with all that it sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +34,7 @@ pub struct Job {
 /// Where a step's changes go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Upper {
-    /// Two directories on one file system, absolute paths. An empty upper directory gets owner, mode and `user.*` xattrs of the topmost
-    /// lower directory.
+    /// Two directories on one file system, absolute paths. The root of the step has the upper directory's own owner, mode, xattrs and time.
     OnDisk {
         /// The upper directory of the overlay.
         upper: PathBuf,
@@ -43,7 +42,10 @@ pub enum Upper {
         work: PathBuf,
     },
     /// A tmpfs, for stores on file systems that the kernel refuses below an upper directory.
-    Memory,
+    Memory {
+        /// What the root of the step has.
+        root: EntryMetadata,
+    },
 }
 
 /// Whom a command runs as, in numbers.
@@ -82,6 +84,8 @@ pub enum MountKind {
     Layers {
         /// That root's directories, topmost first. Absolute paths.
         lowers: Vec<PathBuf>,
+        /// What the root of that root has, whatever its directories have.
+        root: EntryMetadata,
         /// The part of it; links are resolved inside that root. Empty for all of it.
         subpath: Vec<u8>,
         /// Whether it can be written to.
@@ -114,8 +118,10 @@ pub enum MountKind {
 impl std::fmt::Debug for MountKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            MountKind::Layers { lowers, subpath, access } => {
-                f.debug_struct("Layers").field("lowers", lowers).field("subpath", &subpath.escape_ascii()).field("access", access).finish()
+            MountKind::Layers { lowers, root, subpath, access } => {
+                let subpath = subpath.escape_ascii().to_string();
+                let mut shown = f.debug_struct("Layers");
+                shown.field("lowers", lowers).field("root", root).field("subpath", &subpath).field("access", access).finish()
             }
             MountKind::Directory { path } => f.debug_struct("Directory").field("path", path).finish(),
             MountKind::File { bytes: _, uid, gid, mode } => {

@@ -67,7 +67,7 @@ pub(super) fn run_job(
     let lost = |source| SandboxError::Lost { doing: "gave its result", source };
     let (directory, path) = match &job.upper {
         Upper::OnDisk { upper, work: _ } => (agent.directory(upper).map_err(|error| lost(error.into_io()))?, Some(upper.clone())),
-        Upper::Memory => (agent.opened(ended.upper.ok_or_else(|| lost(io::ErrorKind::InvalidData.into()))?), None),
+        Upper::Memory { .. } => (agent.opened(ended.upper.ok_or_else(|| lost(io::ErrorKind::InvalidData.into()))?), None),
     };
     Ok(Finished { exit: ended.exit, upper: UpperHandle { directory, path }, mount_points_made: ended.made })
 }
@@ -236,8 +236,9 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
             return invalid(format!("the mount point `{}` is not absolute", String::from_utf8_lossy(&mount.at)));
         }
         let kind = match &mount.kind {
-            MountKind::Layers { lowers, subpath, access } => wire::MountWhat::Layers {
+            MountKind::Layers { lowers, root, subpath, access } => wire::MountWhat::Layers {
                 lowers: paths(lowers)?,
+                root: root.clone(),
                 subpath: Bytes(subpath.clone()),
                 discarded: match access {
                     Access::ReadOnly => false,
@@ -254,7 +255,7 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
     }
     let upper = match &job.upper {
         Upper::OnDisk { upper, work } => wire::UpperPlace::OnDisk { upper: path(upper)?, work: path(work)? },
-        Upper::Memory => wire::UpperPlace::Memory {},
+        Upper::Memory { root } => wire::UpperPlace::Memory { root: root.clone() },
     };
     let network = match job.network {
         Network::Off => false,

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use lapstrake::sandbox::{Access, Isolation, MountApi, MountKind, Options, SandboxError, Start, Upper, UpperKind};
 
-use crate::lab::{Lab, contents, mount, names};
+use crate::lab::{Lab, contents, mount, names, root};
 use crate::users;
 
 /// Runs one test of this file again, by itself, after a script has changed the mounts that it sees; as this user, and as root also as an
@@ -63,8 +63,11 @@ fn a_store_on_an_overlay_keeps_the_changes_in_memory() {
     let error = lab.run(&job).map(|done| done.finished.exit).unwrap_err();
     assert!(matches!(error, SandboxError::Root { .. }), "{error:?}");
     let mut job = lab.job("memory", "echo new > /new; rm /etc/group; cat /in/passwd > /dev/null; mkdir /d; chown 5:6 /d");
-    job.upper = Upper::Memory;
-    job.mounts = vec![mount("/in", MountKind::Layers { lowers: vec![lab.base()], subpath: b"etc".to_vec(), access: Access::Discarded })];
+    job.upper = Upper::Memory { root: root(0o755) };
+    job.mounts = vec![mount(
+        "/in",
+        MountKind::Layers { lowers: vec![lab.base()], root: root(0o755), subpath: b"etc".to_vec(), access: Access::Discarded },
+    )];
     let done = lab.succeed(&job);
     assert_eq!(names(done.finished.upper.directory()), ["d d", "d etc", "f new", "w etc/group"]);
     assert_eq!(contents(done.finished.upper.directory(), "new"), "new\n");
@@ -106,7 +109,10 @@ fn the_older_way_to_mount_gives_the_same() {
         })
         .collect();
     job.lowers.splice(0..0, layers.iter().cloned());
-    job.mounts = vec![mount("/in", MountKind::Layers { lowers: layers[5..9].to_vec(), subpath: Vec::new(), access: Access::ReadOnly })];
+    job.mounts = vec![mount(
+        "/in",
+        MountKind::Layers { lowers: layers[5..9].to_vec(), root: root(0o755), subpath: Vec::new(), access: Access::ReadOnly },
+    )];
     let done = lab.succeed(&job);
     assert_eq!(done.out, "120\n0\n5");
     assert_eq!(names(done.finished.upper.directory()), ["d bin", "d bin/more", "d etc", "f new", "w same"]);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use lapstrake::event::{Cancel, Stream};
 use lapstrake::sandbox::{
-    AgentDirectory, Bytes, EntryKind, Exit, Finished, Isolation, Job, Mount, MountKind, Network, Operation, Options, Sandbox as _,
-    SandboxError, SpecialNode, Upper, User,
+    AgentDirectory, Bytes, EntryKind, EntryMetadata, Exit, Finished, Isolation, Job, Mount, MountKind, Network, Operation, Options,
+    Sandbox as _, SandboxError, SpecialNode, Upper, User,
 };
 
 /// A place to run steps in.
@@ -140,6 +140,11 @@ fn make_base(base: &Path) {
     }
     std::fs::write(base.join("etc/passwd"), "root::0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n").unwrap();
     std::fs::write(base.join("etc/group"), "root:x:0:\nuser:x:1000:\n").unwrap();
+}
+
+/// What the root of a root has.
+pub(crate) fn root(mode: u16) -> EntryMetadata {
+    EntryMetadata { uid: 0, gid: 0, mode, mtime_seconds: 1, mtime_nanoseconds: 0, xattrs: Vec::new() }
 }
 
 /// What a directory has, as `kind path`, the overlay's own marks left out; sorted.

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use lapstrake::sandbox::{Access, Exit, MountKind, SandboxError};
 
-use crate::lab::{Lab, contents, mount, names};
+use crate::lab::{Lab, contents, mount, names, root};
 
 fn layers(lowers: Vec<PathBuf>, subpath: &str, access: Access) -> MountKind {
-    MountKind::Layers { lowers, subpath: subpath.as_bytes().to_vec(), access }
+    MountKind::Layers { lowers, root: root(0o711), subpath: subpath.as_bytes().to_vec(), access }
 }
 
 #[test]
@@ -19,6 +19,20 @@ fn layers_are_merged_and_read_only() {
     job.mounts = vec![mount("/in", layers(vec![top.clone(), bottom.clone()], "/data/", Access::ReadOnly))];
     assert_eq!(lab.succeed(&job).out, "topbottomrefused\nrefused\n");
     assert_eq!(std::fs::read_to_string(top.join("data/a")).unwrap(), "top");
+}
+
+#[test]
+fn the_root_of_a_mount_is_as_the_caller_says_whatever_its_directories_are() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = Lab::new();
+    let lower = lab.lower("one", &[("a", "x")]);
+    std::fs::set_permissions(&lower, std::fs::Permissions::from_mode(0o700)).unwrap();
+    for (name, access) in [("ro", Access::ReadOnly), ("rw", Access::Discarded)] {
+        let mut job = lab.job(name, "stat -c %a /in; cat /in/a");
+        job.user.uid = 1000;
+        job.mounts = vec![mount("/in", layers(vec![lower.clone()], "", access))];
+        assert_eq!(lab.succeed(&job).out, "711\nx", "{name}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use lapstrake::sandbox::{Exit, MountKind, Upper, UpperKind};
 
-use crate::lab::{Lab, contents, mount, names};
+use crate::lab::{Lab, bytes, contents, mount, names, root};
 
 #[test]
 fn changes_are_in_the_upper_directory_and_nothing_else_is() {
@@ -69,19 +69,29 @@ fn without_anything_below_the_upper_directory_is_the_root() {
     job.env = vec![("PATH".into(), "/tools".into())];
     job.mounts = vec![mount(
         "/tools",
-        MountKind::Layers { lowers: vec![lab.base()], subpath: b"bin".to_vec(), access: lapstrake::sandbox::Access::ReadOnly },
+        MountKind::Layers {
+            lowers: vec![lab.base()],
+            root: root(0o755),
+            subpath: b"bin".to_vec(),
+            access: lapstrake::sandbox::Access::ReadOnly,
+        },
     )];
     let done = lab.succeed(&job);
     assert_eq!(names(done.finished.upper.directory()), ["d directory", "f made"]);
 }
 
 #[test]
-fn the_root_has_the_owner_and_mode_of_what_it_covers() {
-    use std::os::unix::fs::PermissionsExt as _;
+fn the_root_has_the_owner_mode_and_time_of_its_upper_directory() {
     let lab = Lab::new();
-    std::fs::set_permissions(lab.base(), std::fs::Permissions::from_mode(0o751)).unwrap();
-    let done = lab.sh("a", "stat -c '%a %u:%g' /");
-    assert_eq!(done.out, "751 0:0\n");
+    let script = "stat -c '%a %u:%g %Y' /";
+    let mut job = lab.job("a", script);
+    job.lowers[0] = lab.base();
+    let upper = lab.isolation.agent().directory(&lab.path("a-upper")).unwrap();
+    let metadata = lapstrake::sandbox::EntryMetadata { uid: 3, gid: 4, ..root(0o751) };
+    upper.apply(&[lapstrake::sandbox::Operation::SetMetadata { at: bytes(""), metadata: metadata.clone() }]).unwrap();
+    assert_eq!(lab.succeed(&job).out, "751 3:4 1\n");
+    job.upper = Upper::Memory { root: metadata };
+    assert_eq!(lab.succeed(&job).out, "751 3:4 1\n");
 }
 
 #[test]
@@ -89,7 +99,7 @@ fn an_upper_directory_in_memory_gives_the_same_result_and_lives_as_long_as_its_h
     let lab = Lab::new();
     let script = "echo new > /new; rm /etc/group; chown 7:8 /new; mkdir -p /d/e";
     let mut job = lab.job("a", script);
-    job.upper = Upper::Memory;
+    job.upper = Upper::Memory { root: root(0o751) };
     let memory = lab.succeed(&job);
     let disk = lab.sh("b", script);
     let directory = memory.finished.upper.directory().clone();

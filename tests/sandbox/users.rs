@@ -52,7 +52,8 @@ fn nothing_is_opened_for_a_user_without_ranges() {
     std::fs::write(&empty, "somebody:100000:65536\n").unwrap();
     let options = Options { subuid: empty.clone(), ..Options::default() };
     if rustix::process::geteuid().is_root() {
-        assert_eq!(Isolation::open(&options).unwrap().mapping().name(), "root");
+        // Root asks nobody.
+        Isolation::open(&options).unwrap();
         return;
     }
     let error = Isolation::open(&options).unwrap_err();

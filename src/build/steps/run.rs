@@ -9,7 +9,7 @@ use std::sync::Arc;
 use lapstrake_cache::{CacheMount, Fingerprint, MountLock, Scratch};
 
 use crate::build::accounts::{Account, Accounts};
-use crate::build::agent::AgentHandle;
+use crate::build::agent::{AgentHandle, entry_metadata};
 use crate::build::execute::refuse_reserved;
 use crate::build::layers::make_root;
 use crate::build::site::Site;
@@ -63,7 +63,7 @@ pub(in crate::build) fn run(
             std::fs::create_dir(&work).map_err(|source| Failure::File { path: work.clone(), source })?;
             Upper::OnDisk { upper, work }
         }
-        UpperKind::Memory => Upper::Memory,
+        UpperKind::Memory => Upper::Memory { root: entry_metadata(&tree.root.metadata) },
     };
 
     let mut held = Vec::new();
@@ -200,6 +200,7 @@ fn mounted(
             let state = shown.get(&mount.at).ok_or(Failure::Lost(Lost::Nothing))?;
             sandbox::MountKind::Layers {
                 lowers: site.layers.directories(state)?,
+                root: entry_metadata(&site.layers.tree(state)?.root.metadata),
                 subpath: path.clone().into_bytes(),
                 access: match access {
                     plan::Access::ReadOnly => sandbox::Access::ReadOnly,

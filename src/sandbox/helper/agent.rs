@@ -207,7 +207,8 @@ fn change(directory: BorrowedFd<'_>, operation: &Operation) -> Result<()> {
     }
 }
 
-fn set_metadata(entry: BorrowedFd<'_>, metadata: &EntryMetadata) -> Result<()> {
+/// Owner, xattrs, mode and time, in this order.
+pub fn set_metadata(entry: BorrowedFd<'_>, metadata: &EntryMetadata) -> Result<()> {
     let kind = sys::stat(entry, b"")?.kind();
     // The owner first: changing it takes set-user-id bits and capabilities away. The mode late: it is part of an access control list.
     sys::change_owner(entry, metadata.uid, metadata.gid)?;

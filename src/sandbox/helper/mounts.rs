@@ -13,8 +13,8 @@ const HARMLESS: u64 = ATTR_NOSUID | ATTR_NODEV;
 /// Mounts one thing into the root.
 pub fn mount(building: &mut Building, mount: &MountAt, stage: &Stage) -> Result<(), Failure> {
     let (what, want, attributes) = match &mount.kind {
-        MountWhat::Layers { lowers, subpath, discarded } => {
-            let other = if *discarded { building.discarded_overlay(lowers) } else { building.read_only_overlay(lowers) };
+        MountWhat::Layers { lowers, root, subpath, discarded } => {
+            let other = if *discarded { building.discarded_overlay(lowers, root) } else { building.read_only_overlay(lowers, root) };
             let other = other.trying(stage, || format!("mount an overlay of {} directories", lowers.len()))?;
             let (part, want) =
                 part(&other, &subpath.0).trying(stage, || format!("find `{}` in what is mounted", String::from_utf8_lossy(&subpath.0)))?;

@@ -6,13 +6,14 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::agent;
 use crate::mounts;
 use crate::place::{self, Want};
 use crate::step::{Failure, Made, Trying};
 use crate::sys::{
     self, ANYWHERE, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, At, BENEATH, Below, EINVAL, ENOENT, ENOSYS, Result as Sys,
 };
-use crate::wire::{Bytes, Job, Stage, UpperPlace};
+use crate::wire::{Bytes, EntryMetadata, Job, Stage, UpperPlace};
 
 /// What there is when the root is made.
 pub struct Prepared {
@@ -77,7 +78,6 @@ pub fn make(job: &Job) -> Result<Prepared, Failure> {
     let base = base().trying(&ROOT, || "mount a tmpfs to build it on".to_owned())?;
     let api = if job.classic { Api::Classic } else { Api::Newest };
     let (upper, work) = upper(&base, &job.upper)?;
-    prepare_upper(&upper, &job.lowers).trying(&ROOT, || "give the upper directory the metadata of the root".to_owned())?;
     let root = overlay(api, &base, "root", &job.lowers, Some((&upper, &work)))
         .trying(&ROOT, || format!("mount an overlay of {} directories", job.lowers.len()))?;
     let mut building = Building { api, base, root, made: Vec::new(), slots: 0 };
@@ -155,12 +155,12 @@ fn upper(base: &OwnedFd, place: &UpperPlace) -> Result<(OwnedFd, OwnedFd), Failu
             };
             Ok((open(upper)?, open(work)?))
         }
-        UpperPlace::Memory {} => memory_upper(base, b"memory").trying(&ROOT, || "mount a tmpfs for its changes".to_owned()),
+        UpperPlace::Memory { root } => memory_upper(base, b"memory", root).trying(&ROOT, || "mount a tmpfs for its changes".to_owned()),
     }
 }
 
 /// An upper and a work directory on a tmpfs of their own.
-fn memory_upper(base: &OwnedFd, at: &[u8]) -> Sys<(OwnedFd, OwnedFd)> {
+fn memory_upper(base: &OwnedFd, at: &[u8], root: &EntryMetadata) -> Sys<(OwnedFd, OwnedFd)> {
     let readable = sys::O_RDONLY | sys::O_DIRECTORY;
     let memory = tmpfs(&[(c"mode", b"0755")], ATTR_NODEV)?;
     sys::attach(&memory, sys::open(At::Fd(base.as_fd()), at, DIRECTORY, 0, BENEATH)?.as_fd())?;
@@ -170,30 +170,9 @@ fn memory_upper(base: &OwnedFd, at: &[u8]) -> Sys<(OwnedFd, OwnedFd)> {
     });
     let [upper, work] = &mut directories;
     let take = |slot: &mut Sys<OwnedFd>| std::mem::replace(slot, Err(ENOENT));
-    Ok((take(upper)?, take(work)?))
-}
-
-/// The root of an overlay has the metadata of its upper directory, so that a new one must get those of what it covers.
-fn prepare_upper(upper: &OwnedFd, lowers: &[Bytes]) -> Sys<()> {
-    if !sys::names(upper)?.is_empty() {
-        return Ok(());
-    }
-    let Some(topmost) = lowers.first() else {
-        sys::change_owner(upper.as_fd(), 0, 0)?;
-        return sys::change_mode(upper.as_fd(), 0o755);
-    };
-    let topmost = sys::open(At::Root, &topmost.0, DIRECTORY, 0, ANYWHERE)?;
-    let stat = sys::stat(topmost.as_fd(), b"")?;
-    sys::change_owner(upper.as_fd(), stat.uid, stat.gid)?;
-    sys::change_mode(upper.as_fd(), stat.permissions())?;
-    let [from, to] = [sys::fd_path(&topmost), sys::fd_path(upper)];
-    for name in sys::xattr_names(&from, sys::Follow::Yes).unwrap_or_default() {
-        if name.starts_with(b"user.") && !name.starts_with(b"user.overlay.") {
-            let from = [from.as_slice(), b"/."].concat();
-            sys::set_xattr(&to, &name, &sys::xattr(&from, &name)?)?;
-        }
-    }
-    Ok(())
+    let (upper, work) = (take(upper)?, take(work)?);
+    agent::set_metadata(upper.as_fd(), root)?;
+    Ok((upper, work))
 }
 
 /// Mounts an overlay in a slot of the base: its root.
@@ -263,18 +242,22 @@ impl Building {
         format!("slot-{}", self.slots)
     }
 
-    /// Another root beside this one.
-    pub fn read_only_overlay(&mut self, lowers: &[Bytes]) -> Sys<OwnedFd> {
+    /// Another root beside this one. The root of an overlay is that of its topmost directory, which is made for it.
+    pub fn read_only_overlay(&mut self, lowers: &[Bytes], root: &EntryMetadata) -> Sys<OwnedFd> {
+        let topmost = self.slot();
+        sys::make_directory(self.base.as_fd(), topmost.as_bytes(), 0o755)?;
+        let topmost = sys::open(At::Fd(self.base.as_fd()), topmost.as_bytes(), DIRECTORY, 0, BENEATH)?;
+        agent::set_metadata(topmost.as_fd(), root)?;
+        let lowers: Vec<Bytes> = [Bytes(sys::fd_path(&topmost))].into_iter().chain(lowers.iter().cloned()).collect();
         let slot = self.slot();
-        overlay(self.api, &self.base, &slot, lowers, None)
+        overlay(self.api, &self.base, &slot, &lowers, None)
     }
 
     /// Another root beside this one, whose changes are forgotten.
-    pub fn discarded_overlay(&mut self, lowers: &[Bytes]) -> Sys<OwnedFd> {
+    pub fn discarded_overlay(&mut self, lowers: &[Bytes], root: &EntryMetadata) -> Sys<OwnedFd> {
         let memory = self.slot();
         sys::make_directory(self.base.as_fd(), memory.as_bytes(), 0o755)?;
-        let (upper, work) = memory_upper(&self.base, memory.as_bytes())?;
-        prepare_upper(&upper, lowers)?;
+        let (upper, work) = memory_upper(&self.base, memory.as_bytes(), root)?;
         let slot = self.slot();
         overlay(self.api, &self.base, &slot, lowers, Some((&upper, &work)))
     }

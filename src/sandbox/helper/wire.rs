@@ -482,7 +482,10 @@ wire! {
             work: Bytes,
         },
         /// A tmpfs of the step.
-        1 Memory {},
+        1 Memory {
+            /// What the root has.
+            root: EntryMetadata,
+        },
     }
 
     /// One mount.
@@ -499,6 +502,8 @@ wire! {
         0 Layers {
             /// Read-only directories, topmost first.
             lowers: Vec<Bytes>,
+            /// What its root has.
+            root: EntryMetadata,
             /// The part; links are resolved inside that root.
             subpath: Bytes,
             /// Whether it can be written; what is written is discarded.
