@@ -41,9 +41,6 @@ pub enum BadName {
 
 /// Splits a name as archives write it; leading and doubled slashes and `.` say nothing.
 pub(super) fn split(raw: &[u8], limits: &Limits) -> Result<Vec<Vec<u8>>, BadName> {
-    if raw.len() > limits.path_bytes {
-        return Err(BadName::TooLong);
-    }
     let mut names = Vec::new();
     for name in raw.split(|&byte| byte == b'/') {
         match name {
@@ -53,7 +50,10 @@ pub(super) fn split(raw: &[u8], limits: &Limits) -> Result<Vec<Vec<u8>>, BadName
             _ => names.push(name.to_vec()),
         }
     }
-    if names.len() > limits.path_names {
+    // What makes a whiteout is not part of the path, and neither are slashes that say nothing.
+    let last = names.last().map_or(0, |last| last.strip_prefix(WHITEOUT_PREFIX).unwrap_or(last).len());
+    let bytes: usize = names.iter().rev().skip(1).map(|name| name.len() + 1).sum::<usize>() + last;
+    if names.len() > limits.path_names || bytes > limits.path_bytes {
         return Err(BadName::TooLong);
     }
     Ok(names)
@@ -152,5 +152,9 @@ mod tests {
     fn the_whiteout_of_the_longest_name_is_read() {
         let name = "n".repeat(255);
         assert_eq!(read(&format!("a/.wh.{name}")), Ok(format!("whiteout /a/{name}")));
+        let deepest = ("d".repeat(254) + "/").repeat(16) + &"n".repeat(15);
+        assert_eq!(deepest.len(), 4095);
+        assert!(read(&format!("{deepest}/")).is_ok() && read(&format!("{deepest}n")).is_err());
+        assert!(read(&(deepest[..4080].to_owned() + ".wh." + &deepest[4080..])).is_ok());
     }
 }

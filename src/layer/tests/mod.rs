@@ -1,5 +1,6 @@
 //! Rules that the whole room keeps.
 
+mod archives;
 mod golden;
 mod hostile;
 mod others;

@@ -16,7 +16,7 @@ use crate::tree::{Change, Entry, LocalDirectory, NodeKind, NoneKnown, Tree, chec
 
 /// Runs a program that must succeed; what it printed.
 #[expect(clippy::disallowed_methods, reason = "the programs under comparison are started here")]
-fn run(program: &str, arguments: &[&str], directory: &Path) -> Vec<u8> {
+pub(super) fn run(program: &str, arguments: &[&str], directory: &Path) -> Vec<u8> {
     let output = Command::new(program)
         .args(arguments)
         .current_dir(directory)
