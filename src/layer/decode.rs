@@ -194,3 +194,11 @@ impl<R: Read> Read for Counted<R> {
         Ok(count)
     }
 }
+
+/// The decompressed bytes of a layer, whatever it is compressed with; within limits, and no further once `cancel` is raised.
+///
+/// # Errors
+/// When the first bytes cannot be read. What is wrong later comes from reading.
+pub fn expand<'a>(layer: Box<dyn Read + Send + 'a>, limits: &Limits, cancel: &'a Cancel) -> Result<impl Read + use<'a>, ReadError> {
+    Decoded::new(layer, limits, cancel)
+}

@@ -23,7 +23,7 @@ mod zip;
 mod tests;
 
 pub use archive::{ArchiveEntry, ArchiveError, ArchiveKind, TakeEntry, read_archive};
-pub use decode::{Encoding, Limits};
+pub use decode::{Encoding, Limits, expand};
 pub use header::Unwritable;
 pub use names::BadName;
 pub use profile::{EncoderFailed, Profile, UnknownProfile};

@@ -1,25 +1,120 @@
-//! interim
-use crate::exit::Failure;
+//! `--output`: which image or stage goes where.
+
+use std::collections::BTreeSet;
+
 use lapstrake::build::{Built, Engine, Options};
 use lapstrake::cache::Digest;
 use lapstrake::input::Outside;
+use lapstrake::output::{Target, WriteError, write_image, write_tree};
 use lapstrake::plan::{Plan, StageId};
-use std::collections::BTreeSet;
 
-pub(crate) struct Outputs;
+use crate::exit::{Failure, chain};
+
+/// What is written where.
+pub(crate) struct Outputs(Vec<Output>);
+
+struct Output {
+    /// The image's place in the plan, or the stage where no image is built.
+    what: What,
+    target: Target,
+}
+
+#[derive(Clone, Copy)]
+enum What {
+    Image(usize),
+    Stage(StageId),
+}
+
+/// Something that was written.
 pub(crate) struct Written {
+    /// The image or stage.
     pub(crate) name: String,
+    /// Where it is.
     pub(crate) target: String,
+    /// The manifest's digest, of an image.
     pub(crate) digest: Option<Digest>,
 }
+
 impl Outputs {
-    pub(crate) fn parse(texts: &[String], _plan: &Plan) -> Result<Outputs, Failure> {
-        if texts.is_empty() { Ok(Outputs) } else { Err(Failure::usage("no outputs yet")) }
+    /// Reads `[IMAGE=]KIND:PATH`.
+    pub(crate) fn parse(texts: &[String], plan: &Plan) -> Result<Outputs, Failure> {
+        texts.iter().map(|text| output(text, plan)).collect::<Result<Vec<_>, Failure>>().map(Outputs)
     }
-    pub(crate) fn unpacked(&self, _plan: &Plan) -> BTreeSet<StageId> {
-        BTreeSet::new()
+
+    /// Stages whose file systems are written.
+    pub(crate) fn unpacked(&self, plan: &Plan) -> BTreeSet<StageId> {
+        self.0.iter().filter(|output| output.target.is_file_system()).map(|output| stage(output.what, plan)).collect()
     }
-    pub(crate) fn write(&self, _: &Engine, _: &Plan, _: &Outside<'_>, _: &Options, _: &Built) -> Result<Vec<Written>, Failure> {
-        Ok(Vec::new())
+
+    /// Writes all of them, in order.
+    pub(crate) fn write(
+        &self,
+        engine: &Engine,
+        plan: &Plan,
+        outside: &Outside<'_>,
+        options: &Options,
+        built: &Built,
+    ) -> Result<Vec<Written>, Failure> {
+        let mut written = Vec::new();
+        for Output { what, target } in &self.0 {
+            let failed = |error: &WriteError| Failure::world(chain(error));
+            let stage = stage(*what, plan);
+            let (name, digest) = match what {
+                What::Image(index) => match built.images.get(*index) {
+                    Some(one) => (one.image.name.clone(), Some(one.sealed.manifest.digest)),
+                    None => continue,
+                },
+                What::Stage(_) => (built.stages.get(stage.0).map(|stage| stage.name.clone()).unwrap_or_default(), None),
+            };
+            match (target.is_file_system(), what) {
+                (false, What::Image(index)) => {
+                    if let Some(one) = built.images.get(*index) {
+                        write_image(&one.sealed, target, outside).map_err(|error| failed(&error))?;
+                    }
+                }
+                (_, _) => {
+                    let Some(end) = built.stages.get(stage.0) else { continue };
+                    engine
+                        .with_tree(plan, outside, options, end, |tree, contents| write_tree(engine, tree, contents, target, outside))
+                        .map_err(|error| Failure::new(error.failure.class(), chain(&error)))?
+                        .map_err(|error| failed(&error))?;
+                }
+            }
+            written.push(Written { name, target: target.to_string(), digest });
+        }
+        Ok(written)
+    }
+}
+
+fn output(text: &str, plan: &Plan) -> Result<Output, Failure> {
+    let wrong = |reason: String| Failure::usage(format!("`--output {text}`: {reason}"));
+    let names: Vec<&str> = plan.images.iter().map(|image| image.name.as_str()).collect();
+    let (name, place) = match text.split_once('=') {
+        Some((name, place)) if !name.contains(':') && !name.contains('/') => (Some(name), place),
+        Some(_) | None => (None, text),
+    };
+    let target: Target = place.parse().map_err(|error: lapstrake::output::InvalidTarget| wrong(error.to_string()))?;
+    let what = match (name, names.as_slice()) {
+        (Some(name), names) => match names.iter().position(|known| *known == name) {
+            Some(index) => What::Image(index),
+            None => return Err(wrong(format!("no image `{name}` is built; there are: {}", names.join(", ")))),
+        },
+        (None, [_]) => What::Image(0),
+        (None, []) if target.is_file_system() => What::Stage(StageId(plan.stages.len().saturating_sub(1))),
+        (None, []) => return Err(wrong("no image is built, only a stage; write it as rootfs:DIR or rootfs-tar:FILE".to_owned())),
+        (None, names) => {
+            return Err(wrong(format!(
+                "several images are built; say which: {}",
+                names.iter().map(|name| format!("{name}={place}")).collect::<Vec<_>>().join(", ")
+            )));
+        }
+    };
+    Ok(Output { what, target })
+}
+
+fn stage(what: What, plan: &Plan) -> StageId {
+    match what {
+        What::Image(index) => plan.images.get(index).map_or(StageId(0), |image| image.stage),
+        What::Stage(stage) => stage,
     }
 }
