@@ -1,5 +1,6 @@
 //! Starting the helper and giving its user namespace ids: the host's user database in, a process that serves out.
 
+use std::hash::{DefaultHasher, Hasher as _};
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
@@ -139,7 +140,10 @@ fn memory_file() -> io::Result<OwnedFd> {
 
 /// The helper as a file whose name is its contents' own.
 fn on_disk(directory: &Path) -> io::Result<PathBuf> {
-    let name = lapstrake_cache::Fingerprint::of(HELPER).to_string();
+    // Keeps versions apart; what counts is the comparison below.
+    let mut hasher = DefaultHasher::new();
+    hasher.write(HELPER);
+    let name = format!("{:016x}", hasher.finish());
     let path = directory.join(format!("helper-{name}"));
     if std::fs::read(&path).is_ok_and(|there| there == HELPER) {
         return Ok(path);

@@ -105,6 +105,17 @@ fn the_kernels_settings_cannot_be_changed() {
 }
 
 #[test]
+fn with_network_the_hosts_sys_is_read_only_and_without_what_is_mounted_in_it() {
+    let lab = Lab::new();
+    let script = "find /sys/fs/cgroup /sys/fs/bpf /sys/kernel/debug /sys/kernel/tracing /sys/kernel/security -mindepth 1 2>/dev/null | head -3; \
+                  (echo x > /sys/kernel/uevent_helper) 2>/dev/null && echo wrote; (mkdir /sys/fs/cgroup/x) 2>/dev/null && echo made; \
+                  grep ' /sys' /proc/self/mountinfo | grep -v -c ' ro,' || true";
+    let mut job = lab.job("a", script);
+    job.network = Network::Host;
+    assert_eq!(lab.succeed(&job).out, "0\n");
+}
+
+#[test]
 fn a_namespace_inside_does_not_get_around_what_is_hidden() {
     let lab = Lab::new();
     let script = "unshare -U -r -m -p -f sh -c 'umount /proc/sys 2>/dev/null && echo unmounted; \

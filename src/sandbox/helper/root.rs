@@ -45,24 +45,40 @@ const ROOT: Stage = Stage::Root {};
 const DIRECTORY: u64 = sys::O_PATH | sys::O_DIRECTORY;
 const INERT: u64 = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
 
-/// Parts of `/proc` that tell of the host or change it: hidden. The list that container runtimes share.
-const HIDDEN_PROC: [&[u8]; 12] = [
+/// Parts of `/proc` that tell of the host or change it: hidden. The list that container runtimes share, and what user 0 of the host may
+/// read without a capability.
+const HIDDEN_PROC: [&[u8]; 15] = [
     b"acpi",
     b"asound",
+    b"dynamic_debug",
     b"interrupts",
     b"kcore",
     b"keys",
+    b"kpagecgroup",
+    b"kpagecount",
+    b"kpageflags",
     b"latency_stats",
     b"sched_debug",
     b"scsi",
     b"timer_list",
     b"timer_stats",
-    b"kpagecount",
-    b"kpageflags",
+    b"vmallocinfo",
 ];
 /// Parts of `/proc` that change the host when written.
 const READ_ONLY_PROC: [&[u8]; 5] = [b"bus", b"fs", b"irq", b"sys", b"sysrq-trigger"];
-const HIDDEN_SYS: [&[u8]; 3] = [b"firmware", b"devices/virtual/powercap", b"fs/cgroup"];
+/// Parts of `/sys` that tell of the host; most are other file systems that come along where the host's own `/sys` is shown.
+const HIDDEN_SYS: [&[u8]; 10] = [
+    b"devices/virtual/powercap",
+    b"firmware",
+    b"fs/bpf",
+    b"fs/cgroup",
+    b"fs/fuse",
+    b"fs/pstore",
+    b"kernel/config",
+    b"kernel/debug",
+    b"kernel/security",
+    b"kernel/tracing",
+];
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
 const DEVICE_LINKS: [(&[u8], &[u8]); 5] = [
     (b"fd", b"/proc/self/fd"),
