@@ -1,4 +1,4 @@
-//! Child processes: this very test binary, started again with one ignored test that is the child's program.
+//! Child processes: this very test binary, started again with the name of the program that the child is.
 //!
 //! A child reads its arguments from standard input, one per line, and answers with lines that begin with `SAYS`.
 
@@ -8,6 +8,19 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 const SAYS: &str = "child: ";
+
+/// The variable that tells a child which program it is.
+const PROGRAM: &str = "LAPSTRAKE_CACHE_TEST_PROGRAM";
+
+/// What a child can be.
+const PROGRAMS: [(&str, fn()); 6] = [
+    ("users::keep_what_belongs_to_another", crate::users::keep_what_belongs_to_another),
+    ("users::open", crate::users::open),
+    ("users::remove_read_only", crate::users::remove_read_only),
+    ("collection::use_and_wait", crate::collection::use_and_wait),
+    ("crash::write", crate::crash::write),
+    ("store::put_the_same", crate::store::put_the_same),
+];
 
 /// As long as this is held, no child is between fork and exec, where it has every open file of this process and with it the
 /// blocks of what was removed (a full disk stays full) and the right to write (a binary cannot be started).
@@ -32,7 +45,7 @@ impl Process {
     #[expect(clippy::disallowed_methods, reason = "these tests are about several processes")]
     pub(crate) fn start_as(program: &str, arguments: &[&str], binary: &Path, id: Option<u32>) -> Process {
         let mut command = Command::new(binary);
-        command.args(["--exact", program, "--ignored", "--nocapture", "--quiet"]);
+        command.args(["--exact", "child::a_child_runs_its_program", "--nocapture", "--quiet"]).env(PROGRAM, program);
         command.current_dir("/").stdin(Stdio::piped()).stdout(Stdio::piped());
         if let Some(id) = id {
             use std::os::unix::process::CommandExt;
@@ -93,4 +106,20 @@ pub(crate) fn say(line: &str) {
     // One write, so that a kill cuts at most the last line.
     output.write_all(format!("\n{SAYS}{line} .\n").as_bytes()).unwrap();
     output.flush().unwrap();
+}
+
+/// In the process that runs all tests there is no program, and the list is what is tested.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "a child learns from its environment what it is")]
+fn a_child_runs_its_program() {
+    match std::env::var(PROGRAM) {
+        Ok(name) => {
+            let (_, program) = PROGRAMS.iter().find(|(known, _)| *known == name).unwrap();
+            program();
+        }
+        Err(_) => {
+            let names: std::collections::BTreeSet<_> = PROGRAMS.iter().map(|(name, _)| name).collect();
+            assert_eq!(names.len(), PROGRAMS.len(), "each program has a name of its own");
+        }
+    }
 }

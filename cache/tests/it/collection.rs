@@ -176,9 +176,8 @@ fn what_a_live_process_uses_stays_until_it_ends() {
     assert!(fs::read_dir(directory.path().join("leases")).unwrap().next().is_none());
 }
 
-#[test]
-#[ignore = "the program of a child process"]
-fn use_and_wait() {
+/// The program of a child process.
+pub(crate) fn use_and_wait() {
     let mut input = input();
     let store = Store::open(Path::new(&input.next().unwrap().unwrap())).unwrap();
     store.blob(&Digest::of(b"used")).unwrap().unwrap();

@@ -141,9 +141,8 @@ fn check_everything(store: &Store) {
     }
 }
 
-#[test]
-#[ignore = "the program of a child process"]
-fn write() {
+/// The program of a child process.
+pub(crate) fn write() {
     let mut input = input();
     let path = input.next().unwrap().unwrap();
     let mut numbers = Numbers(input.next().unwrap().unwrap().parse::<u64>().unwrap() * 0x9e37_79b9);

@@ -465,9 +465,8 @@ fn processes_that_put_the_same_blob_at_once_agree() {
     assert!(store.verify().unwrap().is_empty());
 }
 
-#[test]
-#[ignore = "the program of a child process"]
-fn put_the_same() {
+/// The program of a child process.
+pub(crate) fn put_the_same() {
     let mut input = input();
     let store = Store::open(Path::new(&input.next().unwrap().unwrap())).unwrap();
     let mut writer = store.new_blob().unwrap();

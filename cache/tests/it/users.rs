@@ -65,9 +65,8 @@ fn a_directory_of_another_id_can_be_kept_and_its_removal_is_reported() {
     assert_eq!(store.usage().unwrap().trash.entries, 0);
 }
 
-#[test]
-#[ignore = "the program of a child process"]
-fn keep_what_belongs_to_another() {
+/// The program of a child process.
+pub(crate) fn keep_what_belongs_to_another() {
     let mut input = input();
     let path = input.next().unwrap().unwrap();
     let store = Store::open(Path::new(&path)).unwrap();
@@ -96,9 +95,8 @@ fn the_store_of_somebody_else_is_named() {
     assert_eq!(said, [format!("denied {}", home.store().join("lapstrake-store").display())]);
 }
 
-#[test]
-#[ignore = "the program of a child process"]
-fn open() {
+/// The program of a child process.
+pub(crate) fn open() {
     let path = input().next().unwrap().unwrap();
     match Store::open(Path::new(&path)) {
         Err(Error::Denied { path, .. }) => say(&format!("denied {}", path.display())),
@@ -112,9 +110,8 @@ fn read_only_directories_of_ones_own_are_removed() {
     assert_eq!(home.start("users::remove_read_only").finish(), ["gone"]);
 }
 
-#[test]
-#[ignore = "the program of a child process"]
-fn remove_read_only() {
+/// The program of a child process.
+pub(crate) fn remove_read_only() {
     let path = PathBuf::from(input().next().unwrap().unwrap());
     fs::create_dir_all(path.join("a/b")).unwrap();
     fs::write(path.join("a/b/file"), "").unwrap();
