@@ -7,15 +7,15 @@ use std::sync::Mutex;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::super::arbitrary::{SAMPLES, Samples, pair, path, plain, tree, tree_of};
-use super::super::hash::Threads;
-use super::super::scan::{Manner, read};
-use super::super::{
+use crate::event::Cancel;
+use crate::tree::arbitrary::{SAMPLES, Samples, pair, path, plain, tree, tree_of};
+use crate::tree::hash::Threads;
+use crate::tree::scan::{Manner, read};
+use crate::tree::{
     CheckoutError, Content, Difference, DirectoryContents, DirectoryHandle, FileStamp, KnownContents, ListedKind, LocalDirectory, Metadata,
     Node, NodeKind, NoneKnown, Patterns, ScanError, Scanned, Tree, TreePath, checkout_difference, checkout_tree, normalise_upper,
     read_upper, scan, scan_ignoring,
 };
-use crate::event::Cancel;
 
 fn open(directory: &tempfile::TempDir) -> LocalDirectory {
     LocalDirectory::open(directory.path()).unwrap()
@@ -166,41 +166,41 @@ fn what_only_a_disk_can_hold_is_left_out_or_refused() {
 fn a_directory_that_is_left_out_is_not_even_listed() {
     struct Guarded(LocalDirectory);
     impl DirectoryHandle for Guarded {
-        fn list(&self, directory: &TreePath) -> Result<Vec<super::super::Listed>, super::super::DiskError> {
+        fn list(&self, directory: &TreePath) -> Result<Vec<crate::tree::Listed>, crate::tree::DiskError> {
             assert!(!directory.starts_with(&path("node_modules")));
             self.0.list(directory)
         }
-        fn open(&self, file: &TreePath) -> Result<std::fs::File, super::super::DiskError> {
+        fn open(&self, file: &TreePath) -> Result<std::fs::File, crate::tree::DiskError> {
             self.0.open(file)
         }
-        fn root_status(&self) -> Result<super::super::Status, super::super::DiskError> {
+        fn root_status(&self) -> Result<crate::tree::Status, crate::tree::DiskError> {
             self.0.root_status()
         }
-        fn make_directory(&self, _: &TreePath) -> Result<(), super::super::DiskError> {
+        fn make_directory(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
             unreachable!()
         }
-        fn create_file(&self, _: &TreePath) -> Result<std::fs::File, super::super::DiskError> {
+        fn create_file(&self, _: &TreePath) -> Result<std::fs::File, crate::tree::DiskError> {
             unreachable!()
         }
-        fn make_symlink(&self, _: &TreePath, _: &[u8]) -> Result<(), super::super::DiskError> {
+        fn make_symlink(&self, _: &TreePath, _: &[u8]) -> Result<(), crate::tree::DiskError> {
             unreachable!()
         }
-        fn make_special(&self, _: &TreePath, _: super::super::SpecialKind) -> Result<(), super::super::DiskError> {
+        fn make_special(&self, _: &TreePath, _: crate::tree::SpecialKind) -> Result<(), crate::tree::DiskError> {
             unreachable!()
         }
-        fn make_whiteout(&self, _: &TreePath) -> Result<(), super::super::DiskError> {
+        fn make_whiteout(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
             unreachable!()
         }
-        fn hard_link(&self, _: &TreePath, _: &TreePath) -> Result<(), super::super::DiskError> {
+        fn hard_link(&self, _: &TreePath, _: &TreePath) -> Result<(), crate::tree::DiskError> {
             unreachable!()
         }
-        fn set_metadata(&self, _: &TreePath, _: NodeKind, _: &Metadata) -> Result<(), super::super::DiskError> {
+        fn set_metadata(&self, _: &TreePath, _: NodeKind, _: &Metadata) -> Result<(), crate::tree::DiskError> {
             unreachable!()
         }
-        fn set_opaque(&self, _: &TreePath) -> Result<(), super::super::DiskError> {
+        fn set_opaque(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
             unreachable!()
         }
-        fn remove(&self, _: &TreePath) -> Result<(), super::super::DiskError> {
+        fn remove(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
             unreachable!()
         }
     }
@@ -282,7 +282,7 @@ fn what_is_nested_too_deep_is_refused_and_can_be_removed() {
     let directory = tempfile::tempdir().unwrap();
     let handle = open(&directory);
     let mut at = "a".to_owned();
-    for _ in 0..super::super::MAXIMUM_DEPTH {
+    for _ in 0..crate::tree::MAXIMUM_DEPTH {
         handle.make_directory(&path(&at)).unwrap();
         at.push_str("/a");
     }
@@ -338,7 +338,7 @@ fn a_cancelled_scan_ends_as_cancelled() {
     let cancel = Cancel::new();
     cancel.cancel();
     assert!(matches!(scan(&open(&directory), &NoneKnown, &cancel), Err(ScanError::Cancelled)));
-    let tree = tree_of(&[("a", super::super::arbitrary::file(b"a"))]);
+    let tree = tree_of(&[("a", crate::tree::arbitrary::file(b"a"))]);
     let target = tempfile::tempdir().unwrap();
     assert!(matches!(checkout_tree(&tree, &Samples, &open(&target), &cancel), Err(CheckoutError::Cancelled)));
 }

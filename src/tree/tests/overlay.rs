@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::super::arbitrary::{Samples, file, path, plain, tree, tree_of};
-use super::super::{
+use crate::event::Cancel;
+use crate::tree::arbitrary::{Samples, file, path, plain, tree, tree_of};
+use crate::tree::{
     Difference, DirectoryHandle, Editor, LocalDirectory, NoneKnown, Patterns, Tree, TreePath, checkout_tree, normalise_upper, read_upper,
     scan,
 };
-use crate::event::Cancel;
 
 const EPOCH: i64 = 315_619_200;
 
@@ -50,7 +50,7 @@ impl Place {
         }
         checkout_tree(below, &Samples, &place.open("lower"), &Cancel::new()).unwrap();
         let root = &below.root.metadata;
-        place.open("upper").set_metadata(&TreePath::root(), super::super::NodeKind::Directory, root).unwrap();
+        place.open("upper").set_metadata(&TreePath::root(), crate::tree::NodeKind::Directory, root).unwrap();
         place
     }
 
@@ -132,7 +132,7 @@ fn what_commands_do_is_read_from_the_upper_directory() {
     let changed: Vec<String> = difference
         .entries
         .iter()
-        .map(|(path, change)| format!("{}{path}", if *change == super::super::Change::Whiteout { "-" } else { "" }))
+        .map(|(path, change)| format!("{}{path}", if *change == crate::tree::Change::Whiteout { "-" } else { "" }))
         .collect();
     let expected = [
         "/",
@@ -245,7 +245,7 @@ fn act(root: &Path, doing: &Doing) {
 fn without_symlinks(tree: &Tree) -> Tree {
     let mut editor = Editor::new(tree);
     for (path, node) in tree.walk() {
-        if matches!(node, super::super::Node::Symlink(_)) {
+        if matches!(node, crate::tree::Node::Symlink(_)) {
             editor.remove(&path);
         }
     }

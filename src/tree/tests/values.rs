@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::super::arbitrary::{directory, file, pair, path, plain, symlink, tree, tree_of};
-use super::super::{
+use crate::tree::arbitrary::{directory, file, pair, path, plain, symlink, tree, tree_of};
+use crate::tree::{
     Change, Difference, EditError, Editor, Entry, InvalidDifference, LastLink, Links, MAXIMUM_DEPTH, Metadata, Modes, Node, Patterns, Tree,
     TreePath,
 };
@@ -203,7 +203,7 @@ fn differences_that_break_a_rule_are_refused() {
     let mut opaque_file = of(vec![root(), put("a", file(b"1"))]);
     opaque_file.opaque.insert(path("a"));
     let device =
-        Node::Special(super::super::Special { metadata: plain(0o600), kind: super::super::SpecialKind::Character { major: 0, minor: 0 } });
+        Node::Special(crate::tree::Special { metadata: plain(0o600), kind: crate::tree::SpecialKind::Character { major: 0, minor: 0 } });
     let deep = "a/".repeat(MAXIMUM_DEPTH) + "a";
     let mut deep_entries = vec![root()];
     let mut at = TreePath::root();
@@ -220,7 +220,7 @@ fn differences_that_break_a_rule_are_refused() {
         of(vec![put("", file(b"1"))]),
         of(vec![root(), put("a", device)]),
         of(vec![root(), put("a", symlink(""))]),
-        of(vec![root(), put("a", Node::Symlink(super::super::Symlink { metadata: plain(0o755), target: b"x".to_vec() }))]),
+        of(vec![root(), put("a", Node::Symlink(crate::tree::Symlink { metadata: plain(0o755), target: b"x".to_vec() }))]),
         of(vec![root(), (path("a"), Change::Put(Entry::Directory(Metadata { mode: 0o10000, ..plain(0) })))]),
         of(deep_entries),
         two_links,
