@@ -142,6 +142,14 @@ impl<T> Diagnosed<T> {
             Some(_) | None => Err(self.diagnostics),
         }
     }
+
+    /// The value; warnings are dropped.
+    ///
+    /// # Errors
+    /// When there are errors: all messages as [`render_plain`] writes them.
+    pub fn or_rendered(self, map: &SourceMap) -> Result<T, String> {
+        self.into_result().map(|(value, _)| value).map_err(|diagnostics| render_plain(map, &diagnostics))
+    }
 }
 
 /// The nearest of `known` to `word`, if it is near enough to be what was meant.
