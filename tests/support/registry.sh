@@ -34,6 +34,7 @@ CONFIG
     if [ -n "$htpasswd" ]; then
         printf 'auth:\n  htpasswd:\n    realm: lapstrake-tests\n    path: %s\n' "$htpasswd" >>"$directory/config.yml"
     fi
+    : >"$directory/registry.log"
     # No variable of the caller changes its settings (REGISTRY_… would). It holds none of the caller's descriptors, pipes above all.
     env -i PATH="$PATH" HOME="$directory" OTEL_TRACES_EXPORTER=none setsid docker-registry serve "$directory/config.yml" \
         </dev/null >"$directory/registry.log" 2>&1 8>&- 9>&- &
