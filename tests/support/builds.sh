@@ -17,13 +17,11 @@ secrets_of() {
     esac
 }
 
-# Each image's layers by name, out of what was pushed: the thing that must be the same.
-layers_of() {
-    local metadata=$1 image
-    for image in $(jq -r '.images | keys[]' "$metadata"); do
-        printf '%s %s\n' "$image" "$(jq -r --arg image "$image" '.images[$image].digest' "$metadata")"
-    done
-}
+# Each image with its digest and those of its layers: what must be the same.
+digests_of() { jq -r '.images[] | .name, "  " + .digest, "    " + .layers[].diff_id' "$1"; }
+
+# The steps that ran, which were not answered by the cache.
+ran_of() { jq -r '.stages[] | .name as $stage | .steps[] | select(.cached | not) | $stage + ": " + .label' "$1"; }
 
 # Builds in the checkout as whoever we are, and again in a copy elsewhere as an ordinary user with another umask, time zone,
 # language, host name, number of threads and modification times: without the first one's cache the digests are the same.
@@ -37,13 +35,17 @@ builds_twice_the_same() {
     wait "$watcher" 2>/dev/null || true
     [ ! -s "$work/seen" ] || show_and_fail "$work/seen" "$example: the secret is in a process list"
     build "$example" "examples/$example" "$work/$example.again.json" --push >"$log.again" 2>&1 || show_and_fail "$log.again" "$example does not build again"
-    diff <(layers_of "$work/$example.json") <(layers_of "$work/$example.again.json") >&2 || fail "$example: an unchanged build gave another image"
+    diff <(digests_of "$work/$example.json") <(digests_of "$work/$example.again.json") >&2 || fail "$example: an unchanged build gave another image"
+    expect "$example: what an unchanged build runs" "" "$(ran_of "$work/$example.again.json")"
 
     mkdir -p "$copy"
     cp -R "examples/$example/." "$copy/"
     find "$copy" -type f ! -perm /111 -exec chmod 600 {} +
     find "$copy" -type d -exec chmod 700 {} +
     find "$copy" -exec touch --date=2001-02-03 {} +
+    build "$example" "$copy" "$work/$example.copy.json" >"$log.copy" 2>&1 || show_and_fail "$log.copy" "$example does not build from a copy"
+    expect "$example: what a build of a copy with other modes and times runs" "" "$(ran_of "$work/$example.copy.json")"
+    diff <(digests_of "$work/$example.json") <(digests_of "$work/$example.copy.json") >&2 || fail "$example: a copy gave another image"
     home=$work/home
     mkdir -p "$home/config" "$home/out"
     cp -R "$XDG_CONFIG_HOME/lapstrake" "$home/config/"
@@ -53,7 +55,7 @@ builds_twice_the_same() {
         sh -c 'umask 077; exec "$@"' sh \
         "$LAPSTRAKE" build "$copy" --arg "registry=$registry/elsewhere" --metadata-file "$home/out/$example.json" --jobs 1 \
         --progress plain $(secrets_of "$example") >"$log.elsewhere" 2>&1 || show_and_fail "$log.elsewhere" "$example does not build for an ordinary user"
-    diff <(layers_of "$work/$example.json") <(layers_of "$home/out/$example.json") >&2 ||
+    diff <(digests_of "$work/$example.json") <(digests_of "$home/out/$example.json") >&2 ||
         fail "$example: an ordinary user elsewhere got other digests"
 }
 
