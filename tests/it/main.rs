@@ -1,0 +1,17 @@
+//! The program as people run it, from a spec on disk to what is in the store, in a registry and on the screen.
+//!
+//! Wants Debian's packages as `tests/support/install.sh` names them, and root or a `sudo` that asks nothing.
+
+#![expect(clippy::disallowed_methods, reason = "tests run the program and the tools to compare with, and wait for them")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "in tests a panic is the report")]
+
+mod lab;
+mod project;
+mod web;
+
+#[path = "../support/registry/real.rs"]
+#[expect(dead_code, reason = "logins are tested with the registry client")]
+mod real;
+
+mod caching;
+mod failing;
