@@ -237,12 +237,12 @@ impl Failure {
             | Failure::Format { .. }
             | Failure::Time { .. } => Class::Spec,
             Failure::Sandbox(error) => sandbox_class(error),
+            Failure::Scan(error) => scan_class(error),
             Failure::Input(error) => input_class(error),
             Failure::Cancelled => Class::Cancelled,
             Failure::NoSandbox(_)
             | Failure::Store(_)
             | Failure::Disk(_)
-            | Failure::Scan(_)
             | Failure::Checkout(_)
             | Failure::Pack(_)
             | Failure::Unpack(_)
@@ -251,6 +251,16 @@ impl Failure {
             | Failure::File { .. }
             | Failure::Lost(_) => Class::World,
         }
+    }
+}
+
+/// What a step left.
+fn scan_class(error: &crate::tree::ScanError) -> Class {
+    use crate::tree::ScanError as E;
+    match error {
+        E::WhiteoutName { .. } | E::WhiteoutDevice { .. } | E::TooDeep { .. } => Class::Step,
+        E::Cancelled => Class::Cancelled,
+        E::Disk(_) | E::Read { .. } | E::Changed { .. } | E::Elsewhere { .. } => Class::World,
     }
 }
 

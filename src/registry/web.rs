@@ -104,6 +104,10 @@ async fn answered(client: &Client, host: &str, first: Url, doing: &str) -> Resul
         match outcome {
             Ok(response) if response.status().is_success() => return Ok(response),
             Ok(response) if again && is_passing(response.status()) => {}
+            // A download has neither a name nor a tag to check, as what a registry lacks has.
+            Ok(response) if response.status().as_u16() == 404 => {
+                return Err(Error::Refused { host: host.to_owned(), doing: doing.to_owned(), status: 404, messages: Vec::new() });
+            }
             Ok(response) => return Err(client.refusal(host, doing, Answer { response, login: Login::Nothing }).await),
             Err(error) if again && is_transient(&error) => {}
             Err(error) => return Err(error),

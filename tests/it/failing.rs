@@ -9,7 +9,10 @@ use crate::web::Web;
 
 /// A project with one stage of these steps on busybox.
 fn with_steps(lab: &Lab, steps: &str) -> PathBuf {
-    lab.project(&format!("spec = 1\n[stages.app]\nfrom = \"tar:base.tar\"\n{steps}\n[images.web]\nstage = \"app\"\n"), &[("src/index.html", "x\n")])
+    lab.project(
+        &format!("spec = 1\n[stages.app]\nfrom = \"tar:base.tar\"\n{steps}\n[images.web]\nstage = \"app\"\n"),
+        &[("src/index.html", "x\n")],
+    )
 }
 
 /// A project with a stage on this base.
@@ -26,7 +29,8 @@ fn contains(said: &str, words: &[&str]) {
 #[test]
 fn a_failing_run_shows_its_place_its_last_lines_and_its_code() {
     let lab = Lab::new();
-    let project = with_steps(&lab, "[[stages.app.steps]]\nrun = \"\"\"\nseq 1 200\necho the last line\necho on stderr >&2\nexit 42\n\"\"\"");
+    let project =
+        with_steps(&lab, "[[stages.app.steps]]\nrun = \"\"\"\nseq 1 200\necho the last line\necho on stderr >&2\nexit 42\n\"\"\"");
     let said = lab.fail(1, &project, &[]);
     contains(&said, &["lapstrake.toml:5", "the last line", "on stderr", "200", "code 42"]);
     // It is no result: the next build tries again, and a repaired one goes well.
@@ -70,13 +74,18 @@ fn mistakes_in_the_spec_or_on_the_command_line_end_with_2() {
         (run.to_owned(), &["--image", "wbe"], &["wbe", "web"]),
         (copy("src/indx.html"), &[], &["src/indx.html", "src/index.html", "lapstrake.toml:5"]),
         (copy("../x"), &[], &["..", "lapstrake.toml:5"]),
-        ("[[stages.app.steps]]\nrun = 1\n[[stages.app.steps]]\ncpoy = \"a\"\n".to_owned(), &[], &["lapstrake.toml:5", "lapstrake.toml:7", "copy"]),
+        (
+            "[[stages.app.steps]]\nrun = 1\n[[stages.app.steps]]\ncpoy = \"a\"\n".to_owned(),
+            &[],
+            &["lapstrake.toml:5", "lapstrake.toml:7", "copy"],
+        ),
         (run.to_owned(), &["--created", "yesterday"], &["yesterday"]),
         (run.to_owned(), &["--output", "zip:x"], &["zip"]),
     ];
     for (steps, arguments, words) in cases {
         let lab = Lab::new();
-        contains(&lab.fail(2, &with_steps(&lab, &steps), arguments), words);
+        let project = with_steps(&lab, &steps);
+        contains(&lab.fail(2, &project, arguments), words);
     }
     let lab = Lab::new();
     contains(&lab.fail(2, &lab.path("absent"), &[]), &["absent"]);
@@ -116,7 +125,8 @@ fn nothing_comes_from_the_network_offline_or_unpinned_when_locked() {
 fn a_download_with_other_bytes_than_promised_is_refused() {
     let web = Web::start(&[("/tool", b"bytes")]);
     let lab = Lab::new();
-    let fetch = |sha256: &str| format!("[[stages.app.steps]]\nfetch = \"http://{}/tool\"\nto = \"/tool\"\nsha256 = \"{sha256}\"\n", web.address);
+    let fetch =
+        |sha256: &str| format!("[[stages.app.steps]]\nfetch = \"http://{}/tool\"\nto = \"/tool\"\nsha256 = \"{sha256}\"\n", web.address);
     let said = lab.fail(3, &with_steps(&lab, &fetch(&"0".repeat(64))), &[]);
     let right = "277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9";
     contains(&said, &["lapstrake.toml:5", &"0".repeat(64), right]);

@@ -155,6 +155,12 @@ impl Built {
         self.images()[0]["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].as_str().unwrap()).collect()
     }
 
+    /// How the steps that ran commands were kept apart from the machine.
+    pub(crate) fn rungs(&self) -> Vec<&Value> {
+        let steps = self.metadata["stages"].as_array().unwrap().iter().flat_map(|stage| stage["steps"].as_array().unwrap());
+        steps.map(|step| &step["rung"]).filter(|rung| !rung.is_null()).collect()
+    }
+
     /// The steps that were not taken from the cache.
     pub(crate) fn ran(&self) -> Vec<&str> {
         let steps = self.metadata["stages"].as_array().unwrap().iter().flat_map(|stage| stage["steps"].as_array().unwrap());

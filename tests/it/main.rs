@@ -14,4 +14,10 @@ mod web;
 mod real;
 
 mod caching;
+mod determinism;
 mod failing;
+mod golden;
+mod interoperation;
+mod kill;
+mod memory;
+mod secrets;

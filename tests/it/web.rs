@@ -49,7 +49,8 @@ impl Web {
                 let answer = match files.iter().find(|(known, _)| known == path) {
                     Some((_, bytes)) => {
                         count.fetch_add(1, Ordering::SeqCst);
-                        [format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", bytes.len()).as_bytes(), bytes].concat()
+                        [format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", bytes.len()).as_bytes(), bytes]
+                            .concat()
                     }
                     None => b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".to_vec(),
                 };

@@ -22,7 +22,7 @@ fn bytes_come_after_trouble_and_along_redirects_and_without_a_login() {
     fake.fault("/last", 1, Fault::Answer(Response::new(200).body("what was wanted")));
     assert_eq!(fetch(&first).unwrap(), b"what was wanted");
     assert!(fake.seen().iter().all(|request| !request.headers.contains_key("authorization")));
-    assert!(matches!(fetch(&last), Err(Error::NotFound { .. })));
+    assert!(matches!(fetch(&last), Err(Error::Refused { status: 404, .. })));
 }
 
 #[test]

@@ -104,7 +104,8 @@ impl Project {
     /// A requirement that could not be met, drawn at its place in the spec.
     pub(crate) fn unresolved(&self, error: &lapstrake::input::Unresolved) -> Failure {
         let class = lapstrake::build::input_class(&error.source);
-        let text = render::failure(&self.sources, &format!("cannot get {}", error.why), error.span, &chain(&*error.source), self.colour);
+        let text =
+            render::failure(&self.sources, &format!("cannot get what is {}", error.why), error.span, &chain(&*error.source), self.colour);
         Failure::pictured(class, text)
     }
 
