@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use lapstrake_cache::{RemoveTree, Shelf};
+use lapstrake_cache::{RemoveOwn, RemoveTree, Shelf};
 
 use super::agent::AgentHandle;
 use super::once::Once;
@@ -106,7 +106,7 @@ impl Workplace {
 
 impl RemoveTree for Workplace {
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
-        match std::fs::remove_dir_all(path) {
+        match RemoveOwn.remove_tree(path) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => match self.isolation() {
                 Ok(isolation) => isolation.agent().remove(path).map_err(crate::sandbox::AgentError::into_io),
                 Err(_) => Err(error),
