@@ -52,6 +52,8 @@ pub struct Limits {
     pub entries: u64,
     /// Bytes of what describes one entry: names, attributes, sparse maps.
     pub metadata_bytes: u64,
+    /// Bytes of the names and attributes of all entries, which are held in memory.
+    pub total_metadata_bytes: u64,
     /// Bytes of a path.
     pub path_bytes: usize,
     /// Names in a path.
@@ -66,6 +68,7 @@ impl Limits {
         ratio_free_bytes: 8 << 30,
         entries: 4_000_000,
         metadata_bytes: 1 << 20,
+        total_metadata_bytes: 1 << 30,
         path_bytes: 4095,
         path_names: 512,
     };

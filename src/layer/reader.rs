@@ -46,6 +46,12 @@ pub enum ReadError {
         /// The limit.
         limit: u64,
     },
+    /// Its names and attributes are too many to be held.
+    #[error("the archive's names and attributes have more than {limit} bytes, the limit")]
+    TooMuchMetadata {
+        /// The limit.
+        limit: u64,
+    },
     /// Stopping was asked for.
     #[error("reading the archive was cancelled")]
     Cancelled,
@@ -176,6 +182,15 @@ pub(super) enum TarKind {
     Special(SpecialKind),
 }
 
+impl TarKind {
+    fn target_bytes(&self) -> u64 {
+        match self {
+            TarKind::Symlink { target } | TarKind::Link { target } => target.len() as u64,
+            TarKind::Directory | TarKind::File | TarKind::Special(_) => 0,
+        }
+    }
+}
+
 /// Whether an archive may end without its end marker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EndMarker {
@@ -195,6 +210,8 @@ pub(super) struct TarReader<R> {
     /// Where the entry that is being read begins.
     entry_at: u64,
     entries: u64,
+    /// Bytes of all names and attributes so far.
+    metadata_bytes: u64,
     /// Bytes of all files so far, holes included.
     file_bytes: u64,
     content: Segments,
@@ -220,6 +237,7 @@ impl<R: Read> TarReader<R> {
             position: 0,
             entry_at: 0,
             entries: 0,
+            metadata_bytes: 0,
             file_bytes: 0,
             content: Segments::default(),
             padding: 0,
@@ -377,6 +395,11 @@ impl<R: Read> TarReader<R> {
         } else {
             Segments::default()
         };
+        let described = name.len() + extended.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        self.metadata_bytes = self.metadata_bytes.saturating_add(described as u64 + kind.target_bytes());
+        if self.metadata_bytes > self.limits.total_metadata_bytes {
+            return Err(ReadError::TooMuchMetadata { limit: self.limits.total_metadata_bytes }.into());
+        }
         let logical = self.content.size();
         self.file_bytes = self.file_bytes.saturating_add(logical);
         if self.file_bytes > self.limits.expanded_bytes {

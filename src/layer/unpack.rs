@@ -130,6 +130,8 @@ struct Layer<'a> {
     opaque: BTreeSet<TreePath>,
     /// Directories that were needed and not said, the root among them until it is said. What they are is known at the end.
     implied: BTreeSet<TreePath>,
+    /// Bytes of their paths. A single name can ask for hundreds of them.
+    implied_bytes: u64,
     /// Hard-link groups by number, and the number of each path that is in one.
     groups: Vec<Group>,
     group_of: BTreeMap<TreePath, usize>,
@@ -155,6 +157,7 @@ impl<'a> Layer<'a> {
             whiteouts: BTreeSet::new(),
             opaque: BTreeSet::new(),
             implied: BTreeSet::from([TreePath::root()]),
+            implied_bytes: 0,
             groups: Vec::new(),
             group_of: BTreeMap::new(),
             buffer: vec![0; BUFFER_BYTES],
@@ -171,13 +174,13 @@ impl<'a> Layer<'a> {
             Meaning::Bookkeeping => Ok(()),
             Meaning::Opaque { directory } => {
                 whiteout_is_file(&directory)?;
-                let directory = self.directory(&directory)?;
+                let directory = self.directory(&directory, limits)?;
                 self.opaque.insert(directory);
                 Ok(())
             }
             Meaning::Whiteout { parent, name } => {
                 whiteout_is_file(&parent.join(&name))?;
-                let path = self.directory(&parent)?.join(&name);
+                let path = self.directory(&parent, limits)?.join(&name);
                 self.whiteouts.insert(path);
                 Ok(())
             }
@@ -191,7 +194,7 @@ impl<'a> Layer<'a> {
                 }
             },
             Meaning::Entry { parent, name: Some(name) } => {
-                let path = self.directory(&parent)?.join(&name);
+                let path = self.directory(&parent, limits)?.join(&name);
                 if path.names().count() > limits.path_names || path.as_bytes().len() > limits.path_bytes {
                     return Err(bad_name(BadName::TooLong));
                 }
@@ -201,7 +204,7 @@ impl<'a> Layer<'a> {
     }
 
     /// The directory that a path leads to through links of this layer; directories that are missing are made.
-    fn directory(&mut self, path: &TreePath) -> Result<TreePath, UnpackError> {
+    fn directory(&mut self, path: &TreePath, limits: &Limits) -> Result<TreePath, UnpackError> {
         // Above a directory of this layer are only directories.
         if let Some(Entry::Directory(_)) = self.entries.get(path) {
             return Ok(path.clone());
@@ -211,6 +214,13 @@ impl<'a> Layer<'a> {
             match next.map_err(|reason| UnpackError::Entry { path: path.clone(), reason })? {
                 Step::Directory => {}
                 Step::Missing(at) => {
+                    self.implied_bytes = self.implied_bytes.saturating_add(at.as_bytes().len() as u64);
+                    if self.implied_bytes > limits.total_metadata_bytes {
+                        return Err(ReadError::TooMuchMetadata { limit: limits.total_metadata_bytes }.into());
+                    }
+                    if self.entries.len() as u64 > limits.entries {
+                        return Err(ReadError::TooManyEntries { limit: limits.entries }.into());
+                    }
                     if let Some(into) = self.into {
                         into.make_directory(&at)?;
                     }

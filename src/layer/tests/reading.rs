@@ -392,6 +392,7 @@ fn limits_hold_before_memory_or_disk_is_spent() {
         ratio_free_bytes: 20_000,
         entries: 3,
         metadata_bytes: 2000,
+        total_metadata_bytes: 4000,
         path_bytes: 50,
         path_names: 4,
     };
@@ -415,7 +416,12 @@ fn limits_hold_before_memory_or_disk_is_spent() {
     assert!(text(Raw::default().file("a/b/c/d/e", b"").end()).ends_with("it is longer or deeper than allowed"));
     assert!(text(Raw::default().file(vec![b'a'; 51], b"").end()).ends_with("it is longer or deeper than allowed"));
     let through_links = Raw::default().symlink("l", "a/b/c/d").file("l/e", b"");
-    assert!(text(through_links.end()).ends_with("it is longer or deeper than allowed"));
+    let error = read(&through_links.end(), &nothing(), &Limits { entries: 100, ..small.clone() }).unwrap_err();
+    assert!(chain(&error).ends_with("it is longer or deeper than allowed"));
+    let attributes =
+        (0..3).fold(Raw::default(), |raw, number| raw.pax(&[("SCHILY.xattr.user.a", &[7; 1400])]).file(number.to_string(), b""));
+    assert_eq!(text(attributes.end()), "the archive's names and attributes have more than 4000 bytes, the limit");
+    assert_eq!(text(Raw::default().file("a/b/c", b"").file("d/e/f", b"").end()), "the archive holds more than 3 entries, the limit");
     // A file that is nearly all hole grows without a byte of input.
     let hole = Raw::default()
         .block(Block::new(b'S', "hole").gnu().set(386, b"00000000000\0").set(398, b"00000000000\0").set(483, b"77777777777\0"));
