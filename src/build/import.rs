@@ -30,11 +30,11 @@ pub(super) fn archive(site: &Site<'_>, path: &str, digest: &Digest) -> Result<St
         let file = std::fs::File::open(&file_path).map_err(wrong)?;
         let scratch = store.scratch()?;
         let inner = scratch.path().join("layer");
-        let into = make_root(site.workplace, &inner)?;
+        let into = make_root(site.workplace, store, &inner)?;
         let limits = layer::Limits::GENEROUS;
         let unpacked = layer::unpack(Box::new(file), &Layers::nothing(), Some(&*into), &limits, site.outside.cancel)?;
         let fingerprint = site.layers.put_difference(&unpacked.difference)?;
-        store.keep(scratch, &inner, &site.workplace.shelf(), &fingerprint.hex())?;
+        store.keep(scratch, &inner, &site.workplace.shelf(store), &fingerprint.hex())?;
         store.put_record(&SHELF, &key, fingerprint.as_bytes())?;
         Ok((State::default().with(LayerName::Own(fingerprint)), Outcome::Done))
     })

@@ -8,8 +8,9 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lapstrake_cache::{Blob, Digest, Fingerprint, Shelf};
+use lapstrake_cache::{Blob, Digest, Fingerprint, Shelf, Store};
 
+use super::marks::{Marks, Unmarked};
 use super::once::Once;
 use super::packed;
 use super::state::{LayerName, State};
@@ -18,7 +19,7 @@ use super::{Failure, Lost};
 use crate::event::{Outcome, TaskKind};
 use crate::input::{BaseLayer, Outside};
 use crate::layer;
-use crate::tree::{Change, Content, Contents, Difference, DirectoryHandle, Entry, Metadata, Tree, TreePath};
+use crate::tree::{Change, Content, Contents, Difference, DirectoryHandle, Entry, Metadata, Tree, TreePath, checkout_tree};
 
 /// Our own differences, by fingerprint.
 const DIFFERENCES: Shelf = Shelf::named("differences");
@@ -33,6 +34,7 @@ pub(super) struct Layers<'e> {
     trees: Once<State, Arc<Tree>>,
     differences: Once<State, Arc<Difference>>,
     directories: Once<State, PathBuf>,
+    wholes: Once<State, PathBuf>,
 }
 
 /// What unpacking a base layer is for.
@@ -51,6 +53,7 @@ impl<'e> Layers<'e> {
             trees: Once::default(),
             differences: Once::default(),
             directories: Once::default(),
+            wholes: Once::default(),
         }
     }
 
@@ -119,19 +122,49 @@ impl<'e> Layers<'e> {
     pub(super) fn has_files(&self, fingerprint: &Fingerprint) -> Result<bool, Failure> {
         let store = self.outside.store;
         Ok(store.record(&DIFFERENCES, fingerprint)?.is_some()
-            && (store.kept(&self.workplace.shelf(), &fingerprint.hex())?.is_some() || packed::find_blob(store, fingerprint)?.is_some()))
+            && (store.kept(&self.workplace.shelf(store), &fingerprint.hex())?.is_some()
+                || packed::find_blob(store, fingerprint)?.is_some()))
     }
 
     /// The directories of a state as an overlay takes them: topmost first.
     pub(super) fn directories(&self, state: &State) -> Result<Vec<PathBuf>, Failure> {
-        (1..=state.layers().len()).rev().map(|count| self.directory(&state.prefix(count))).collect()
+        let count = state.layers().len();
+        let mut whole = 0;
+        if Marks::of(self.outside.store) == Marks::Impossible {
+            whole = count;
+            while whole > 0 && !hides(&*self.difference(&state.prefix(whole))?) {
+                whole -= 1;
+            }
+        }
+        let mut directories: Vec<PathBuf> =
+            (whole + 1..=count).rev().map(|count| self.directory(&state.prefix(count))).collect::<Result<_, Failure>>()?;
+        if whole > 0 {
+            directories.push(self.whole_directory(&state.prefix(whole))?);
+        }
+        Ok(directories)
+    }
+
+    /// A kept directory with everything that a state has, where what is removed cannot be marked as such.
+    fn whole_directory(&self, state: &State) -> Result<PathBuf, Failure> {
+        self.wholes.get(state, || {
+            let store = self.outside.store;
+            let (shelf, name) = (self.workplace.shelf(store), format!("whole-{}", state.name().hex()));
+            if let Some(path) = store.kept(&shelf, &name)? {
+                return Ok(path);
+            }
+            let scratch = store.scratch()?;
+            let path = scratch.path().join("whole");
+            let into = make_root(self.workplace, store, &path)?;
+            checkout_tree(&*self.tree(state)?, &self.contents(state), &*into, self.outside.cancel)?;
+            Ok(store.keep(scratch, &path, &shelf, &name)?)
+        })
     }
 
     /// The kept directory of a state's topmost layer.
     fn directory(&self, state: &State) -> Result<PathBuf, Failure> {
         self.directories.get(state, || {
             let store = self.outside.store;
-            let shelf = self.workplace.shelf();
+            let shelf = self.workplace.shelf(store);
             match state.layers().last() {
                 None => Err(Failure::Lost(Lost::Nothing)),
                 Some(LayerName::Own(fingerprint)) => match store.kept(&shelf, &fingerprint.hex())? {
@@ -196,11 +229,11 @@ impl<'e> Layers<'e> {
         }
         let store = self.outside.store;
         let scratch = store.scratch()?;
-        let into = make_root(self.workplace, &scratch.path().join("layer"))?;
+        let into = make_root(self.workplace, store, &scratch.path().join("layer"))?;
         let unpacked = layer::unpack(bytes, below, Some(&*into), &limits, self.outside.cancel)?;
         let name = if unpacked.implicit_parents { name_in_state } else { name };
         let inner = scratch.path().join("layer");
-        let path = store.keep(scratch, &inner, &self.workplace.shelf(), name)?;
+        let path = store.keep(scratch, &inner, &self.workplace.shelf(store), name)?;
         Ok((unpacked, Some(path)))
     }
 
@@ -224,10 +257,19 @@ fn foreign_key(diff_id: &Digest) -> Fingerprint {
     Fingerprint::of(format!("lapstrake-foreign/1 {diff_id}").as_bytes())
 }
 
-/// Makes an empty directory and opens it with the hands of the workplace.
-pub(super) fn make_root(workplace: &Workplace, path: &std::path::Path) -> Result<Arc<dyn DirectoryHandle>, Failure> {
+/// Whether a difference takes away anything of what is below.
+fn hides(difference: &Difference) -> bool {
+    !difference.opaque.is_empty() || difference.entries.values().any(|change| *change == Change::Whiteout)
+}
+
+/// Makes an empty directory in the store and opens it with the hands of the workplace.
+pub(super) fn make_root(workplace: &Workplace, store: &Store, path: &std::path::Path) -> Result<Arc<dyn DirectoryHandle>, Failure> {
     std::fs::create_dir(path).map_err(|source| Failure::File { path: path.to_path_buf(), source })?;
-    Ok(workplace.open_fresh(path)?)
+    let opened = workplace.open_fresh(path)?;
+    Ok(match Marks::of(store) {
+        Marks::Possible => opened,
+        Marks::Impossible => Arc::new(Unmarked(opened)),
+    })
 }
 
 /// The bytes of the files of a state: each is in the topmost layer that has its path.

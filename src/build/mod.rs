@@ -14,6 +14,7 @@ mod import;
 mod key;
 mod layers;
 mod listing;
+mod marks;
 mod once;
 mod packed;
 mod preimage;

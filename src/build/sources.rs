@@ -115,9 +115,9 @@ pub(super) fn keep_difference(
 ) -> Result<(), Failure> {
     let scratch = site.outside.store.scratch()?;
     let path = scratch.path().join("layer");
-    let into = make_root(site.workplace, &path)?;
+    let into = make_root(site.workplace, site.outside.store, &path)?;
     crate::tree::checkout_difference(difference, contents, &*into, site.outside.cancel)?;
-    site.outside.store.keep(scratch, &path, &site.workplace.shelf(), &fingerprint.hex())?;
+    site.outside.store.keep(scratch, &path, &site.workplace.shelf(site.outside.store), &fingerprint.hex())?;
     Ok(())
 }
 

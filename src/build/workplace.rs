@@ -7,9 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use lapstrake_cache::{RemoveOwn, RemoveTree, Shelf};
+use lapstrake_cache::{RemoveOwn, RemoveTree, Shelf, Store};
 
 use super::agent::AgentHandle;
+use super::marks::Marks;
 use super::once::Once;
 use crate::sandbox::{Isolation, Options, UpperKind};
 use crate::tree::{DirectoryHandle, DiskError, LocalDirectory, Metadata, NodeKind, SpecialKind, Status, TreePath};
@@ -74,16 +75,18 @@ impl Workplace {
     }
 
     /// Where unpacked layers of these hands are kept: owners on disk depend on the id mapping.
-    pub(super) fn shelf(&self) -> Shelf {
-        const ROOT: Shelf = Shelf::named("layers-root");
+    pub(super) fn shelf(&self, store: &Store) -> Shelf {
         const CONTENTS: Shelf = Shelf::named("layers-contents");
-        if is_root() {
-            return ROOT;
-        }
-        match self.isolation() {
-            Ok(isolation) => Shelf::new(&format!("layers-{}", isolation.mapping().name())).unwrap_or(CONTENTS),
-            Err(_) => CONTENTS,
-        }
+        let hands = match is_root() {
+            true => Some("root".to_owned()),
+            false => self.isolation().ok().map(|isolation| isolation.mapping().name().to_owned()),
+        };
+        // A store may be carried to another file system, where directories without marks would mean something else.
+        let marks = match Marks::of(store) {
+            Marks::Possible => "",
+            Marks::Impossible => "-unmarked",
+        };
+        hands.and_then(|hands| Shelf::new(&format!("layers-{hands}{marks}")).ok()).unwrap_or(CONTENTS)
     }
 
     /// A directory of the store, opened by whoever may.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::lab::{Built, Lab, PROGRAM, Ran, USER, as_root, make_user, set_mode};
+use crate::lab::{Built, Lab, Mounted, PROGRAM, Ran, USER, as_root, make_user, set_mode};
 use crate::project;
 
 /// One way in which a machine may differ: another store, home and command for the same build.
@@ -88,6 +88,20 @@ fn as_user() -> Built {
     built
 }
 
+/// With the store on an overlay, where the kernel takes no upper directory.
+fn on_an_overlay() -> Built {
+    let (lab, project) = whole();
+    for name in ["lower", "upper", "work"] {
+        std::fs::create_dir(lab.path(name)).unwrap();
+    }
+    let options =
+        format!("lowerdir={},upperdir={},workdir={}", lab.path("lower").display(), lab.path("upper").display(), lab.path("work").display());
+    let mounted = Mounted::new(lab.path("overlay"), "overlay", &options);
+    through_at(&lab, &project, &[], |command| {
+        command.env("LAPSTRAKE_HOME", mounted.0.join("store"));
+    })
+}
+
 #[test]
 fn neither_the_machine_nor_the_user_nor_the_moment_changes_a_digest() {
     let _web = project::whole_web();
@@ -146,6 +160,7 @@ fn neither_the_machine_nor_the_user_nor_the_moment_changes_a_digest() {
                 through_at(&lab, &project, &[], |_| {})
             }),
         ),
+        ("an overlay", Box::new(on_an_overlay)),
         ("an ordinary user", Box::new(as_user)),
     ];
     let expected = with_umask("022");

@@ -58,7 +58,7 @@ pub(in crate::build) fn run(
     let upper = match site.workplace.upper_kind(store.path())? {
         UpperKind::OnDisk => {
             let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
-            let handle = make_root(site.workplace, &upper)?;
+            let handle = make_root(site.workplace, site.outside.store, &upper)?;
             handle.set_metadata(&TreePath::root(), NodeKind::Directory, &tree.root.metadata)?;
             std::fs::create_dir(&work).map_err(|source| Failure::File { path: work.clone(), source })?;
             Upper::OnDisk { upper, work }
@@ -145,12 +145,12 @@ fn keep(
         }
         None => {
             let path = scratch.path().join("layer");
-            let into = make_root(site.workplace, &path)?;
+            let into = make_root(site.workplace, site.outside.store, &path)?;
             crate::tree::checkout_difference(difference, &DirectoryContents(upper), &*into, site.outside.cancel)?;
             path
         }
     };
-    site.outside.store.keep(scratch, &inner, &site.workplace.shelf(), &difference.fingerprint().hex())?;
+    site.outside.store.keep(scratch, &inner, &site.workplace.shelf(site.outside.store), &difference.fingerprint().hex())?;
     Ok(())
 }
 
@@ -228,7 +228,7 @@ fn mounted(
 /// leave the store; owners on disk depend on the id mapping, so each mapping has its own.
 fn cache_directory(site: &Site<'_>, id: &str, sharing: Sharing, held: &mut Vec<MountLock>) -> Result<PathBuf, Failure> {
     let open = |number: u32| -> Result<CacheMount, Failure> {
-        let name = format!("{}-{}-{number}", site.workplace.shelf().as_str(), Fingerprint::of(id.as_bytes()).hex());
+        let name = format!("{}-{}-{number}", site.workplace.shelf(site.outside.store).as_str(), Fingerprint::of(id.as_bytes()).hex());
         Ok(site.outside.store.cache_mount(&name)?)
     };
     let (mount, lock) = match sharing {
