@@ -26,6 +26,10 @@ impl Lock {
         Lock::wait(open(path)?, FlockOperation::LockExclusive, path)
     }
 
+    pub(crate) fn try_shared(path: &Path) -> Result<Option<Lock>, Error> {
+        Lock::try_shared_on(open(path)?, path)
+    }
+
     pub(crate) fn try_exclusive(path: &Path) -> Result<Option<Lock>, Error> {
         let file = open(path)?;
         Ok(take(&file, FlockOperation::NonBlockingLockExclusive, path)?.then_some(Lock { file }))

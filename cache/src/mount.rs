@@ -67,6 +67,14 @@ impl CacheMount {
         Ok(MountLock { _lock: Lock::shared(&self.lock)? })
     }
 
+    /// The lock if nobody has this mount for himself; `None` at once otherwise.
+    ///
+    /// # Errors
+    /// Only what the system answers.
+    pub fn try_lock_shared(&self) -> Result<Option<MountLock>, Error> {
+        Ok(Lock::try_shared(&self.lock)?.map(|lock| MountLock { _lock: lock }))
+    }
+
     /// The lock if nobody else has one on this mount; `None` at once otherwise.
     ///
     /// # Errors

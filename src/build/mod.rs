@@ -15,6 +15,7 @@ mod key;
 mod layers;
 mod listing;
 mod marks;
+mod mask;
 mod once;
 mod packed;
 mod preimage;

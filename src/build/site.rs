@@ -23,6 +23,11 @@ impl Secrets {
     pub fn insert(&mut self, id: impl Into<String>, value: Vec<u8>) {
         self.0.insert(id.into(), value);
     }
+
+    /// The values alone.
+    pub(super) fn values(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.values().map(Vec::as_slice)
+    }
 }
 
 impl std::fmt::Debug for Secrets {

@@ -3,21 +3,22 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use lapstrake_cache::{CacheMount, Fingerprint, MountLock, Scratch};
+use lapstrake_cache::Scratch;
 
+use super::caches::Caches;
 use crate::build::accounts::{Account, Accounts};
 use crate::build::agent::{AgentHandle, entry_metadata};
 use crate::build::execute::refuse_reserved;
 use crate::build::layers::make_root;
+use crate::build::mask::Mask;
 use crate::build::site::Site;
 use crate::build::state::State;
 use crate::build::workplace::{NoSandbox, is_root};
 use crate::build::{Exit, Failure, Lost};
-use crate::event::{Event, EventKind, TaskId};
-use crate::plan::{self, MountKind, Run, Sharing};
+use crate::event::{Event, EventKind, Stream, TaskId};
+use crate::plan::{self, MountKind, Run};
 use crate::sandbox::{self, Job, Mount, Sandbox, Upper, UpperKind, User};
 use crate::tree::{
     Difference, DirectoryContents, DirectoryHandle, LocalDirectory, Metadata, NodeKind, NoneKnown, Patterns, Tree, TreePath,
@@ -66,14 +67,16 @@ pub(in crate::build) fn run(
         UpperKind::Memory => Upper::Memory { root: entry_metadata(&tree.root.metadata) },
     };
 
-    let mut held = Vec::new();
+    let lowers = site.layers.directories(below)?;
+    // The locks come last of what can take long, and last until all that the command did is read.
+    let caches = Caches::take(site, task, run)?;
     let mut env = environment(run, &account, site.epoch);
     let mut mounts = Vec::new();
     for mount in &run.mounts {
-        mounts.extend(mounted(site, mount, &accounts, shown, &mut env, &mut held)?);
+        mounts.extend(mounted(site, mount, &accounts, shown, &mut env, &caches)?);
     }
     let job = Job {
-        lowers: site.layers.directories(below)?,
+        lowers,
         upper,
         argv: run.argv.iter().map(OsString::from).collect(),
         env: env.into_iter().map(|(name, value)| (OsString::from(name), value)).collect(),
@@ -89,18 +92,22 @@ pub(in crate::build) fn run(
     };
 
     let mut tail = Vec::new();
-    let finished = isolation.run(
-        &job,
-        &mut |stream, bytes| {
-            tail.extend_from_slice(bytes);
-            if tail.len() > 2 * TAIL_BYTES {
-                tail.drain(..tail.len() - TAIL_BYTES);
-            }
-            site.outside.events.send(Event { task, kind: EventKind::Output { stream, bytes: bytes.to_vec() } });
-        },
-        site.outside.cancel,
-    )?;
-    drop(held);
+    let mut mask = Mask::new(site.secrets.values());
+    let mut show = |stream, bytes: Vec<u8>| {
+        if bytes.is_empty() {
+            return;
+        }
+        tail.extend_from_slice(&bytes);
+        if tail.len() > 2 * TAIL_BYTES {
+            tail.drain(..tail.len() - TAIL_BYTES);
+        }
+        site.outside.events.send(Event { task, kind: EventKind::Output { stream, bytes } });
+    };
+    let finished = isolation.run(&job, &mut |stream, bytes| show(stream, mask.piece(stream, bytes)), site.outside.cancel);
+    for stream in [Stream::Out, Stream::Err] {
+        show(stream, mask.rest(stream));
+    }
+    let finished = finished?;
     let exit = match finished.exit {
         sandbox::Exit::Code(0) => None,
         sandbox::Exit::Code(code) => Some(Exit::Code(code)),
@@ -125,6 +132,7 @@ pub(in crate::build) fn run(
         site.layers.put_difference(&difference)?;
         keep(site, &difference, &above.root.metadata, &*upper, finished.upper.path(), scratch)?;
     }
+    drop(caches);
     Ok(Ran { difference, rung })
 }
 
@@ -185,16 +193,13 @@ fn mounted(
     accounts: &Accounts<'_>,
     shown: &BTreeMap<String, State>,
     env: &mut BTreeMap<String, OsString>,
-    held: &mut Vec<MountLock>,
+    caches: &Caches,
 ) -> Result<Option<Mount>, Failure> {
     let owner = |owner: &Option<String>| owner.as_deref().map(|owner| accounts.owner(owner)).transpose().map(Option::unwrap_or_default);
     let kind = match &mount.kind {
-        MountKind::Cache { id, sharing, owner: name, mode } => {
-            let path = cache_directory(site, id, *sharing, held)?;
-            let owner = owner(name)?;
-            let metadata = Metadata { mode: mode.unwrap_or(0o755), uid: owner.uid, gid: owner.gid, mtime: 0, xattrs: BTreeMap::new() };
-            site.workplace.open_fresh(&path)?.set_metadata(&TreePath::root(), NodeKind::Directory, &metadata)?;
-            sandbox::MountKind::Directory { path }
+        MountKind::Cache { id, sharing: _taken_already, owner: name, mode } => {
+            let path = caches.directory(site, id, owner(name)?, mode.unwrap_or(0o755))?;
+            sandbox::MountKind::Directory { path: path.ok_or(Failure::Lost(Lost::Nothing))? }
         }
         MountKind::From { source: _, path, access } => {
             let state = shown.get(&mount.at).ok_or(Failure::Lost(Lost::Nothing))?;
@@ -222,37 +227,4 @@ fn mounted(
         MountKind::Tmpfs { size } => sandbox::MountKind::Tmpfs { size_bytes: *size },
     };
     Ok(Some(Mount { at: mount.at.clone().into_bytes(), kind }))
-}
-
-/// The directory of a cache mount, with its lock held until the step is over. Names are those of the spec, hashed, so that none can
-/// leave the store; owners on disk depend on the id mapping, so each mapping has its own.
-fn cache_directory(site: &Site<'_>, id: &str, sharing: Sharing, held: &mut Vec<MountLock>) -> Result<PathBuf, Failure> {
-    let open = |number: u32| -> Result<CacheMount, Failure> {
-        let name = format!("{}-{}-{number}", site.workplace.shelf(site.outside.store).as_str(), Fingerprint::of(id.as_bytes()).hex());
-        Ok(site.outside.store.cache_mount(&name)?)
-    };
-    let (mount, lock) = match sharing {
-        Sharing::Shared => {
-            let mount = open(0)?;
-            let lock = mount.lock_shared()?;
-            (mount, lock)
-        }
-        Sharing::Locked => {
-            let mount = open(0)?;
-            let lock = mount.lock_exclusive()?;
-            (mount, lock)
-        }
-        Sharing::Private => {
-            let mut number = 0;
-            loop {
-                let mount = open(number)?;
-                if let Some(lock) = mount.try_lock_exclusive()? {
-                    break (mount, lock);
-                }
-                number += 1;
-            }
-        }
-    };
-    held.push(lock);
-    Ok(mount.path().to_path_buf())
 }

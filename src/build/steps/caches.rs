@@ -1,0 +1,113 @@
+//! The `cache` mounts of a command: their directories, with locks on them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use lapstrake_cache::{CacheMount, Fingerprint, MountLock};
+
+use crate::build::Failure;
+use crate::build::accounts::Owner;
+use crate::build::site::Site;
+use crate::event::{Event, EventKind, TaskId};
+use crate::plan::{MountKind, Run, Sharing};
+use crate::tree::{DirectoryHandle, Metadata, NodeKind, TreePath};
+
+/// How long a lock that became free, or a wish to stop, may go unnoticed.
+const NOTICE_WITHIN: Duration = Duration::from_millis(50);
+
+/// The cache directories of one command by the names of their caches. The locks last as long as this does.
+pub(super) struct Caches(BTreeMap<String, (CacheMount, MountLock)>);
+
+impl Caches {
+    /// Takes what the command's mounts name, each once, in the order of names, so that no two steps wait for each other.
+    pub(super) fn take(site: &Site<'_>, task: TaskId, run: &Run) -> Result<Caches, Failure> {
+        let mut wanted: BTreeMap<&str, Sharing> = BTreeMap::new();
+        for mount in &run.mounts {
+            if let MountKind::Cache { id, sharing, .. } = &mount.kind {
+                let known = wanted.entry(id).or_insert(*sharing);
+                *known = stricter(*known, *sharing);
+            }
+        }
+        let take = |(id, sharing): (&str, Sharing)| Ok((id.to_owned(), taken(site, task, id, sharing)?));
+        wanted.into_iter().map(take).collect::<Result<_, Failure>>().map(Caches)
+    }
+
+    /// The directory of a cache, with this owner and mode. What is in it is nobody's business but that of the tools that use it.
+    pub(super) fn directory(&self, site: &Site<'_>, id: &str, owner: Owner, mode: u16) -> Result<Option<PathBuf>, Failure> {
+        let Some((mount, _)) = self.0.get(id) else { return Ok(None) };
+        settle(&*site.workplace.open_fresh(mount.path())?, owner, mode)?;
+        Ok(Some(Path::to_path_buf(mount.path())))
+    }
+}
+
+/// Gives the directory its owner and mode if it has others; others may be at work in it, so it is not touched without need.
+fn settle(directory: &dyn DirectoryHandle, owner: Owner, mode: u16) -> Result<(), Failure> {
+    let Owner { uid, gid } = owner;
+    let found = directory.root_status()?;
+    if (found.uid, found.gid, found.mode) != (uid, gid, mode) {
+        let metadata = Metadata { mode, uid, gid, mtime: found.modified.seconds, xattrs: BTreeMap::new() };
+        directory.set_metadata(&TreePath::root(), NodeKind::Directory, &metadata)?;
+    }
+    Ok(())
+}
+
+/// What serves two mounts of one cache in one command.
+fn stricter(a: Sharing, b: Sharing) -> Sharing {
+    match (a, b) {
+        (Sharing::Locked, _) | (_, Sharing::Locked) => Sharing::Locked,
+        (Sharing::Private, _) | (_, Sharing::Private) => Sharing::Private,
+        (Sharing::Shared, Sharing::Shared) => Sharing::Shared,
+    }
+}
+
+/// Names are those of the spec, hashed, so that none can leave the store; owners on disk depend on the id mapping, so each mapping has
+/// its own.
+fn taken(site: &Site<'_>, task: TaskId, id: &str, sharing: Sharing) -> Result<(CacheMount, MountLock), Failure> {
+    let open = |number: u32| -> Result<CacheMount, Failure> {
+        let name = format!("{}-{}-{number}", site.workplace.shelf(site.outside.store).as_str(), Fingerprint::of(id.as_bytes()).hex());
+        Ok(site.outside.store.cache_mount(&name)?)
+    };
+    match sharing {
+        Sharing::Shared => {
+            let mount = open(0)?;
+            let lock = wait(site, task, id, || Ok(mount.try_lock_shared()?))?;
+            Ok((mount, lock))
+        }
+        Sharing::Locked => {
+            let mount = open(0)?;
+            let lock = wait(site, task, id, || Ok(mount.try_lock_exclusive()?))?;
+            Ok((mount, lock))
+        }
+        Sharing::Private => {
+            let mut number = 0;
+            loop {
+                let mount = open(number)?;
+                if let Some(lock) = mount.try_lock_exclusive()? {
+                    return Ok((mount, lock));
+                }
+                number += 1;
+            }
+        }
+    }
+}
+
+/// Waits for a lock, but not beyond the wish to stop: a waiting system call would not notice that.
+fn wait(site: &Site<'_>, task: TaskId, id: &str, attempt: impl Fn() -> Result<Option<MountLock>, Failure>) -> Result<MountLock, Failure> {
+    let mut told = false;
+    loop {
+        if site.outside.cancel.is_cancelled() {
+            return Err(Failure::Cancelled);
+        }
+        if let Some(lock) = attempt()? {
+            return Ok(lock);
+        }
+        if !told {
+            told = true;
+            let message = format!("waiting for the cache `{id}`, which another step is using");
+            site.outside.events.send(Event { task, kind: EventKind::Noted { message } });
+        }
+        #[expect(clippy::disallowed_methods, reason = "nothing tells of a lock that another process gives up")]
+        std::thread::sleep(NOTICE_WITHIN);
+    }
+}
