@@ -91,6 +91,15 @@ impl Store {
         Ok(problems)
     }
 
+    /// Hashes one blob in full, for whoever found its bytes to be others than they should be. A damaged one is moved to the trash;
+    /// `false` if the store does not have the blob, or not any more.
+    ///
+    /// # Errors
+    /// Only what the system answers.
+    pub fn check_blob(&self, digest: &Digest) -> Result<bool, Error> {
+        Ok(self.verify_blob(digest)?.is_none() && self.blob(digest)?.is_some())
+    }
+
     fn verify_blob(&self, digest: &Digest) -> Result<Option<Damage>, Error> {
         let path = self.blob_path(digest);
         let Some(metadata) = fs::symlink_metadata(&path).if_exists().at("examine", &path)? else { return Ok(None) };

@@ -134,15 +134,26 @@ impl Engine {
     /// # Errors
     /// The first step that failed; steps that ran beside it are stopped.
     pub fn build(&self, plan: &Plan, outside: &Outside<'_>, options: &Options) -> Result<Built, Error> {
+        let built = outside.task(TaskKind::Build, "build".to_owned(), |_| {
+            let built = match self.attempt(plan, outside, options) {
+                // What was damaged has been taken away, so it is a miss now and is made again.
+                Err(error) if error.failure.is_lost() && !outside.cancel.is_cancelled() => self.attempt(plan, outside, options),
+                other => other,
+            };
+            built.map(|built| (built, Outcome::Done))
+        });
+        // Whatever a stopped step says of itself, it was the caller who stopped it.
+        built.map_err(|error| if outside.cancel.is_cancelled() { Error::of(Failure::Cancelled) } else { error })
+    }
+
+    fn attempt(&self, plan: &Plan, outside: &Outside<'_>, options: &Options) -> Result<Built, Error> {
         // A failure stops what runs beside it, without cancelling what the caller may do next.
         let stop = outside.cancel.child();
         let outside = Outside { cancel: &stop, ..outside.clone() };
         let run = self.run(plan, &outside, options);
-        outside.task(TaskKind::Build, "build".to_owned(), |_| {
-            schedule::run(&needs(plan), options.jobs, |node| run.node(*node), || stop.cancel())?;
-            let images = plan.images.iter().map(|image| run.seal(image)).collect::<Result<Vec<_>, Error>>()?;
-            Ok((Built { images, stages: run.stages() }, Outcome::Done))
-        })
+        schedule::run(&needs(plan), options.jobs, |node| run.node(*node), || stop.cancel())?;
+        let images = plan.images.iter().map(|image| run.seal(image)).collect::<Result<Vec<_>, Error>>()?;
+        Ok(Built { images, stages: run.stages() })
     }
 
     /// Says why a step is not cached, or that it is. Looks at the steps before it too: the first that is not cached answers.
@@ -360,6 +371,9 @@ impl Run<'_> {
     fn answer(&self, at: StepId, stage: &Stage, action: &Action<'_>, label: String) -> Result<Came, Failure> {
         let outside = self.site.outside;
         outside.task(TaskKind::Step, label, |task| {
+            if outside.cancel.is_cancelled() {
+                return Err(Failure::Cancelled);
+            }
             if !self.is_fresh(stage)
                 && let Some(came) = action.lookup(&self.site)?
             {

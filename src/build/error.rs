@@ -225,12 +225,19 @@ fn lost(lost: &Lost) -> String {
 }
 
 impl Failure {
+    /// Whether the store has lost something that doing the work again brings back.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(self, Failure::Lost(_)) || inner(self).is_some_and(Failure::is_lost)
+    }
+
     /// Who is to blame.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
             Failure::Command { .. } | Failure::ReservedName { .. } => Class::Step,
-            Failure::Step(_)
+            Failure::Step(error) => step_class(error),
+            Failure::Archive(error) => archive_class(error),
+            Failure::NoSandbox(NoSandbox::Refused)
             | Failure::Account(_)
             | Failure::Pattern { .. }
             | Failure::NoSecret { .. }
@@ -240,13 +247,12 @@ impl Failure {
             Failure::Scan(error) => scan_class(error),
             Failure::Input(error) => input_class(error),
             Failure::Cancelled => Class::Cancelled,
-            Failure::NoSandbox(_)
+            Failure::NoSandbox(NoSandbox::Unusable(_))
             | Failure::Store(_)
             | Failure::Disk(_)
             | Failure::Checkout(_)
             | Failure::Pack(_)
             | Failure::Unpack(_)
-            | Failure::Archive(_)
             | Failure::WrongDiffId { .. }
             | Failure::File { .. }
             | Failure::Lost(_) => Class::World,
@@ -262,6 +268,44 @@ fn scan_class(error: &crate::tree::ScanError) -> Class {
         E::Cancelled => Class::Cancelled,
         E::Disk(_) | E::Read { .. } | E::Changed { .. } | E::Elsewhere { .. } => Class::World,
     }
+}
+
+fn step_class(error: &StepError) -> Class {
+    match error {
+        // A file that cannot be read because of something that we know better.
+        StepError::Read { .. } => inner(error).map_or(Class::World, Failure::class),
+        StepError::Changed { .. } => Class::World,
+        StepError::NoSource { .. }
+        | StepError::Dangling { .. }
+        | StepError::NoMatch { .. }
+        | StepError::AllExcluded { .. }
+        | StepError::InTheWay { .. }
+        | StepError::NoArchive { .. }
+        | StepError::NothingToRemove { .. }
+        | StepError::RemovesRoot
+        | StepError::Edit(_)
+        | StepError::Pattern(_)
+        | StepError::Account(_) => Class::Spec,
+    }
+}
+
+/// An archive that is refused is a step that fails, unless the disk is to blame.
+fn archive_class(error: &crate::layer::ArchiveError) -> Class {
+    inner(error).map_or(Class::Step, Failure::class)
+}
+
+/// The failure that came through a reader, which can only pass on errors of input and output.
+fn inner<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Failure> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(failure) =
+            error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref).and_then(|inner| inner.downcast_ref())
+        {
+            return Some(failure);
+        }
+        next = error.source();
+    }
+    None
 }
 
 fn sandbox_class(error: &crate::sandbox::SandboxError) -> Class {

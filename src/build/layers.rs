@@ -189,11 +189,21 @@ impl<'e> Layers<'e> {
             return Err(Failure::Lost(Lost::Difference(*fingerprint)));
         };
         let below = self.tree(&state.prefix(state.layers().len() - 1))?;
-        let (unpacked, path) = self.unpack(blob, &below, Wanted::Directory, &fingerprint.hex(), &fingerprint.hex())?;
-        let found = unpacked.difference.fingerprint();
-        match path {
-            Some(path) if found == *fingerprint => Ok(path),
-            Some(_) | None => Err(Failure::Lost(Lost::Difference(*fingerprint))),
+        let lost = || Failure::Lost(Lost::Difference(*fingerprint));
+        let expect = |unpacked: &layer::Unpacked| if unpacked.difference.fingerprint() == *fingerprint { Ok(()) } else { Err(lost()) };
+        let name = fingerprint.hex();
+        match self.unpack(blob, &below, Wanted::Directory, &name, &name, expect) {
+            Ok((_, Some(path))) => Ok(path),
+            Ok((_, None)) => Err(lost()),
+            Err(failure) if self.outside.cancel.is_cancelled() => Err(failure),
+            Err(failure) => {
+                // With a damaged blob out of the way, the step's record is a miss.
+                let mut sound = true;
+                for digest in packed::digests(self.outside.store, fingerprint)? {
+                    sound &= self.outside.store.check_blob(&digest)?;
+                }
+                Err(if sound { failure } else { lost() })
+            }
         }
     }
 
@@ -203,17 +213,27 @@ impl<'e> Layers<'e> {
         let below = self.tree(&state.prefix(state.layers().len() - 1))?;
         let label = format!("{} {}", layer.source, &layer.descriptor.digest.hex()[..12]);
         self.outside.task(TaskKind::Unpack, label, |_| {
-            let (unpacked, path) = self.unpack(blob, &below, wanted, &diff_id.hex(), &state.name().hex())?;
-            if unpacked.diff_id != *diff_id {
-                return Err(Failure::WrongDiffId { image: layer.source.to_string(), expected: *diff_id, found: unpacked.diff_id });
-            }
+            let expect = |unpacked: &layer::Unpacked| match unpacked.diff_id == *diff_id {
+                true => Ok(()),
+                false => Err(Failure::WrongDiffId { image: layer.source.to_string(), expected: *diff_id, found: unpacked.diff_id }),
+            };
+            let (unpacked, path) = match self.unpack(blob, &below, wanted, &diff_id.hex(), &state.name().hex(), expect) {
+                Ok(unpacked) => unpacked,
+                // A blob that was damaged in the store is fetched again.
+                Err(failure) if self.outside.cancel.is_cancelled() => return Err(failure),
+                Err(_) if !self.outside.store.check_blob(&layer.descriptor.digest)? => {
+                    return Err(Failure::Lost(Lost::BaseLayer(*diff_id)));
+                }
+                Err(failure) => return Err(failure),
+            };
             let key = if unpacked.implicit_parents { state.name() } else { foreign_key(diff_id) };
             self.outside.store.put_record(&FOREIGN, &key, &unpacked.difference.encode())?;
             Ok(((Arc::new(unpacked.difference), path), Outcome::Done))
         })
     }
 
-    /// Unpacks a blob into a kept directory, under `name` or, where it depends on what is below, `name_in_state`.
+    /// Unpacks a blob into a kept directory, under `name` or, where it depends on what is below, `name_in_state`. Nothing is kept that
+    /// is not as `expect` has it.
     fn unpack(
         &self,
         blob: Blob,
@@ -221,16 +241,20 @@ impl<'e> Layers<'e> {
         wanted: Wanted,
         name: &str,
         name_in_state: &str,
+        expect: impl FnOnce(&layer::Unpacked) -> Result<(), Failure>,
     ) -> Result<(layer::Unpacked, Option<PathBuf>), Failure> {
         let limits = layer::Limits::GENEROUS;
         let bytes = Box::new(blob.file);
         if wanted == Wanted::Difference {
-            return Ok((layer::unpack(bytes, below, None, &limits, self.outside.cancel)?, None));
+            let unpacked = layer::unpack(bytes, below, None, &limits, self.outside.cancel)?;
+            expect(&unpacked)?;
+            return Ok((unpacked, None));
         }
         let store = self.outside.store;
         let scratch = store.scratch()?;
         let into = make_root(self.workplace, store, &scratch.path().join("layer"))?;
         let unpacked = layer::unpack(bytes, below, Some(&*into), &limits, self.outside.cancel)?;
+        expect(&unpacked)?;
         let name = if unpacked.implicit_parents { name_in_state } else { name };
         let inner = scratch.path().join("layer");
         let path = store.keep(scratch, &inner, &self.workplace.shelf(store), name)?;

@@ -42,6 +42,13 @@ pub(super) fn find(store: &Store, difference: &Fingerprint, profile: Profile) ->
     Ok(store.blob(&packed.digest)?.filter(|blob| blob.size == packed.size).map(|_| packed))
 }
 
+/// The digests that blobs of a difference have, whether the store has them still or not.
+pub(super) fn digests(store: &Store, difference: &Fingerprint) -> Result<Vec<Digest>, Failure> {
+    let bodies = Profile::ALL.into_iter().map(|profile| Ok(store.record(&SHELF, &key(difference, profile))?));
+    let bodies = bodies.collect::<Result<Vec<_>, Failure>>()?;
+    Ok(bodies.into_iter().flatten().filter_map(|body| decode(&body)).map(|packed| packed.digest).collect())
+}
+
 /// Any blob of a difference.
 pub(super) fn find_blob(store: &Store, difference: &Fingerprint) -> Result<Option<Blob>, Failure> {
     for profile in Profile::ALL {

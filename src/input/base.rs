@@ -1,13 +1,14 @@
 //! Base images: a place and a platform in; a verified manifest, config and list of layers out; layers' bytes when they are asked for.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use lapstrake_cache::{Blob, Digest};
 
-use super::{Error, Outside, pinned};
+use super::{Error, Outside, pinned, remembered};
 use crate::event::{Outcome, TaskKind};
-use crate::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_LIMIT_BYTES, Manifest, Platform, Reference};
+use crate::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_LIMIT_BYTES, Manifest, NoSuchPlatform, Platform, Reference};
 use crate::plan::{BaseImage, ImageSource};
 
 /// The annotation that holds an image's tag in a layout. OCI image-spec 1.1, "Pre-Defined Annotation Keys".
@@ -119,7 +120,7 @@ impl Outside<'_> {
             [] => {
                 return Err(fail(format!("the layout has no image {}", tag.map_or(String::new(), |tag| format!("with the tag `{tag}`")))));
             }
-            [..] => index.pick(platform).map_err(|_| {
+            [..] => pick_of(&named, platform).map_err(|_| {
                 let tags: Vec<&str> = index.manifests.iter().filter_map(|one| one.annotations.get(REF_NAME)).map(String::as_str).collect();
                 fail(format!("the layout has {} images; name one of its tags: {}", named.len(), tags.join(", ")))
             })?,
@@ -141,7 +142,10 @@ impl Outside<'_> {
         match Document::parse(bytes, served_as).map_err(wrong)? {
             Document::Manifest(manifest) => {
                 let config = self.config(source, &manifest)?;
-                Ok(FoundBase { index: None, manifest: digest, config })
+                match other_platform(&config, platform) {
+                    Some(source_error) => Err(Error::NoPlatform { image: source.to_string(), source: source_error }),
+                    None => Ok(FoundBase { index: None, manifest: digest, config }),
+                }
             }
             Document::Index(index) => {
                 let picked = index.pick(platform).map_err(|error| Error::NoPlatform { image: source.to_string(), source: error })?;
@@ -154,10 +158,13 @@ impl Outside<'_> {
     }
 
     fn config(&self, source: &ImageSource, manifest: &Manifest) -> Result<ImageConfig, Error> {
-        if self.store.blob(&manifest.config.digest)?.is_none() {
-            self.fetch(source, &manifest.config)?;
-        }
-        let bytes = self.stored(&manifest.config.digest)?.unwrap_or_default();
+        let bytes = match self.stored(&manifest.config.digest)? {
+            Some(bytes) => bytes,
+            None => {
+                self.fetch(source, &manifest.config)?;
+                self.stored(&manifest.config.digest)?.unwrap_or_default()
+            }
+        };
         ImageConfig::parse(&bytes).map_err(|error| Error::Image { what: format!("the config of `{source}`"), source: error })
     }
 
@@ -190,7 +197,12 @@ impl Outside<'_> {
             .read_to_end(&mut bytes)
             .map_err(|source| Error::File { path: self.store.path().to_path_buf(), source })?;
         // Documents are small and decide what everything else is: they are hashed each time they are believed.
-        Ok((Digest::of(&bytes) == *digest).then_some(bytes))
+        if Digest::of(&bytes) == *digest {
+            return Ok(Some(bytes));
+        }
+        // Out of the way, so that it is fetched again.
+        self.store.check_blob(digest)?;
+        Ok(None)
     }
 
     /// Brings a blob into the store, verified.
@@ -226,6 +238,10 @@ impl Outside<'_> {
         let path = self.directory.join(path);
         let wrong = |source| Error::File { path: path.clone(), source };
         let mut file = open(&path)?;
+        let stamp = remembered::stamp(&file).map_err(wrong)?;
+        if let Some(digest) = remembered::digest(self.store, &stamp)? {
+            return Ok(digest);
+        }
         self.task(TaskKind::Scan, path.display().to_string(), |_| {
             let mut hasher = lapstrake_cache::Sha256::new();
             let mut buffer = vec![0; 1 << 20];
@@ -234,12 +250,34 @@ impl Outside<'_> {
                     return Err(Error::Cancelled);
                 }
                 match file.read(&mut buffer).map_err(wrong)? {
-                    0 => return Ok((hasher.finish(), Outcome::Done)),
-                    count => hasher.update(&buffer[..count]),
+                    0 => break,
+                    count => hasher.update(buffer.get(..count).unwrap_or_default()),
                 }
             }
+            let digest = hasher.finish();
+            if remembered::stamp(&file).map_err(wrong)? == stamp {
+                remembered::remember_digest(self.store, &stamp, &digest)?;
+            }
+            Ok((digest, Outcome::Done))
         })
     }
+}
+
+/// The one of several manifests of a layout that is for a platform.
+fn pick_of<'d>(named: &[&'d Descriptor], platform: &Platform) -> Result<&'d Descriptor, Option<NoSuchPlatform>> {
+    let manifests: Vec<Descriptor> = named.iter().map(|descriptor| (*descriptor).clone()).collect();
+    let some = Index { schema_version: 2, media_type: None, manifests, annotations: BTreeMap::new(), extra: BTreeMap::new() };
+    let digest = some.pick(platform).map_err(Some)?.digest;
+    named.iter().copied().find(|descriptor| descriptor.digest == digest).ok_or(None)
+}
+
+/// What is wrong with an image that was not chosen from an index, and says itself that it is for something else. Old ones say nothing.
+fn other_platform(config: &ImageConfig, wanted: &Platform) -> Option<NoSuchPlatform> {
+    let ImageConfig { os, architecture, variant, .. } = config;
+    let differs = |found: &str, wanted: &str| !found.is_empty() && found != wanted;
+    let found = Platform { os: os.clone(), architecture: architecture.clone(), variant: variant.clone() };
+    (differs(os, &wanted.os) || differs(architecture, &wanted.architecture))
+        .then(|| NoSuchPlatform { wanted: wanted.clone(), available: vec![found] })
 }
 
 fn open(path: &Path) -> Result<std::fs::File, Error> {

@@ -1,10 +1,15 @@
-//! Contents of files that did not change since they were read last: kept in one record of the store per directory.
+//! Contents of files that did not change since they were read last: kept in the store, in one record for each directory, and one for each
+//! archive.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use lapstrake_cache::{Fingerprint, Shelf, Store};
+use lapstrake_cache::{Digest, Fingerprint, Shelf, Store};
 
 use crate::tree::{Content, DiskTime, FileStamp, KnownContents};
 
@@ -56,14 +61,8 @@ impl KnownContents for Remembered<'_> {
 fn encode(known: &BTreeMap<FileStamp, Content>) -> Vec<u8> {
     let mut out = Vec::with_capacity(FORMAT.len() + known.len() * ENTRY);
     out.extend_from_slice(FORMAT);
-    for (FileStamp { device, inode, size, modified, changed }, content) in known {
-        for number in [device, inode, size] {
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        for DiskTime { seconds, nanoseconds } in [modified, changed] {
-            out.extend_from_slice(&seconds.to_le_bytes());
-            out.extend_from_slice(&nanoseconds.to_le_bytes());
-        }
+    for (stamp, content) in known {
+        put_stamp(&mut out, stamp);
         out.extend_from_slice(content.fingerprint.as_bytes());
         out.extend_from_slice(&content.size.to_le_bytes());
     }
@@ -87,6 +86,58 @@ fn decode(bytes: &[u8]) -> Option<BTreeMap<FileStamp, Content>> {
         known.insert(stamp, Content { fingerprint, size: number(80)? });
     }
     Some(known)
+}
+
+/// Digests of single files, by stamp.
+const DIGESTS: Shelf = Shelf::named("known-digests");
+/// The coarsest clock of a file system, FAT's: a file that was changed later than this before now could change once more without its
+/// times showing it.
+const COARSEST_SECONDS: u64 = 2;
+
+/// The state of an open file.
+pub(super) fn stamp(file: &File) -> io::Result<FileStamp> {
+    let found = file.metadata()?;
+    let time = |seconds, nanoseconds| DiskTime { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or(0) };
+    Ok(FileStamp {
+        device: found.dev(),
+        inode: found.ino(),
+        size: found.size(),
+        modified: time(found.mtime(), found.mtime_nsec()),
+        changed: time(found.ctime(), found.ctime_nsec()),
+    })
+}
+
+/// The digest of a file in this state, where it is known.
+pub(super) fn digest(store: &Store, stamp: &FileStamp) -> Result<Option<Digest>, lapstrake_cache::Error> {
+    let body = store.record(&DIGESTS, &stamp_key(stamp))?;
+    Ok(body.and_then(|body| Some(Digest::from_bytes(body.try_into().ok()?))))
+}
+
+/// Remembers the digest of a file in this state, if its times would show a later change.
+#[expect(clippy::disallowed_methods, reason = "decides only whether a digest is remembered, never what it is")]
+pub(super) fn remember_digest(store: &Store, stamp: &FileStamp, digest: &Digest) -> Result<(), lapstrake_cache::Error> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let settled = i64::try_from(now.saturating_sub(COARSEST_SECONDS)).unwrap_or(0);
+    match stamp.modified.seconds.max(stamp.changed.seconds) < settled {
+        true => store.put_record(&DIGESTS, &stamp_key(stamp), digest.as_bytes()),
+        false => Ok(()),
+    }
+}
+
+fn stamp_key(stamp: &FileStamp) -> Fingerprint {
+    let mut bytes = b"lapstrake-known-digest/1\n".to_vec();
+    put_stamp(&mut bytes, stamp);
+    Fingerprint::of(&bytes)
+}
+
+fn put_stamp(out: &mut Vec<u8>, FileStamp { device, inode, size, modified, changed }: &FileStamp) {
+    for number in [device, inode, size] {
+        out.extend_from_slice(&number.to_le_bytes());
+    }
+    for DiskTime { seconds, nanoseconds } in [modified, changed] {
+        out.extend_from_slice(&seconds.to_le_bytes());
+        out.extend_from_slice(&nanoseconds.to_le_bytes());
+    }
 }
 
 #[cfg(test)]
