@@ -4,6 +4,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use lapstrake::build::Class;
+use serde_json::json;
 
 /// Why nothing more can be done.
 #[derive(Debug)]
@@ -36,21 +37,50 @@ impl Failure {
         Failure { text, finished: true, class }
     }
 
+    /// Stopped on request; what was under way does not matter then.
+    pub(crate) fn cancelled() -> Failure {
+        Failure { text: "cancelled".to_owned(), finished: true, class: Class::Cancelled }
+    }
+
     /// The code as the process gives it back.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.class.exit_code())
     }
 }
 
+/// How people or programs are spoken to on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// Text.
+    Plain,
+    /// Text with colours.
+    Coloured,
+    /// JSON, one object a line, like the events.
+    Json,
+}
+
 /// Prints a failure on standard error.
-pub(crate) fn report(failure: &Failure, colour: bool) {
+pub(crate) fn report(failure: &Failure, voice: Voice) {
     let mut err = std::io::stderr().lock();
     let text = failure.text.trim_end();
-    let _ = match (failure.finished, colour) {
-        (true, _) => writeln!(err, "{text}"),
-        (false, true) => writeln!(err, "\x1b[1;31merror\x1b[0m: {text}"),
-        (false, false) => writeln!(err, "error: {text}"),
+    let _ = match (voice, failure.finished) {
+        (Voice::Json, _) => {
+            let line = json!({ "version": 1, "event": "failed", "exit": failure.class.exit_code(), "message": text });
+            err.write_all(format!("{line}\n").as_bytes())
+        }
+        (Voice::Plain | Voice::Coloured, true) => writeln!(err, "{text}"),
+        (Voice::Coloured, false) => writeln!(err, "\x1b[1;31merror\x1b[0m: {text}"),
+        (Voice::Plain, false) => writeln!(err, "error: {text}"),
     };
+}
+
+/// Prints something on standard error that stops nothing.
+pub(crate) fn remark(text: &str, voice: Voice) {
+    let text = match voice {
+        Voice::Json => format!("{}\n", json!({ "version": 1, "event": "remarked", "message": text.trim_end() })),
+        Voice::Plain | Voice::Coloured => text.to_owned(),
+    };
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// Prints data on standard output. A reader that went away, as `head` does, is no failure.

@@ -10,7 +10,8 @@ use lapstrake::event::Cancel;
 use lapstrake::registry::{Certificates, DockerCredentials, Mirror, Patience, Registry, Settings};
 use lapstrake::sandbox::{Options, Start};
 
-use crate::exit::{Failure, chain};
+use crate::args::Progress;
+use crate::exit::{Failure, Voice, chain};
 use crate::settings::{Config, Surroundings};
 
 /// Bytes that the store may have where the settings say nothing.
@@ -20,11 +21,30 @@ const STORE_BYTES: u64 = 20 << 30;
 pub(crate) struct Machine {
     pub(crate) surroundings: Surroundings,
     config: OnceLock<Config>,
+    cancel: OnceLock<Cancel>,
+    /// How standard error is spoken to.
+    pub(crate) voice: Voice,
 }
 
 impl Machine {
-    pub(crate) fn new(surroundings: Surroundings) -> Machine {
-        Machine { surroundings, config: OnceLock::new() }
+    /// `progress` is what the caller asked for, where the command shows any.
+    pub(crate) fn new(surroundings: Surroundings, progress: Option<Progress>) -> Machine {
+        let voice = match progress {
+            Some(Progress::Json) => Voice::Json,
+            Some(Progress::Auto | Progress::Plain) | None if surroundings.colour => Voice::Coloured,
+            Some(Progress::Auto | Progress::Plain) | None => Voice::Plain,
+        };
+        Machine { surroundings, config: OnceLock::new(), cancel: OnceLock::new(), voice }
+    }
+
+    /// The wish to stop, which signals express from now on.
+    pub(crate) fn cancel(&self) -> &Cancel {
+        self.cancel.get_or_init(cancel_on_signals)
+    }
+
+    /// Whether somebody wished to stop.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancel.get().is_some_and(Cancel::is_cancelled)
     }
 
     fn config(&self) -> Result<&Config, Failure> {
@@ -115,7 +135,7 @@ fn certificates(files: &[PathBuf]) -> Result<Certificates, Failure> {
 }
 
 /// A wish to stop that the usual signals express: once to stop in order, twice to end at once.
-pub(crate) fn cancel_on_signals() -> Cancel {
+fn cancel_on_signals() -> Cancel {
     let cancel = Cancel::new();
     let wish = cancel.clone();
     let spawned = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

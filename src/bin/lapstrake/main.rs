@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Arguments, Command};
+use exit::Failure;
 use machine::Machine;
 use settings::Surroundings;
 
@@ -27,7 +28,8 @@ fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let machine = Machine::new(Surroundings::read());
+    let progress = if let Command::Build(build) = &arguments.command { Some(build.progress) } else { None };
+    let machine = Machine::new(Surroundings::read(), progress);
     let result = match arguments.command {
         Command::Build(build) => commands::build::build(&machine, &build),
         Command::Check(project) => commands::check::check(&machine, &project),
@@ -47,7 +49,9 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            exit::report(&failure, machine.surroundings.colour);
+            // Whatever a stopped command says of itself, it was the user who stopped it.
+            let failure = if machine.is_cancelled() { Failure::cancelled() } else { failure };
+            exit::report(&failure, machine.voice);
             failure.exit_code()
         }
     }

@@ -38,7 +38,16 @@ pub(crate) struct Written {
 impl Outputs {
     /// Reads `[IMAGE=]KIND:PATH`.
     pub(crate) fn parse(texts: &[String], plan: &Plan) -> Result<Outputs, Failure> {
-        texts.iter().map(|text| output(text, plan)).collect::<Result<Vec<_>, Failure>>().map(Outputs)
+        let outputs = texts.iter().map(|text| output(text, plan)).collect::<Result<Vec<_>, Failure>>()?;
+        for (index, one) in outputs.iter().enumerate() {
+            if outputs.iter().take(index).any(|earlier| earlier.target == one.target) {
+                return Err(Failure::usage(format!(
+                    "`--output`: `{}` is named twice, and the later would replace the earlier",
+                    one.target
+                )));
+            }
+        }
+        Ok(Outputs(outputs))
     }
 
     /// Stages whose file systems are written.
@@ -57,7 +66,10 @@ impl Outputs {
     ) -> Result<Vec<Written>, Failure> {
         let mut written = Vec::new();
         for Output { what, target } in &self.0 {
-            let failed = |error: &WriteError| Failure::world(chain(error));
+            let failed = |error: &WriteError| {
+                let usage = matches!(error, WriteError::NotEmpty { .. } | WriteError::Mismatch { .. } | WriteError::Reference(_));
+                if usage { Failure::usage(chain(error)) } else { Failure::world(chain(error)) }
+            };
             let stage = stage(*what, plan);
             let (name, digest) = match what {
                 What::Image(index) => match built.images.get(*index) {

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use lapstrake::build::Class;
 use lapstrake::cache::Store;
 use lapstrake::diagnostic::{Diagnosed, Diagnostic, Severity, SourceMap};
-use lapstrake::event::{Cancel, EventSink};
+use lapstrake::event::{Cancel, Event, EventKind, EventSink, TaskId};
 use lapstrake::image::Platform;
 use lapstrake::input::{NetworkUse, NothingStale, Outside, Resolved};
-use lapstrake::pins::Pins;
+use lapstrake::layer::LAYER_FORMAT;
+use lapstrake::pins::{Layers, Pins};
 use lapstrake::plan::{self, ExtraTag, Plan, Requirement, Target, Wanted};
 use lapstrake::registry::Registry;
 use lapstrake::spec::{self, Spec};
 
 use crate::args;
-use crate::exit::{Failure, chain};
+use crate::exit::{Failure, Voice, chain, remark};
 use crate::render;
 
 /// A spec that was read, and what is asked of it.
@@ -32,17 +33,17 @@ pub(crate) struct Project {
     pub(crate) contexts: BTreeMap<String, PathBuf>,
     /// What the lock says.
     pub(crate) pins: Pins,
-    colour: bool,
+    voice: Voice,
 }
 
 impl Project {
     /// Reads spec and lock. Warnings are printed; errors end it.
-    pub(crate) fn load(arguments: &args::Project, tags: &[String], colour: bool) -> Result<Project, Failure> {
+    pub(crate) fn load(arguments: &args::Project, tags: &[String], voice: Voice) -> Result<Project, Failure> {
         let path = spec_file(&arguments.spec)?;
         let text = read(&path)?;
         let mut sources = SourceMap::new();
         let id = sources.add(path.display().to_string(), text.clone());
-        let spec = settle(&sources, spec::parse(id, &text), colour)?;
+        let spec = settle(&sources, spec::parse(id, &text), voice)?;
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
             Some(_) | None => PathBuf::from("."),
@@ -53,14 +54,14 @@ impl Project {
             Ok(text) => {
                 let name = path.with_file_name("lapstrake.lock").display().to_string();
                 let id = sources.add(name, text.clone());
-                settle(&sources, Pins::parse(id, &text), colour)?
+                settle(&sources, Pins::parse(id, &text), voice)?
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Pins::new(),
             Err(error) => return Err(Failure::world(format!("{}: {error}", lock.display()))),
         };
         let target = target(arguments, tags)?;
         let contexts = contexts(&arguments.contexts)?;
-        Ok(Project { sources, spec, target, directory, contexts, pins, colour })
+        Ok(Project { sources, spec, target, directory, contexts, pins, voice })
     }
 
     /// The lock's place.
@@ -70,7 +71,7 @@ impl Project {
 
     /// Unwraps a value that comes with messages: warnings are printed, errors end it.
     pub(crate) fn settle<T>(&self, diagnosed: Diagnosed<T>) -> Result<T, Failure> {
-        settle(&self.sources, diagnosed, self.colour)
+        settle(&self.sources, diagnosed, self.voice)
     }
 
     /// What must be known of the outside.
@@ -93,6 +94,7 @@ impl Project {
     /// Finds out what the plan needs and plans. With `locked`, whatever is not in the lock is an error.
     pub(crate) fn plan(&self, outside: &Outside<'_>, pinning: &args::Pinning) -> Result<(Plan, Resolved), Failure> {
         let requirements = self.requirements()?;
+        self.check_layers(outside.events, pinning)?;
         if pinning.locked {
             self.show(&plan::not_locked(&requirements, &self.pins))?;
         }
@@ -101,40 +103,58 @@ impl Project {
         Ok((plan, resolved))
     }
 
+    /// A lock that another lapstrake wrote may promise bytes that this one cannot write.
+    fn check_layers(&self, events: &dyn EventSink, pinning: &args::Pinning) -> Result<(), Failure> {
+        let Some(Layers { format, gzip, zstd }) = self.pins.layers.filter(|layers| *layers != known_layers()) else { return Ok(()) };
+        let message = format!(
+            "lapstrake.lock was written for layers of format {format} with gzip/{gzip} and zstd/{zstd}, which this lapstrake does not write"
+        );
+        if pinning.locked {
+            return Err(Failure::usage(format!("{message}; use the lapstrake that wrote it, or a newer one")));
+        }
+        let message = format!("{message}: digests will differ");
+        events.send(Event { task: TaskId::fresh(), kind: EventKind::Noted { message } });
+        Ok(())
+    }
+
     /// A requirement that could not be met, drawn at its place in the spec.
     pub(crate) fn unresolved(&self, error: &lapstrake::input::Unresolved) -> Failure {
         let class = lapstrake::build::input_class(&error.source);
         let text =
-            render::failure(&self.sources, &format!("cannot get what is {}", error.why), error.span, &chain(&*error.source), self.colour);
+            render::failure(&self.sources, &format!("cannot get what is {}", error.why), error.span, &chain(&*error.source), self.voice);
         Failure::pictured(class, text)
     }
 
     /// A build that failed, drawn at its step.
     pub(crate) fn failed(&self, error: &lapstrake::build::Error) -> Failure {
-        Failure::pictured(error.failure.class(), render::build_failure(&self.sources, error, self.colour))
+        Failure::pictured(error.failure.class(), render::build_failure(&self.sources, error, self.voice))
     }
 
     /// Shows messages; errors end it.
     pub(crate) fn show(&self, diagnostics: &[Diagnostic]) -> Result<(), Failure> {
-        show(&self.sources, diagnostics, self.colour)
+        show(&self.sources, diagnostics, self.voice)
     }
 }
 
-fn settle<T>(sources: &SourceMap, diagnosed: Diagnosed<T>, colour: bool) -> Result<T, Failure> {
-    show(sources, &diagnosed.diagnostics, colour)?;
+/// How this program writes layers.
+pub(crate) const fn known_layers() -> Layers {
+    Layers { format: LAYER_FORMAT, gzip: 1, zstd: 1 }
+}
+
+fn settle<T>(sources: &SourceMap, diagnosed: Diagnosed<T>, voice: Voice) -> Result<T, Failure> {
+    show(sources, &diagnosed.diagnostics, voice)?;
     diagnosed.value.ok_or_else(|| Failure::new(Class::Bug, "nothing came of the spec, and nothing was said about it; please report this"))
 }
 
-fn show(sources: &SourceMap, diagnostics: &[Diagnostic], colour: bool) -> Result<(), Failure> {
+fn show(sources: &SourceMap, diagnostics: &[Diagnostic], voice: Voice) -> Result<(), Failure> {
     if diagnostics.is_empty() {
         return Ok(());
     }
-    let text = render::diagnostics(sources, diagnostics, colour);
+    let text = render::diagnostics(sources, diagnostics, voice);
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(Failure::pictured(Class::Spec, text));
     }
-    use std::io::Write;
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
+    remark(&text, voice);
     Ok(())
 }
 

@@ -1,11 +1,12 @@
 //! Diagnostics → pictures of the places they are about.
 
+use crate::exit::Voice;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use lapstrake::diagnostic::{Diagnostic, Severity, SourceId, SourceMap, Span};
 
 /// All of them, one after the other, with a line at the end that counts them.
-pub(crate) fn diagnostics(sources: &SourceMap, diagnostics: &[Diagnostic], colour: bool) -> String {
-    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+pub(crate) fn diagnostics(sources: &SourceMap, diagnostics: &[Diagnostic], voice: Voice) -> String {
+    let renderer = if voice == Voice::Coloured { Renderer::styled() } else { Renderer::plain() };
     let mut out = String::new();
     for diagnostic in diagnostics {
         out.push_str(&renderer.render(&[group(sources, diagnostic)]));
@@ -57,8 +58,8 @@ fn group<'a>(sources: &'a SourceMap, diagnostic: &'a Diagnostic) -> Group<'a> {
 }
 
 /// One failure of the world at a place in the spec.
-pub(crate) fn failure(sources: &SourceMap, title: &str, span: Span, reason: &str, colour: bool) -> String {
-    let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+pub(crate) fn failure(sources: &SourceMap, title: &str, span: Span, reason: &str, voice: Voice) -> String {
+    let renderer = if voice == Voice::Coloured { Renderer::styled() } else { Renderer::plain() };
     let mut group = Group::with_title(Level::ERROR.primary_title(title));
     if let Some(file) = sources.get(span.source) {
         let end = (span.end as usize).min(file.text.len());
@@ -71,16 +72,16 @@ pub(crate) fn failure(sources: &SourceMap, title: &str, span: Span, reason: &str
 }
 
 /// A build that failed: the step, its place, the last lines it wrote, and why.
-pub(crate) fn build_failure(sources: &SourceMap, error: &lapstrake::build::Error, colour: bool) -> String {
+pub(crate) fn build_failure(sources: &SourceMap, error: &lapstrake::build::Error, voice: Voice) -> String {
     let reason = crate::exit::chain(&*error.failure);
     let Some(site) = &error.site else {
-        return if colour { format!("\x1b[1;31merror\x1b[0m: {reason}") } else { format!("error: {reason}") };
+        return if voice == Voice::Coloured { format!("\x1b[1;31merror\x1b[0m: {reason}") } else { format!("error: {reason}") };
     };
     let title = match site.number {
         0 => format!("stage `{}` has no base to start from", site.stage),
         number => format!("step {number} of stage `{}` failed: {}", site.stage, site.label),
     };
-    let mut text = failure(sources, &title, site.span, &reason, colour);
+    let mut text = failure(sources, &title, site.span, &reason, voice);
     if let lapstrake::build::Failure::Command { output, .. } = &*error.failure {
         if output.trim().is_empty() {
             text.push_str("\nit wrote nothing\n");

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lapstrake::build::{Built, BuiltImage, Class, Engine, Fresh, Options, Secrets};
+use lapstrake::build::{Built, BuiltImage, Engine, Fresh, Options, Secrets};
 use lapstrake::event::{Cancel, EventSink};
 use lapstrake::input::{NetworkUse, Outside, Resolved};
 use lapstrake::output::{self, PushedTag, TagOutcome};
@@ -10,8 +10,8 @@ use lapstrake::plan::{Plan, StageId};
 use serde_json::{Value, json};
 
 use crate::args;
-use crate::exit::{Failure, chain, print};
-use crate::machine::{Machine, cancel_on_signals};
+use crate::exit::{Failure, chain, print, remark};
+use crate::machine::Machine;
 use crate::outputs::{Outputs, Written};
 use crate::progress;
 use crate::project::Project;
@@ -20,22 +20,24 @@ use crate::project::Project;
 pub(crate) const TRANSFERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(3);
 
 pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Failure> {
-    let colour = machine.surroundings.colour;
-    let project = Project::load(&arguments.project, &arguments.tags, colour)?;
+    let project = Project::load(&arguments.project, &arguments.tags, machine.voice)?;
     let events = progress::sink(arguments.progress, &machine.surroundings);
-    let cancel = cancel_on_signals();
+    let cancel = machine.cancel();
     let (store, registry) = (machine.store()?, machine.registry()?);
-    let outside = project.outside(&store, &registry, network(&arguments.pinning), &*events, &cancel);
+    let outside = project.outside(&store, &registry, network(&arguments.pinning), &*events, cancel);
     let (plan, resolved) = project.plan(&outside, &arguments.pinning)?;
     note_fresh(&*events, &resolved);
 
+    if arguments.push {
+        check_push(&outside, &plan)?;
+    }
     let outputs = Outputs::parse(&arguments.outputs, &plan)?;
     let engine = machine.engine(arguments.isolation)?;
     let options = options(machine, arguments, &plan, outputs.unpacked(&plan))?;
     let built = engine.build(&plan, &outside, &options).map_err(|error| project.failed(&error))?;
 
     let written = outputs.write(&engine, &plan, &outside, &options, &built)?;
-    let pushed = if arguments.push { push(&outside, &built, &cancel)? } else { Vec::new() };
+    let pushed = if arguments.push { push(&outside, &built, cancel)? } else { Vec::new() };
     if let Some(path) = &arguments.metadata_file {
         let text = format!("{:#}\n", metadata(&built, &pushed, &written));
         std::fs::write(path, text).map_err(|error| Failure::world(format!("cannot write `{}`: {error}", path.display())))?;
@@ -135,26 +137,29 @@ fn of_variable(machine: &Machine, id: &str, name: &str) -> Result<Vec<u8>, Failu
 /// The tags of each image, in the order of the images.
 type Pushed = Vec<Vec<PushedTag>>;
 
-fn push(outside: &Outside<'_>, built: &Built, cancel: &Cancel) -> Result<Pushed, Failure> {
-    if built.images.is_empty() {
+/// Whether there is something to push and a place for it, before any work is done for it.
+fn check_push(outside: &Outside<'_>, plan: &Plan) -> Result<(), Failure> {
+    if plan.images.is_empty() {
         return Err(Failure::usage("`--push`: no image is built, only a stage"));
     }
-    for one in &built.images {
-        if one.image.tags.is_empty() {
+    for image in &plan.images {
+        if image.tags.is_empty() {
             return Err(Failure::usage(format!(
                 "`--push`: the image `{0}` has no tags; write `tags` in `[images.{0}]` or pass `--tag`",
-                one.image.name
+                image.name
             )));
         }
     }
     if outside.network == NetworkUse::Refused {
         return Err(Failure::usage("`--push` needs the network, and `--offline` refuses it"));
     }
+    Ok(())
+}
+
+fn push(outside: &Outside<'_>, built: &Built, cancel: &Cancel) -> Result<Pushed, Failure> {
     let push = |one: &BuiltImage| {
-        output::push(&one.sealed, &one.image.tags, TRANSFERS, outside.store, outside.registry, outside.events, cancel).map_err(|error| {
-            let class = if cancel.is_cancelled() { Class::Cancelled } else { Class::World };
-            Failure::new(class, chain(&error))
-        })
+        output::push(&one.sealed, &one.image.tags, TRANSFERS, outside.store, outside.registry, outside.events, cancel)
+            .map_err(|error| Failure::world(chain(&error)))
     };
     built.images.iter().map(push).collect()
 }
@@ -228,8 +233,7 @@ fn tidy(machine: &Machine, engine: &Engine, store: lapstrake::cache::Store) {
     if let Ok(limits) = machine.limits()
         && let Err(error) = store.collect(&limits, engine.remover())
     {
-        use std::io::Write;
-        let _ = writeln!(std::io::stderr().lock(), "note: the store could not be tidied: {}", chain(&error));
+        remark(&format!("note: the store could not be tidied: {}\n", chain(&error)), machine.voice);
     }
     drop(store);
 }

@@ -6,7 +6,7 @@ use crate::machine::Machine;
 use crate::project::Project;
 
 pub(crate) fn check(machine: &Machine, arguments: &args::Project) -> Result<(), Failure> {
-    let project = Project::load(arguments, &[], machine.surroundings.colour)?;
+    let project = Project::load(arguments, &[], machine.voice)?;
     project.requirements()?;
     let (stages, images) = (project.spec.stages.len(), project.spec.images.len());
     print(&format!("the spec is sound: {}, {}\n", count(stages, "stage"), count(images, "image")))

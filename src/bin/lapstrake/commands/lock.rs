@@ -2,17 +2,16 @@
 
 use lapstrake::event::Silent;
 use lapstrake::input::{NetworkUse, NothingStale};
-use lapstrake::layer::LAYER_FORMAT;
-use lapstrake::pins::{Layers, Pins};
+use lapstrake::pins::Pins;
 use lapstrake::plan::{Upgrade, to_resolve};
 
 use crate::args;
 use crate::exit::{Failure, print};
-use crate::machine::{Machine, cancel_on_signals};
-use crate::project::Project;
+use crate::machine::Machine;
+use crate::project::{Project, known_layers};
 
 pub(crate) fn lock(machine: &Machine, arguments: &args::Lock) -> Result<(), Failure> {
-    let project = Project::load(&arguments.project, &[], machine.surroundings.colour)?;
+    let project = Project::load(&arguments.project, &[], machine.voice)?;
     let upgrade = match arguments.upgrade.as_deref() {
         None => Upgrade::Nothing,
         Some("") => Upgrade::All,
@@ -20,8 +19,8 @@ pub(crate) fn lock(machine: &Machine, arguments: &args::Lock) -> Result<(), Fail
     };
     let requirements = project.requirements()?;
     let wanted = project.settle(to_resolve(&requirements, &project.pins, &upgrade))?;
-    let (store, registry, cancel) = (machine.store()?, machine.registry()?, cancel_on_signals());
-    let outside = project.outside(&store, &registry, NetworkUse::Allowed, &Silent, &cancel);
+    let (store, registry, cancel) = (machine.store()?, machine.registry()?, machine.cancel());
+    let outside = project.outside(&store, &registry, NetworkUse::Allowed, &Silent, cancel);
     let resolved = outside.resolve(&wanted, &Pins::new(), &NothingStale).map_err(|error| project.unresolved(&error))?;
 
     let mut pins = project.pins.clone();
@@ -41,7 +40,7 @@ pub(crate) fn lock(machine: &Machine, arguments: &args::Lock) -> Result<(), Fail
         let word = if before.is_none() { "added   " } else { "upgraded" };
         lines.push_str(&format!("{word} {url}: {digest}\n"));
     }
-    pins.layers.get_or_insert(Layers { format: LAYER_FORMAT, gzip: 1, zstd: 1 });
+    pins.layers.get_or_insert(known_layers());
     let path = project.lock_file();
     if pins == project.pins {
         return print("lapstrake.lock has everything already\n");

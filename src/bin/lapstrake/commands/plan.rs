@@ -5,13 +5,13 @@ use lapstrake::event::Silent;
 use crate::args;
 use crate::commands::build::network;
 use crate::exit::{Failure, print};
-use crate::machine::{Machine, cancel_on_signals};
+use crate::machine::Machine;
 use crate::project::Project;
 
 pub(crate) fn plan(machine: &Machine, arguments: &args::Plan) -> Result<(), Failure> {
-    let project = Project::load(&arguments.project, &[], machine.surroundings.colour)?;
-    let (store, registry, cancel) = (machine.store()?, machine.registry()?, cancel_on_signals());
-    let outside = project.outside(&store, &registry, network(&arguments.pinning), &Silent, &cancel);
+    let project = Project::load(&arguments.project, &[], machine.voice)?;
+    let (store, registry, cancel) = (machine.store()?, machine.registry()?, machine.cancel());
+    let outside = project.outside(&store, &registry, network(&arguments.pinning), &Silent, cancel);
     let (plan, _) = project.plan(&outside, &arguments.pinning)?;
     if arguments.json { print(&format!("{:#}\n", plan.to_json())) } else { print(&plan.to_text()) }
 }

@@ -7,16 +7,16 @@ use lapstrake::plan::{Plan, StageId, StepId, StepKind};
 use crate::args;
 use crate::commands::build::network;
 use crate::exit::{Failure, print};
-use crate::machine::{Machine, cancel_on_signals};
+use crate::machine::Machine;
 use crate::project::Project;
 
 /// More of a value than this is not shown.
 const SHOWN_CHARACTERS: usize = 160;
 
 pub(crate) fn why(machine: &Machine, arguments: &args::Why) -> Result<(), Failure> {
-    let project = Project::load(&arguments.project, &[], machine.surroundings.colour)?;
-    let (store, registry, cancel) = (machine.store()?, machine.registry()?, cancel_on_signals());
-    let outside = project.outside(&store, &registry, network(&arguments.pinning), &Silent, &cancel);
+    let project = Project::load(&arguments.project, &[], machine.voice)?;
+    let (store, registry, cancel) = (machine.store()?, machine.registry()?, machine.cancel());
+    let outside = project.outside(&store, &registry, network(&arguments.pinning), &Silent, cancel);
     let (plan, _) = project.plan(&outside, &arguments.pinning)?;
     let step = find(&plan, &arguments.step)?;
     let engine = machine.engine(args::Isolation::Auto)?;

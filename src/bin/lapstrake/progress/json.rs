@@ -35,7 +35,7 @@ impl EventSink for Json {
         line["task"] = json!(event.task.number());
         line["milliseconds"] = json!(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX));
         // A reader that went away is no reason to stop building.
-        let _ = writeln!(std::io::stderr().lock(), "{line}");
+        let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
     }
 }
 
