@@ -2,7 +2,7 @@
 //!
 //! `/etc/passwd` and `/etc/group` are read from the tree with links resolved inside it, and with limits: a base can be hostile.
 
-use std::io::Read;
+use std::io::{self, Read};
 
 use crate::tree::{Contents, LastLink, Node, Tree, TreePath};
 
@@ -27,7 +27,7 @@ pub(super) struct Account {
 }
 
 /// A name that the image does not know, or an account file that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     /// No such name.
     #[error("the image has no {what} `{name}` in `{file}`; use a number, or make it in an earlier step")]
@@ -43,12 +43,12 @@ pub enum AccountError {
     #[error("`{0}` is no owner: expected `user`, `user:group` or numbers up to 4294967294")]
     Malformed(String),
     /// The account file is too large or cannot be read.
-    #[error("`{file}` of the image cannot be read: {reason}")]
+    #[error("`{file}` of the image cannot be read")]
     File {
         /// Which.
         file: &'static str,
         /// Why.
-        reason: String,
+        source: io::Error,
     },
 }
 
@@ -133,18 +133,19 @@ impl<'a> Accounts<'a> {
 
     /// The lines of an account file; none where it is not there.
     fn lines(&self, file: &'static str) -> Result<Vec<String>, AccountError> {
-        let failed = |reason: String| AccountError::File { file, reason };
+        let failed = |source| AccountError::File { file, source };
         let path = match self.tree.resolve(file.as_bytes(), LastLink::Follow) {
             Ok(path) => path,
-            Err(error) => return Err(failed(error.to_string())),
+            Err(error) => return Err(failed(io::Error::other(error))),
         };
         let Some(Node::File(found)) = self.get(&path) else { return Ok(Vec::new()) };
         if found.content.size > LIMIT_BYTES {
-            return Err(failed(format!("it has {} bytes, more than {LIMIT_BYTES}", found.content.size)));
+            let reason = format!("it has {} bytes, more than {LIMIT_BYTES}", found.content.size);
+            return Err(failed(io::Error::other(reason)));
         }
         let mut text = Vec::new();
-        let reader = self.contents.open(&path, &found.content).map_err(|error| failed(error.to_string()))?;
-        reader.take(LIMIT_BYTES).read_to_end(&mut text).map_err(|error| failed(error.to_string()))?;
+        let reader = self.contents.open(&path, &found.content).map_err(failed)?;
+        reader.take(LIMIT_BYTES).read_to_end(&mut text).map_err(failed)?;
         Ok(String::from_utf8_lossy(&text).lines().map(str::to_owned).collect())
     }
 
@@ -198,7 +199,6 @@ fn group_line(line: &str) -> Option<(&str, u32, &str)> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::io;
 
     use lapstrake_cache::Fingerprint;
 
@@ -236,14 +236,14 @@ mod tests {
         let (tree, contents) = image();
         let accounts = Accounts::new(&tree, &contents);
         for (text, uid, gid) in [("web", 1000, 1001), ("web:logs", 1000, 44), ("7", 7, 7), ("7:web", 7, 1001), ("0:5", 0, 5)] {
-            assert_eq!(accounts.owner(text), Ok(Owner { uid, gid }), "{text}");
+            assert_eq!(accounts.owner(text).unwrap(), Owner { uid, gid }, "{text}");
         }
         let web = Account { uid: 1000, gid: 1001, groups: vec![44], home: "/srv/web".to_owned() };
-        assert_eq!(accounts.account("web"), Ok(web.clone()));
-        assert_eq!(accounts.account("1000"), Ok(web.clone()));
-        assert_eq!(accounts.account("web:0"), Ok(Account { gid: 0, groups: vec![], ..web }));
-        assert_eq!(accounts.account(""), Ok(Account { uid: 0, gid: 0, groups: vec![], home: "/root".to_owned() }));
-        assert_eq!(accounts.account("12"), Ok(Account { uid: 12, gid: 0, groups: vec![], home: "/".to_owned() }));
+        assert_eq!(accounts.account("web").unwrap(), web.clone());
+        assert_eq!(accounts.account("1000").unwrap(), web.clone());
+        assert_eq!(accounts.account("web:0").unwrap(), Account { gid: 0, groups: vec![], ..web });
+        assert_eq!(accounts.account("").unwrap(), Account { uid: 0, gid: 0, groups: vec![], home: "/root".to_owned() });
+        assert_eq!(accounts.account("12").unwrap(), Account { uid: 12, gid: 0, groups: vec![], home: "/".to_owned() });
     }
 
     #[test]

@@ -222,18 +222,19 @@ impl Engine {
 
     fn run<'e>(&'e self, plan: &'e Plan, outside: &'e Outside<'e>, options: &'e Options) -> Run<'e> {
         let stages = || (0..plan.stages.len()).map(StageId);
+        let needs = Needs::of(plan, &options.unpacked);
         Run {
             site: Site {
                 outside,
                 workplace: &self.workplace,
-                layers: Layers::new(outside, &self.workplace),
+                layers: Layers::new(outside, &self.workplace, needs.unpack()),
                 secrets: &options.secrets,
                 epoch: plan.epoch,
                 threads: options.jobs,
             },
             plan,
             options,
-            needs: Needs::of(plan, &options.unpacked),
+            needs,
             sources: Sources::new(stages()),
             begun: Mutex::default(),
             ended: Mutex::default(),

@@ -236,9 +236,9 @@ impl Failure {
         match self {
             Failure::Command { .. } | Failure::ReservedName { .. } => Class::Step,
             Failure::Step(error) => step_class(error),
+            Failure::Account(error) => account_class(error),
             Failure::Archive(error) => archive_class(error),
             Failure::NoSandbox(NoSandbox::Refused)
-            | Failure::Account(_)
             | Failure::Pattern { .. }
             | Failure::NoSecret { .. }
             | Failure::Format { .. }
@@ -284,8 +284,15 @@ fn step_class(error: &StepError) -> Class {
         | StepError::NothingToRemove { .. }
         | StepError::RemovesRoot
         | StepError::Edit(_)
-        | StepError::Pattern(_)
-        | StepError::Account(_) => Class::Spec,
+        | StepError::Pattern(_) => Class::Spec,
+        StepError::Account(error) => account_class(error),
+    }
+}
+
+fn account_class(error: &AccountError) -> Class {
+    match error {
+        AccountError::Unknown { .. } | AccountError::Malformed(_) => Class::Spec,
+        AccountError::File { .. } => inner(error).map_or(Class::Step, Failure::class),
     }
 }
 

@@ -10,8 +10,8 @@ use lapstrake_cache::Fingerprint;
 use super::preimage::{Preimage, Value};
 use crate::image::Platform;
 use crate::plan::{
-    Access, ArchiveSource, Copy, Download, Extract, Fetch, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, MountKind, Network,
-    Newlines, Remove, Run, Sharing, Write,
+    Access, Copy, Download, Extract, Fetch, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, MountKind, Network, Newlines, Remove,
+    Run, Sharing, Write,
 };
 
 /// What every step's result depends on.
@@ -55,14 +55,20 @@ impl Surroundings<'_> {
 
     /// A copy. `selected` names the files that are copied, in the form in which they arrive.
     pub(super) fn copy(&self, copy: &Copy, selected: Fingerprint) -> Preimage {
-        let Copy { from: _inert_since_the_files_are_named, sources, to, owner, mode, exclude, parents, newlines } = copy;
+        let Copy {
+            from: _inert_since_the_files_are_named,
+            sources: _likewise,
+            mode: _likewise_since_they_are_named_as_they_arrive,
+            exclude: _likewise_since_what_is_left_out_is_not_named,
+            to,
+            owner,
+            parents,
+            newlines,
+        } = copy;
         self.begin("copy", 1)
             .with("files", Value::Fingerprint(selected))
-            .with("sources", Value::texts(sources))
             .with("to", Value::text(to))
             .with("owner", Value::optional(owner.as_deref()))
-            .with("mode", mode_value(*mode))
-            .with("exclude", Value::texts(exclude))
             .with("parents", Value::Number(i64::from(*parents)))
             .with(
                 "newlines",
@@ -118,14 +124,9 @@ impl Surroundings<'_> {
 
     /// An archive. `archive` names its bytes.
     pub(super) fn extract(&self, extract: &Extract, archive: Value) -> Preimage {
-        let Extract { from, to, strip, owner, mode } = extract;
-        let name = match from {
-            ArchiveSource::File { from: _inert_since_the_bytes_are_named, path: _likewise } => Value::Absent,
-            ArchiveSource::Url(download) => download_value(download),
-        };
+        let Extract { from: _inert_since_the_bytes_are_named, to, strip, owner, mode } = extract;
         self.begin("extract", 1)
             .with("archive", archive)
-            .with("url", name)
             .with("to", Value::text(to))
             .with("strip", Value::Number(i64::from(*strip)))
             .with("owner", Value::optional(owner.as_deref()))

@@ -30,6 +30,7 @@ const FOREIGN: Shelf = Shelf::named("foreign-differences");
 pub(super) struct Layers<'e> {
     outside: &'e Outside<'e>,
     workplace: &'e Workplace,
+    unpack: Unpack,
     foreign: Mutex<BTreeMap<Digest, BaseLayer>>,
     trees: Once<State, Arc<Tree>>,
     differences: Once<State, Arc<Difference>>,
@@ -38,16 +39,20 @@ pub(super) struct Layers<'e> {
 }
 
 /// What unpacking a base layer is for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unpack {
+    /// To know what is in it.
     Difference,
+    /// To have its files as well.
     Directory,
 }
 
 impl<'e> Layers<'e> {
-    pub(super) fn new(outside: &'e Outside<'e>, workplace: &'e Workplace) -> Layers<'e> {
+    /// `unpack` says what will be needed in the end, so that no base layer is read twice.
+    pub(super) fn new(outside: &'e Outside<'e>, workplace: &'e Workplace, unpack: Unpack) -> Layers<'e> {
         Layers {
             outside,
+            unpack,
             workplace,
             foreign: Mutex::default(),
             trees: Once::default(),
@@ -99,7 +104,7 @@ impl<'e> Layers<'e> {
             Some(LayerName::Own(fingerprint)) => self.own_difference(fingerprint).map(Arc::new),
             Some(LayerName::Foreign(diff_id)) => match self.foreign_difference(state, diff_id)? {
                 Some(difference) => Ok(Arc::new(difference)),
-                None => self.unpack_foreign(state, diff_id, Wanted::Difference).map(|(difference, _)| difference),
+                None => self.unpack_foreign(state, diff_id, self.unpack).map(|(difference, _)| difference),
             },
         })
     }
@@ -177,7 +182,7 @@ impl<'e> Layers<'e> {
                             return Ok(path);
                         }
                     }
-                    let (_, path) = self.unpack_foreign(state, diff_id, Wanted::Directory)?;
+                    let (_, path) = self.unpack_foreign(state, diff_id, Unpack::Directory)?;
                     path.ok_or(Failure::Lost(Lost::BaseLayer(*diff_id)))
                 }
             }
@@ -192,7 +197,7 @@ impl<'e> Layers<'e> {
         let lost = || Failure::Lost(Lost::Difference(*fingerprint));
         let expect = |unpacked: &layer::Unpacked| if unpacked.difference.fingerprint() == *fingerprint { Ok(()) } else { Err(lost()) };
         let name = fingerprint.hex();
-        match self.unpack(blob, &below, Wanted::Directory, &name, &name, expect) {
+        match self.unpack(blob, &below, Unpack::Directory, &name, &name, expect) {
             Ok((_, Some(path))) => Ok(path),
             Ok((_, None)) => Err(lost()),
             Err(failure) if self.outside.cancel.is_cancelled() => Err(failure),
@@ -207,7 +212,7 @@ impl<'e> Layers<'e> {
         }
     }
 
-    fn unpack_foreign(&self, state: &State, diff_id: &Digest, wanted: Wanted) -> Result<(Arc<Difference>, Option<PathBuf>), Failure> {
+    fn unpack_foreign(&self, state: &State, diff_id: &Digest, wanted: Unpack) -> Result<(Arc<Difference>, Option<PathBuf>), Failure> {
         let layer = self.base_layer(diff_id)?;
         let blob = self.outside.layer(&layer)?;
         let below = self.tree(&state.prefix(state.layers().len() - 1))?;
@@ -238,14 +243,14 @@ impl<'e> Layers<'e> {
         &self,
         blob: Blob,
         below: &Tree,
-        wanted: Wanted,
+        wanted: Unpack,
         name: &str,
         name_in_state: &str,
         expect: impl FnOnce(&layer::Unpacked) -> Result<(), Failure>,
     ) -> Result<(layer::Unpacked, Option<PathBuf>), Failure> {
         let limits = layer::Limits::GENEROUS;
         let bytes = Box::new(blob.file);
-        if wanted == Wanted::Difference {
+        if wanted == Unpack::Difference {
             let unpacked = layer::unpack(bytes, below, None, &limits, self.outside.cancel)?;
             expect(&unpacked)?;
             return Ok((unpacked, None));

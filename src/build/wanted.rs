@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::execute::Wanted;
+use super::layers::Unpack;
 use crate::layer::Profile;
 use crate::plan::{Base, Compression, Plan, StageId, StepId, StepKind, TreeSource};
 
@@ -51,6 +52,12 @@ impl Needs {
             }
         }
         Needs { directories, images, after_runs }
+    }
+
+    /// What is needed of base layers that have to be read.
+    pub(super) fn unpack(&self) -> Unpack {
+        let files = !self.directories.is_empty() || self.after_runs.values().any(|after| *after > 0);
+        if files { Unpack::Directory } else { Unpack::Difference }
     }
 
     /// What is needed of one step.
