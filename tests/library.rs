@@ -82,3 +82,16 @@ fn each_task_of_a_build_is_followed_from_its_beginning_to_its_end() {
     let error = follow_events::run(&project, &store, &mut Vec::new()).unwrap_err().to_string();
     assert!(error.contains("error["), "{error}");
 }
+
+#[test]
+fn the_spec_in_the_readme_is_sound() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let text = readme.split("```toml\n").find(|block| block.starts_with("spec = 1")).unwrap().split("```").next().unwrap();
+    let mut sources = lapstrake::diagnostic::SourceMap::new();
+    let parsed = lapstrake::spec::parse(sources.add("README.md", text), text);
+    assert_eq!(lapstrake::diagnostic::render_plain(&sources, &parsed.diagnostics), "");
+    let target = lapstrake::plan::Target::everything("linux/amd64".parse().unwrap());
+    let needed = lapstrake::plan::requirements(&parsed.value.unwrap(), &target);
+    assert_eq!(needed.diagnostics, []);
+    assert_eq!(needed.value.unwrap().len(), 1, "the base, and nothing else");
+}
