@@ -25,6 +25,9 @@ use crate::input::Outside;
 use crate::plan::{Base, Image, ImageSource, Plan, Stage, StageId, Step, StepId, StepKind, TreeSource};
 use crate::tree::{Contents, DirectoryHandle, DiskError, Tree};
 
+/// How often a build begins anew because something in the store turned out to be damaged: each attempt may find one more thing.
+const ATTEMPTS: usize = 8;
+
 /// What outlives a build: the hands that work on the store, and the sandbox, opened when first needed.
 #[derive(Debug)]
 pub struct Engine {
@@ -135,11 +138,16 @@ impl Engine {
     /// The first step that failed; steps that ran beside it are stopped.
     pub fn build(&self, plan: &Plan, outside: &Outside<'_>, options: &Options) -> Result<Built, Error> {
         let built = outside.task(TaskKind::Build, "build".to_owned(), |_| {
-            let built = match self.attempt(plan, outside, options) {
-                // What was damaged has been taken away, so it is a miss now and is made again.
-                Err(error) if error.failure.is_lost() && !outside.cancel.is_cancelled() => self.attempt(plan, outside, options),
-                other => other,
-            };
+            let mut built = self.attempt(plan, outside, options);
+            for _ in 1..ATTEMPTS {
+                match &built {
+                    // What was damaged has been taken away, so it is a miss now and is made again.
+                    Err(error) if error.failure.is_lost() && !outside.cancel.is_cancelled() => {
+                        built = self.attempt(plan, outside, options);
+                    }
+                    Err(_) | Ok(_) => break,
+                }
+            }
             built.map(|built| (built, Outcome::Done))
         });
         // Whatever a stopped step says of itself, it was the caller who stopped it.

@@ -128,7 +128,7 @@ fn shown(site: &Site<'_>, sources: &Sources, run: &Run) -> Result<(ByPlace<State
     let (mut states, mut names) = (BTreeMap::new(), BTreeMap::new());
     for mount in &run.mounts {
         if let MountKind::From { source, path, access: _ } = &mount.kind {
-            let state = sources.state(site, source)?;
+            let state = sources.state(site, source, path)?;
             names.insert(mount.at.clone(), part_name(site, &state, path, &place(source))?);
             states.insert(mount.at.clone(), state);
         }

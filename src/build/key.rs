@@ -202,3 +202,39 @@ fn mount_value(mount: &Mount, mounted: &BTreeMap<String, Fingerprint>) -> Value 
     };
     Value::map([("at", Value::text(at)), ("what", kind)])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::TreeSource;
+
+    fn key(change: impl FnOnce(&mut Copy)) -> Fingerprint {
+        let mut copy = Copy {
+            from: TreeSource::Context(String::new()),
+            sources: vec!["a".to_owned()],
+            to: "/a".to_owned(),
+            owner: None,
+            mode: ModeRule::Normal,
+            exclude: Vec::new(),
+            parents: false,
+            newlines: Newlines::Keep,
+        };
+        change(&mut copy);
+        let platform = "linux/amd64".parse().unwrap();
+        let around = Surroundings { below: Fingerprint::of(b"below"), platform: &platform, epoch: 0 };
+        around.copy(&copy, Fingerprint::of(b"selected")).key()
+    }
+
+    #[test]
+    fn how_files_were_chosen_is_inert_and_what_becomes_of_them_is_not() {
+        let plain = key(|_| ());
+        assert_eq!(key(|copy| copy.sources = vec!["b".to_owned()]), plain);
+        assert_eq!(key(|copy| copy.exclude = vec![".git".to_owned()]), plain);
+        assert_eq!(key(|copy| copy.mode = ModeRule::Keep), plain);
+        assert_eq!(key(|copy| copy.from = TreeSource::Context("other".to_owned())), plain);
+        assert_ne!(key(|copy| copy.to = "/a/".to_owned()), plain);
+        assert_ne!(key(|copy| copy.owner = Some("0".to_owned())), plain);
+        assert_ne!(key(|copy| copy.parents = true), plain);
+        assert_ne!(key(|copy| copy.newlines = Newlines::Lf), plain);
+    }
+}

@@ -123,12 +123,21 @@ impl<'e> Layers<'e> {
         Ok(None)
     }
 
-    /// Whether the files of an own layer can be had without running its step again.
+    /// Whether the files of an own layer can be had without running its step again. Hands are not opened in vain: an unchanged build
+    /// needs none.
     pub(super) fn has_files(&self, fingerprint: &Fingerprint) -> Result<bool, Failure> {
         let store = self.outside.store;
-        Ok(store.record(&DIFFERENCES, fingerprint)?.is_some()
-            && (store.kept(&self.workplace.shelf(store), &fingerprint.hex())?.is_some()
-                || packed::find_blob(store, fingerprint)?.is_some()))
+        if store.record(&DIFFERENCES, fingerprint)?.is_none() {
+            return Ok(false);
+        }
+        let is_packed = || Ok::<_, Failure>(packed::find_blob(store, fingerprint)?.is_some());
+        let is_kept = || Ok::<_, Failure>(store.kept(&self.workplace.shelf(store), &fingerprint.hex())?.is_some());
+        match self.workplace.has_hands() {
+            true if is_kept()? => Ok(true),
+            true => is_packed(),
+            false if is_packed()? => Ok(true),
+            false => is_kept(),
+        }
     }
 
     /// The directories of a state as an overlay takes them: topmost first.

@@ -11,10 +11,10 @@ use super::layers::{Layers, make_root};
 use super::once::Once;
 use super::site::Site;
 use super::state::{LayerName, State};
-use super::steps::{Origin, Origins, newlines};
+use super::steps::{Origin, Origins, newlines, parents};
 use crate::input::{Context, Outside};
 use crate::plan::{BaseImage, ImageSource, StageId, TreeSource};
-use crate::tree::{Content, Contents, Difference, DirectoryContents, Modes, Tree, TreePath};
+use crate::tree::{Content, Contents, Difference, DirectoryContents, Editor, Modes, Node, Tree, TreePath};
 
 /// A place that files come from.
 #[derive(Clone)]
@@ -28,7 +28,8 @@ pub(super) enum Source {
 /// Contexts that were read and images that were opened in one build, and the ends of its stages.
 pub(super) struct Sources {
     contexts: Once<String, Context>,
-    context_states: Once<String, State>,
+    /// By name and path in it.
+    context_states: Once<(String, String), State>,
     bases: Once<String, State>,
     ends: BTreeMap<StageId, OnceLock<State>>,
 }
@@ -64,17 +65,18 @@ impl Sources {
         self.contexts.get(&name.to_owned(), || Ok(outside.context(name)?))
     }
 
-    /// The place as a state, for mounts: a context becomes a layer of its own, in normal form.
-    pub(super) fn state(&self, site: &Site<'_>, source: &TreeSource) -> Result<State, Failure> {
+    /// What is at a path of the place as a state, for mounts. What is there of a context becomes a layer of its own, in normal form.
+    pub(super) fn state(&self, site: &Site<'_>, source: &TreeSource, path: &str) -> Result<State, Failure> {
         let TreeSource::Context(name) = source else {
             return match self.source(site, source)? {
                 Source::State(state) => Ok(state),
                 Source::Context(_) => Ok(State::default()),
             };
         };
-        self.context_states.get(name, || {
+        self.context_states.get(&(name.clone(), path.to_owned()), || {
             let context = self.context(site.outside, name)?;
-            let tree = context.tree.normalised(Modes::ByExecuteBit, site.epoch);
+            let shown = alone(&context.tree, path).unwrap_or_else(|| context.tree.clone());
+            let tree = shown.normalised(Modes::ByExecuteBit, site.epoch);
             keep_tree(site, &tree, &DirectoryContents(&*context.handle))
         })
     }
@@ -92,6 +94,16 @@ impl Sources {
     }
 }
 
+/// The tree without what is not at the path; `None` where links have to be followed to it, or nothing is there.
+fn alone(tree: &Tree, path: &str) -> Option<Tree> {
+    let at = TreePath::normalised(path.as_bytes()).ok()?;
+    let node = tree.get(&at).filter(|node| !matches!(node, Node::Symlink(_)))?;
+    let mut editor = Editor::new(&Layers::nothing());
+    editor.make_directories(&[b"/", at.parent()?.as_bytes()].concat(), &parents()).ok()?;
+    editor.put(&at, node).ok()?;
+    Some(editor.finish())
+}
+
 /// Keeps a whole tree as one layer over nothing.
 pub(super) fn keep_tree(site: &Site<'_>, tree: &Tree, contents: &dyn Contents) -> Result<State, Failure> {
     let nothing = Layers::nothing();
@@ -99,8 +111,9 @@ pub(super) fn keep_tree(site: &Site<'_>, tree: &Tree, contents: &dyn Contents) -
     if difference.is_empty() {
         return Ok(State::default());
     }
-    let fingerprint = site.layers.put_difference(&difference)?;
+    let fingerprint = difference.fingerprint();
     if !site.layers.has_files(&fingerprint)? {
+        site.layers.put_difference(&difference)?;
         keep_difference(site, &difference, &fingerprint, contents)?;
     }
     Ok(State::default().with(LayerName::Own(fingerprint)))

@@ -68,6 +68,11 @@ impl Workplace {
         opened.as_ref().map_err(Clone::clone)
     }
 
+    /// Whether it is known without further ado whose hands work on directories.
+    pub(super) fn has_hands(&self) -> bool {
+        is_root() || self.isolation.get().is_some()
+    }
+
     /// Where upper directories can be.
     pub(super) fn upper_kind(&self, store: &Path) -> Result<UpperKind, NoSandbox> {
         let isolation = self.isolation()?;

@@ -106,6 +106,10 @@ impl Outside<'_> {
     }
 
     fn find_in_layout(&self, source: &ImageSource, path: &Path, tag: Option<&str>, platform: &Platform) -> Result<FoundBase, Error> {
+        if !path.join("index.json").exists() {
+            let reason = "there is no image layout here: expected a directory with `index.json`".to_owned();
+            return Err(Error::Layout { path: path.to_path_buf(), reason });
+        }
         let bytes = read_small(&path.join("index.json"))?;
         let index =
             Index::parse(&bytes, None).map_err(|source| Error::Image { what: format!("{}", path.join("index.json").display()), source })?;
