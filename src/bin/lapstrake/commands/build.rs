@@ -43,7 +43,10 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
         std::fs::write(path, text).map_err(|error| Failure::world(format!("cannot write `{}`: {error}", path.display())))?;
     }
     print(&summary(&built, &pushed, &written))?;
-    tidy(machine, &engine, store);
+    // An unchanged build has put nothing into the store, and looking through all of it would take longer than the build.
+    if built.stages.iter().any(|stage| stage.steps.iter().any(|step| !step.cached)) {
+        tidy(machine, &engine, store);
+    }
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use lapstrake::event::{Event, EventKind, EventSink, Outcome, TaskKind};
 
 use super::json::kind;
-use super::plain::{now, seconds};
+use super::plain::{LONGEST_LINE_BYTES, now, seconds};
 
 /// How many lines of output stand below a running step.
 const TAIL: usize = 4;
@@ -109,6 +109,9 @@ impl EventSink for Live {
                         if task.tail.len() > TAIL {
                             task.tail.pop_front();
                         }
+                    }
+                    if task.rest.len() > LONGEST_LINE_BYTES {
+                        task.rest.clear();
                     }
                     self.show(task);
                 }

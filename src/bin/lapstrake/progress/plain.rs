@@ -9,6 +9,9 @@ use lapstrake::event::{Event, EventKind, EventSink, Outcome, TaskKind};
 
 use super::json::kind;
 
+/// What a command writes without an end of line is shown in pieces of this size, so that it is not gathered without end.
+pub(super) const LONGEST_LINE_BYTES: usize = 64 << 10;
+
 /// Writes lines, never parts of lines.
 pub(crate) struct Plain(Mutex<BTreeMap<u64, Task>>);
 
@@ -51,6 +54,9 @@ impl EventSink for Plain {
                     while let Some(end) = task.rest.iter().position(|byte| *byte == b'\n') {
                         let line: Vec<u8> = task.rest.drain(..=end).collect();
                         output_line(task.number, &line, &mut out);
+                    }
+                    if task.rest.len() > LONGEST_LINE_BYTES {
+                        output_line(task.number, &std::mem::take(&mut task.rest), &mut out);
                     }
                 }
             }
