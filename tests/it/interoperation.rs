@@ -1,7 +1,8 @@
 //! Other programs: they read what we write, and we read what they wrote.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::lab::{Lab, as_root};
 use crate::project;
@@ -58,22 +59,97 @@ fn listing(directory: &Path) -> String {
     listing
 }
 
+/// A builder of Dockerfiles, and the format that its base is to have.
+#[derive(Debug, Clone, Copy)]
+enum Builder {
+    Buildah(&'static str),
+    Podman(&'static str),
+    Docker,
+}
+
 /// A base with what is hard to read: a removed file, a removed directory, a directory put in place of another, hard links across layers.
-fn buildah_base(lab: &Lab, registry: &RealRegistry, format: &str) -> String {
-    let context = lab.files("buildah", &[("Dockerfile", DOCKERFILE)]);
+fn base_of(builder: Builder, lab: &Lab, registry: &RealRegistry) -> String {
+    let context = lab.files("context", &[("Dockerfile", DOCKERFILE)]);
     std::fs::write(context.join("base.tar"), project::busybox()).unwrap();
-    let storage = lab.path("containers");
-    let options = ["--root", text(&storage.join("root")), "--runroot", text(&storage.join("run"))].map(str::to_owned);
-    let reference = format!("{}/team/base:{format}", registry.address);
-    let buildah = |arguments: &[&str]| {
-        let mut command = Command::new("buildah");
-        command.args(&options).args(arguments).env("STORAGE_DRIVER", "overlay");
-        let output = command.output().expect("these tests need `buildah`: install Debian's package of that name");
-        assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    };
-    buildah(&["build", "--isolation", "chroot", "--layers", "--format", format, "--tag", &reference, text(&context)]);
-    buildah(&["push", "--tls-verify=false", &reference]);
+    let name = format!("{builder:?}").to_lowercase().replace(|character: char| !character.is_ascii_alphanumeric(), "");
+    let reference = format!("{}/team/base:{name}", registry.address);
+    let (root, runroot) = (lab.path("containers/root"), lab.path("containers/run"));
+    match builder {
+        Builder::Buildah(format) => {
+            let options = ["--root", text(&root), "--runroot", text(&runroot), "--storage-driver", "overlay"];
+            let buildah = |arguments: &[&str]| run("buildah", &[&options[..], arguments].concat());
+            buildah(&["build", "--isolation", "chroot", "--layers", "--format", format, "--tag", &reference, text(&context)]);
+            buildah(&["push", "--tls-verify=false", &reference]);
+        }
+        Builder::Podman(format) => {
+            let options = [
+                "--root",
+                text(&root),
+                "--runroot",
+                text(&runroot),
+                "--storage-driver",
+                "overlay",
+                "--runtime",
+                "runc",
+                "--cgroup-manager",
+                "cgroupfs",
+            ];
+            let podman = |arguments: &[&str]| run("podman", &[&options[..], arguments].concat());
+            podman(&["build", "--isolation", "chroot", "--layers", "--format", format, "--tag", &reference, text(&context)]);
+            podman(&["push", "--tls-verify=false", &reference]);
+        }
+        Builder::Docker => {
+            let engine = DockerEngine::start(lab, registry);
+            engine.docker(&["build", "--network", "none", "--tag", &reference, text(&context)]);
+            engine.docker(&["push", &reference]);
+        }
+    }
     reference
+}
+
+/// A running Docker engine without a network of its own. It ends with the value.
+struct DockerEngine {
+    process: Child,
+    socket: String,
+}
+
+impl DockerEngine {
+    fn start(lab: &Lab, registry: &RealRegistry) -> DockerEngine {
+        let directory = lab.files("docker", &[]);
+        let socket = format!("unix://{}", directory.join("docker.sock").display());
+        let log = std::fs::File::create(directory.join("log")).unwrap();
+        let process = Command::new("dockerd")
+            .args(["--data-root", text(&directory.join("data")), "--exec-root", text(&directory.join("exec"))])
+            .args(["--pidfile", text(&directory.join("pid")), "--host", &socket, "--storage-driver", "vfs"])
+            .args(["--iptables=false", "--bridge=none", "--insecure-registry", &registry.address.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("these tests need `dockerd`: install Debian's package `docker.io`");
+        let mut engine = DockerEngine { process, socket };
+        for _ in 0..300 {
+            if Command::new("docker").args(["--host", &engine.socket, "version"]).output().unwrap().status.success() {
+                return engine;
+            }
+            let ended = engine.process.try_wait().unwrap();
+            assert!(ended.is_none(), "{}", std::fs::read_to_string(directory.join("log")).unwrap());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{}", std::fs::read_to_string(directory.join("log")).unwrap());
+    }
+
+    fn docker(&self, arguments: &[&str]) {
+        run("docker", &[&["--host", &self.socket], arguments].concat());
+    }
+}
+
+impl Drop for DockerEngine {
+    fn drop(&mut self) {
+        // It is asked, so that it ends what it started.
+        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
+        let _ = self.process.wait();
+    }
 }
 
 const DOCKERFILE: &str = r#"FROM scratch
@@ -87,11 +163,13 @@ CMD ["/bin/sh"]
 "#;
 
 #[test]
-fn bases_of_buildah_are_read_with_their_whiteouts_and_hard_links() {
+fn bases_of_other_builders_are_read_with_their_whiteouts_and_hard_links() {
     let registry = RealRegistry::start("", &[]);
-    for format in ["oci", "docker"] {
+    let builders =
+        [Builder::Buildah("oci"), Builder::Buildah("docker"), Builder::Podman("oci"), Builder::Podman("docker"), Builder::Docker];
+    for builder in builders {
         let lab = Lab::new();
-        let base = buildah_base(&lab, &registry, format);
+        let base = base_of(builder, &lab, &registry);
         let spec = format!(
             r#"
 spec = 1
@@ -111,8 +189,8 @@ stage = "app"
         let built = lab.build(&project, &["--output", &format!("rootfs:{}", rootfs.display())]);
         let seen = std::fs::read_to_string(rootfs.join("seen")).unwrap();
         let expected = "/gone:\nnew\n\n/swapped:\nafter\n/linked 2\n/second 2\none\nnew\nafter\n/work\nyes\n";
-        assert!(seen.ends_with(expected), "{seen}");
-        assert!(!seen.contains("file\n"), "{seen}");
+        assert!(seen.ends_with(expected), "{builder:?}: {seen}");
+        assert!(!seen.contains("file\n"), "{builder:?}: {seen}");
         // (The second layer has `linked` and `third`, with which `second` in the first has no more to do: so says its tar.)
         // The base's layers are the blobs that were pushed.
         let manifest = run("skopeo", &["inspect", "--raw", "--tls-verify=false", &format!("docker://{base}")]).stdout;
@@ -120,6 +198,6 @@ stage = "app"
         let below: Vec<&str> = manifest["layers"].as_array().unwrap().iter().map(|layer| layer["digest"].as_str().unwrap()).collect();
         assert_eq!(built.layers()[..below.len()], below);
         assert_eq!(built.layers().len(), below.len() + 1);
-        as_root("rm", &["-rf", text(&lab.path("containers"))]);
+        as_root("rm", &["-rf", text(&lab.path("containers")), text(&lab.path("docker"))]);
     }
 }
