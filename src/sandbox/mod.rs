@@ -7,12 +7,24 @@
 //! What is and is not promised stands in SECURITY.md.
 
 mod agent;
+#[cfg(test)]
+#[expect(dead_code, unreachable_pub, reason = "the file is a module of the helper, and only tested here")]
+#[path = "helper/calls.rs"]
+mod calls;
 mod connection;
 mod error;
+#[cfg(test)]
+#[expect(unreachable_pub, reason = "the file is a module of the helper, and only tested here")]
+#[path = "helper/filter.rs"]
+mod filter;
 mod isolation;
 mod job;
 mod mapping;
 mod owner;
+#[cfg(test)]
+#[expect(unreachable_pub, reason = "the file is a module of the helper, and only tested here")]
+#[path = "helper/profile.rs"]
+mod profile;
 mod run;
 #[cfg(test)]
 mod tests;

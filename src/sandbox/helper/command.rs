@@ -3,7 +3,10 @@
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 
+use crate::calls::Architecture;
 use crate::channel;
+use crate::filter::{self, Otherwise};
+use crate::profile;
 use crate::step::{Failure, Trying};
 use crate::sys::{self, At, EACCES, EINVAL, ENOENT, ENOTDIR, Errno};
 use crate::wire::{Bytes, CommandLine, Stage};
@@ -108,11 +111,21 @@ fn prepare(command: &CommandLine, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd
 
     let user = Stage::User {};
     sys::limit_capabilities(CAPABILITIES).trying(&user, || "limit capabilities".to_owned())?;
+    // While the process may still do it without giving up set-user-id programs.
+    filter().trying(&Stage::Processes {}, || "filter system calls".to_owned())?;
     sys::setgroups(groups).trying(&user, || "set supplementary groups".to_owned())?;
     sys::setresgid(*gid).trying(&user, || "set the group".to_owned())?;
     sys::setresuid(*uid).trying(&user, || "set the user".to_owned())?;
     // Another user has lost them already.
     sys::set_capabilities(if *uid == 0 { CAPABILITIES } else { 0 }).trying(&user, || "give up capabilities".to_owned())
+}
+
+fn filter() -> sys::Result<()> {
+    if Architecture::HERE.is_empty() {
+        return Ok(());
+    }
+    let program = filter::program(Architecture::HERE, &profile::rules(), Otherwise::ALLOWED).ok_or(EINVAL)?;
+    sys::filter_calls(&program)
 }
 
 fn descriptors(out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> sys::Result<()> {

@@ -7,10 +7,13 @@
 #[path = "wire.rs"]
 mod wire;
 mod agent;
+mod calls;
 mod channel;
 mod command;
+mod filter;
 mod mounts;
 mod place;
+mod profile;
 mod root;
 mod step;
 mod sys;

@@ -5,6 +5,8 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_long};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+use crate::filter::Instruction;
+
 /// An error number of the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Errno(pub i32);
@@ -264,6 +266,37 @@ pub fn set_capabilities(keep: u64) -> Result<()> {
     let sets: [u32; 6] = [low, low, 0, high, high, 0];
     // SAFETY: the kernel reads a header and, for this version, two sets of three numbers.
     unsafe { call(number::CAPSET, [pointer(header.as_ptr()), pointer(sets.as_ptr()), 0, 0, 0, 0]) }.map(drop)
+}
+
+/// A program of seccomp(2) as the kernel takes it.
+#[repr(C)]
+struct FilterProgram {
+    length: u16,
+    instructions: *const Instruction,
+}
+
+fn set_filter(program: &[Instruction], flags: c_long) -> Result<c_long> {
+    const SET_MODE_FILTER: c_long = 1;
+    let length = u16::try_from(program.len()).map_err(|_| EINVAL)?;
+    let program = FilterProgram { length, instructions: program.as_ptr() };
+    // SAFETY: the kernel reads a structure and as many instructions as it says.
+    unsafe { call(number::SECCOMP, [SET_MODE_FILTER, flags, pointer(&raw const program), 0, 0, 0]) }
+}
+
+/// Filters the calls of this process and of all that it starts. Needs CAP_SYS_ADMIN in the user namespace, or [`no_new_privileges`].
+pub fn filter_calls(program: &[Instruction]) -> Result<()> {
+    set_filter(program, 0).map(drop)
+}
+
+/// The same with a supervisor that is asked by the descriptor that comes back.
+pub fn filter_calls_with_listener(program: &[Instruction]) -> Result<OwnedFd> {
+    const NEW_LISTENER: c_long = 8;
+    set_filter(program, NEW_LISTENER).map(owned)
+}
+
+/// No program gives this process, or those that it starts, more rights than it has.
+pub fn no_new_privileges() -> Result<()> {
+    prctl(38, 1).map(drop)
 }
 
 /// Leaves the caller's keys behind.

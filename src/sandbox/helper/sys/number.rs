@@ -18,7 +18,7 @@ mod of_architecture {
     pub const FCHOWNAT: c_long = 260; pub const UNLINKAT: c_long = 263; pub const LINKAT: c_long = 265; pub const SYMLINKAT: c_long = 266;
     pub const READLINKAT: c_long = 267; pub const FCHMODAT: c_long = 268; pub const PPOLL: c_long = 271; pub const UNSHARE: c_long = 272;
     pub const UTIMENSAT: c_long = 280; pub const DUP3: c_long = 292; pub const PRLIMIT64: c_long = 302;
-    pub const RENAMEAT2: c_long = 316; pub const STATX: c_long = 332;
+    pub const RENAMEAT2: c_long = 316; pub const STATX: c_long = 332; pub const SECCOMP: c_long = 317;
 }
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64"))]
 #[rustfmt::skip]
@@ -36,7 +36,7 @@ mod of_architecture {
     pub const FCHOWNAT: c_long = 54; pub const UNLINKAT: c_long = 35; pub const LINKAT: c_long = 37; pub const SYMLINKAT: c_long = 36;
     pub const READLINKAT: c_long = 78; pub const FCHMODAT: c_long = 53; pub const PPOLL: c_long = 73; pub const UNSHARE: c_long = 97;
     pub const UTIMENSAT: c_long = 88; pub const DUP3: c_long = 24; pub const PRLIMIT64: c_long = 261;
-    pub const RENAMEAT2: c_long = 276; pub const STATX: c_long = 291;
+    pub const RENAMEAT2: c_long = 276; pub const STATX: c_long = 291; pub const SECCOMP: c_long = 277;
 }
 pub use of_architecture::*;
 
