@@ -45,6 +45,8 @@ pub struct Options {
     pub fresh: Fresh,
     /// Values of secrets.
     pub secrets: Secrets,
+    /// Proxies by the names of their variables, which steps that use the network see unless they set them.
+    pub proxies: BTreeMap<String, String>,
     /// Stages that are read as file systems in the end.
     pub unpacked: BTreeSet<StageId>,
 }
@@ -56,6 +58,7 @@ impl Default for Options {
             jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             fresh: Fresh::Nothing,
             secrets: Secrets::new(),
+            proxies: BTreeMap::new(),
             unpacked: BTreeSet::new(),
         }
     }
@@ -237,6 +240,7 @@ impl Engine {
                 workplace: &self.workplace,
                 layers: Layers::new(outside, &self.workplace, needs.unpack()),
                 secrets: &options.secrets,
+                proxies: &options.proxies,
                 epoch: plan.epoch,
                 threads: options.jobs,
             },

@@ -42,6 +42,8 @@ pub(super) struct Site<'e> {
     pub(super) workplace: &'e Workplace,
     pub(super) layers: Layers<'e>,
     pub(super) secrets: &'e Secrets,
+    /// Proxies for steps that use the network, by the names of their variables.
+    pub(super) proxies: &'e BTreeMap<String, String>,
     /// The time of everything that is made.
     pub(super) epoch: i64,
     /// How many threads pack a layer.

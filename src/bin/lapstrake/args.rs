@@ -17,9 +17,9 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Build images, and push or write them
-    Build(Build),
-    /// Check a spec without building anything
-    Check(Project),
+    Build(Box<Build>),
+    /// Check a spec without building anything, and give advice
+    Check(Check),
     /// Show what a build would do, in order
     Plan(Plan),
     /// Pin what a spec takes from outside in lapstrake.lock
@@ -53,24 +53,89 @@ pub(crate) enum Command {
 /// Which spec, and what is put in.
 #[derive(Debug, Args)]
 pub(crate) struct Project {
-    /// The spec: a file, or a directory that holds lapstrake.toml
-    #[arg(value_name = "SPEC", default_value = ".")]
-    pub(crate) spec: PathBuf,
+    /// What to build: a file, a directory, or - for standard input
+    ///
+    /// In a directory, lapstrake.toml is taken, else Dockerfile or Containerfile. For a Dockerfile the directory is the build context;
+    /// for a file that is named alone, the directory that it is in. What comes from standard input has no build context, unless --file -
+    /// stands beside a directory.
+    #[arg(value_name = "SPEC")]
+    pub(crate) spec: Option<PathBuf>,
+    /// The spec or Dockerfile; SPEC is then the directory of the build context
+    ///
+    /// Relative to the current directory, as with Docker. - reads it from standard input. Beside a Dockerfile, a file of its name with
+    /// .dockerignore behind it is used in place of the context's own. With a lapstrake.toml and no SPEC, the spec names its contexts.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
     /// Build this image only; may be given again
     #[arg(long = "image", value_name = "NAME")]
     pub(crate) images: Vec<String>,
     /// Build this stage and no image
     #[arg(long, value_name = "NAME", conflicts_with = "images")]
     pub(crate) stage: Option<String>,
-    /// Set an argument of the spec
+    /// Set an argument of the spec; one that it does not declare is an error
     #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) args: Vec<(String, String)>,
     /// Build for this platform instead of those in the spec
-    #[arg(long = "platform", value_name = "OS/ARCH")]
+    #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) platforms: Vec<String>,
     /// Use this directory as a build context
     #[arg(long = "context", value_name = "[NAME=]DIR")]
     pub(crate) contexts: Vec<String>,
+    #[command(flatten)]
+    pub(crate) docker: Docker,
+}
+
+/// What people know from Docker. All of it works with every kind of spec.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "As with Docker")]
+pub(crate) struct Docker {
+    /// Set an argument; without =VALUE it has the value of the variable, where that is set
+    ///
+    /// As --arg, but one that nothing declares is a warning, as with Docker. HTTP_PROXY and its kin need not be declared: steps that use
+    /// the network see them, and they are in no cache key and no image.
+    #[arg(long = "build-arg", value_name = "NAME[=VALUE]")]
+    pub(crate) build_args: Vec<String>,
+    /// Build the image of this stage
+    ///
+    /// For a Dockerfile, with what its instructions up to there say. For a lapstrake.toml, an image of this stage instead of those in the
+    /// spec, with what the stage says.
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["images", "stage"])]
+    pub(crate) target: Option<String>,
+    /// Put a directory or an image in place of a stage, image or context of this name
+    ///
+    /// A directory, docker-image://REF, or oci-layout://DIR[:TAG], which are what FROM and --from of a Dockerfile find under the name; in
+    /// a lapstrake.toml, stage:NAME, image:NAME and context:NAME.
+    #[arg(long = "build-context", value_name = "NAME=SOURCE")]
+    pub(crate) build_contexts: Vec<String>,
+    /// none: no step sees the network, whatever the spec says
+    ///
+    /// default and host change nothing: RUN of a Dockerfile sees this machine's network, and `run` of a lapstrake.toml when it says so.
+    #[arg(long, value_enum, default_value_t = Network::Default)]
+    pub(crate) network: Network,
+}
+
+/// What steps see of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Network {
+    /// What the spec says
+    Default,
+    /// What the spec says
+    Host,
+    /// Nothing
+    None,
+}
+
+/// Which warnings count.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Lints {
+    /// Fail on every warning (warnings), or on those of a code; may be given again
+    #[arg(long, value_name = "warnings|CODE")]
+    pub(crate) deny: Vec<String>,
+    /// Do not show the warnings of a code; may be given again
+    ///
+    /// A Dockerfile can say so itself: a comment `# check=skip=CODE,CODE` at its top, in which Docker's names for its checks count too.
+    #[arg(long, value_name = "CODE")]
+    pub(crate) allow: Vec<String>,
 }
 
 /// How outside inputs are found.
@@ -86,11 +151,17 @@ pub(crate) struct Pinning {
 
 /// `lapstrake build`
 #[derive(Debug, Args)]
+#[command(after_help = "Without --push and -o, the image stays in lapstrake's own store, as base and cache of the next build.\n\
+                  `lapstrake build -f Dockerfile -t NAME --build-arg K=V --target S DIR` means what it means to Docker.")]
 pub(crate) struct Build {
     #[command(flatten)]
     pub(crate) project: Project,
     #[command(flatten)]
     pub(crate) pinning: Pinning,
+    #[command(flatten)]
+    pub(crate) lints: Lints,
+    #[command(flatten)]
+    pub(crate) habits: Habits,
     /// Tag the image; IMAGE= is needed where several are built
     #[arg(long = "tag", short = 't', value_name = "[IMAGE=]REF")]
     pub(crate) tags: Vec<String>,
@@ -98,9 +169,13 @@ pub(crate) struct Build {
     #[arg(long)]
     pub(crate) push: bool,
     /// Write the image: oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE[:REF], rootfs:DIR or rootfs-tar:FILE
+    ///
+    /// Docker's words work too: type=oci|docker|local|tar,dest=PATH.
     #[arg(long = "output", short = 'o', value_name = "[IMAGE=]KIND:PATH")]
     pub(crate) outputs: Vec<String>,
     /// Give a secret to the steps that mount it
+    ///
+    /// Without src or env, the variable of that name, else the file of that name.
     #[arg(long = "secret", value_name = "id=NAME[,src=FILE|,env=VAR]")]
     pub(crate) secrets: Vec<String>,
     /// Run every step, or those of one stage, whatever the cache holds
@@ -123,6 +198,45 @@ pub(crate) struct Build {
     pub(crate) metadata_file: Option<PathBuf>,
 }
 
+/// What people know from `docker build` alone.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "As with Docker")]
+pub(crate) struct Habits {
+    /// Look up base images anew, whatever lapstrake.lock says of them
+    #[arg(long, conflicts_with_all = ["locked", "offline"])]
+    pub(crate) pull: bool,
+    /// Run the steps of this stage, whatever the cache holds; the same as --no-cache=STAGE
+    #[arg(long = "no-cache-filter", value_name = "STAGE", value_delimiter = ',')]
+    pub(crate) no_cache_filter: Vec<String>,
+    /// Add a label to the image, to each where several are built
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Add an annotation to the image's manifest
+    #[arg(long = "annotation", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) annotations: Vec<(String, String)>,
+    /// Write the image's id, which is the digest of its config, to a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) iidfile: Option<PathBuf>,
+    /// Print the image's id and nothing else but errors
+    #[arg(long, short, conflicts_with = "progress")]
+    pub(crate) quiet: bool,
+    /// false: no provenance is written, which is so anyway
+    #[arg(long, value_name = "false", hide = true, value_parser = ["false"])]
+    pub(crate) provenance: Option<String>,
+    /// false: no list of contents is written, which is so anyway
+    #[arg(long, value_name = "false", hide = true, value_parser = ["false"])]
+    pub(crate) sbom: Option<String>,
+}
+
+/// `lapstrake check`
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    pub(crate) project: Project,
+    #[command(flatten)]
+    pub(crate) lints: Lints,
+}
+
 /// The ways to keep steps apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Isolation {
@@ -141,8 +255,14 @@ pub(crate) enum Progress {
     Auto,
     /// Lines
     Plain,
+    /// Live on a terminal, whatever the environment says
+    Tty,
     /// One JSON object a line
+    #[value(alias = "rawjson")]
     Json,
+    /// Errors alone
+    #[value(alias = "none")]
+    Quiet,
 }
 
 /// `lapstrake plan`

@@ -55,6 +55,8 @@ pub(crate) enum Voice {
     Plain,
     /// Text with colours.
     Coloured,
+    /// Text, and nothing but failures.
+    Quiet,
     /// JSON, one object a line, like the events.
     Json,
 }
@@ -68,9 +70,9 @@ pub(crate) fn report(failure: &Failure, voice: Voice) {
             let line = json!({ "version": 1, "event": "failed", "exit": failure.class.exit_code(), "message": text });
             err.write_all(format!("{line}\n").as_bytes())
         }
-        (Voice::Plain | Voice::Coloured, true) => writeln!(err, "{text}"),
+        (Voice::Plain | Voice::Coloured | Voice::Quiet, true) => writeln!(err, "{text}"),
         (Voice::Coloured, false) => writeln!(err, "\x1b[1;31merror\x1b[0m: {text}"),
-        (Voice::Plain, false) => writeln!(err, "error: {text}"),
+        (Voice::Plain | Voice::Quiet, false) => writeln!(err, "error: {text}"),
     };
 }
 
@@ -79,6 +81,7 @@ pub(crate) fn remark(text: &str, voice: Voice) {
     let text = match voice {
         Voice::Json => format!("{}\n", json!({ "version": 1, "event": "remarked", "message": text.trim_end() })),
         Voice::Plain | Voice::Coloured => text.to_owned(),
+        Voice::Quiet => return,
     };
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

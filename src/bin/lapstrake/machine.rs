@@ -31,8 +31,9 @@ impl Machine {
     pub(crate) fn new(surroundings: Surroundings, progress: Option<Progress>) -> Machine {
         let voice = match progress {
             Some(Progress::Json) => Voice::Json,
-            Some(Progress::Auto | Progress::Plain) | None if surroundings.colour => Voice::Coloured,
-            Some(Progress::Auto | Progress::Plain) | None => Voice::Plain,
+            Some(Progress::Quiet) => Voice::Quiet,
+            Some(Progress::Auto | Progress::Plain | Progress::Tty) | None if surroundings.colour => Voice::Coloured,
+            Some(Progress::Auto | Progress::Plain | Progress::Tty) | None => Voice::Plain,
         };
         Machine { surroundings, config: OnceLock::new(), cancel: OnceLock::new(), voice }
     }

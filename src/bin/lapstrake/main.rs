@@ -3,12 +3,18 @@
 mod args;
 mod commands;
 mod exit;
+mod foreign;
+mod given;
+mod language;
+mod lints;
 mod machine;
 mod outputs;
+mod overlay;
 mod progress;
 mod project;
 mod render;
 mod settings;
+mod source;
 
 use std::process::ExitCode;
 
@@ -23,16 +29,36 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
+            if let Some(instead) = foreign_option(&error) {
+                exit::report(&Failure::usage(instead), Machine::new(Surroundings::read(), None).voice);
+                return ExitCode::from(2);
+            }
             // Help and version are no errors and go to standard output; clap knows which is which.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let progress = if let Command::Build(build) = &arguments.command { Some(build.progress) } else { None };
+    let progress = match &arguments.command {
+        Command::Build(build) if build.habits.quiet => Some(args::Progress::Quiet),
+        Command::Build(build) => Some(build.progress),
+        Command::Check(_)
+        | Command::Plan(_)
+        | Command::Lock(_)
+        | Command::Why(_)
+        | Command::Push(_)
+        | Command::Inspect(_)
+        | Command::Ls(_)
+        | Command::Cache(_)
+        | Command::Doctor(_)
+        | Command::Init(_)
+        | Command::Explain(_)
+        | Command::Schema
+        | Command::Completions { .. } => None,
+    };
     let machine = Machine::new(Surroundings::read(), progress);
     let result = match arguments.command {
         Command::Build(build) => commands::build::build(&machine, &build),
-        Command::Check(project) => commands::check::check(&machine, &project),
+        Command::Check(check) => commands::check::check(&machine, &check),
         Command::Plan(plan) => commands::plan::plan(&machine, &plan),
         Command::Lock(lock) => commands::lock::lock(&machine, &lock),
         Command::Why(why) => commands::why::why(&machine, &why),
@@ -55,4 +81,15 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// What to do instead, where the mistake is an option that other builders have.
+fn foreign_option(error: &clap::Error) -> Option<String> {
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    let named = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(named)) => named,
+        _ => return None,
+    };
+    matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::InvalidValue | ErrorKind::NoEquals)
+        .then(|| foreign::instead_of(named))?
 }

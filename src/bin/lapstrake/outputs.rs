@@ -101,11 +101,16 @@ impl Outputs {
 fn output(text: &str, plan: &Plan) -> Result<Output, Failure> {
     let wrong = |reason: String| Failure::usage(format!("`--output {text}`: {reason}"));
     let names: Vec<&str> = plan.images.iter().map(|image| image.name.as_str()).collect();
+    let translated = of_docker(text).map_err(wrong)?;
+    let text = translated.as_deref().unwrap_or(text);
     let (name, place) = match text.split_once('=') {
         Some((name, place)) if !name.contains(':') && !name.contains('/') => (Some(name), place),
         Some(_) | None => (None, text),
     };
-    let target: Target = place.parse().map_err(|error: lapstrake::output::InvalidTarget| wrong(error.to_string()))?;
+    let target: Target = place.parse().map_err(|error: lapstrake::output::InvalidTarget| {
+        let plain = !place.contains(':') && place != "-";
+        wrong(if plain { format!("{error}; for the file system in a directory, `-o rootfs:{place}`") } else { error.to_string() })
+    })?;
     let what = match (name, names.as_slice()) {
         (Some(name), names) => match names.iter().position(|known| *known == name) {
             Some(index) => What::Image(index),
@@ -124,9 +129,63 @@ fn output(text: &str, plan: &Plan) -> Result<Output, Failure> {
     Ok(Output { what, target })
 }
 
+/// Docker's `type=…,dest=…` in our words; `None` for what is not of this form.
+fn of_docker(text: &str) -> Result<Option<String>, String> {
+    if !text.starts_with("type=") && !text.contains(",type=") {
+        return Ok(None);
+    }
+    let (mut kind, mut path, mut packed) = ("", None, true);
+    for part in text.split(',') {
+        match part.split_once('=') {
+            Some(("type", value)) => kind = value,
+            Some(("dest" | "destination", value)) => path = Some(value),
+            Some(("tar", "false")) => packed = false,
+            Some(("tar", "true")) => {}
+            Some(("push" | "name", _)) if matches!(kind, "image" | "registry") => {}
+            Some(_) | None => return Err(format!("`{part}` is not known; expected type=oci|docker|local|tar,dest=PATH")),
+        }
+    }
+    let kind = match kind {
+        "oci" if packed => "oci-archive",
+        "oci" => "oci",
+        "docker" => "docker-archive",
+        "local" => "rootfs",
+        "tar" => "rootfs-tar",
+        "image" | "registry" => return Err("an image goes to a registry with `--tag REF --push`".to_owned()),
+        other => return Err(format!("`{other}` is no kind of output; there are: oci, docker, local, tar")),
+    };
+    match path {
+        Some(path) if path != "-" => Ok(Some(format!("{kind}:{path}"))),
+        Some(_) | None => Err(format!("it names no file; write `-o {kind}:PATH`")),
+    }
+}
+
 fn stage(what: What, plan: &Plan) -> StageId {
     match what {
         What::Image(index) => plan.images.get(index).map_or(StageId(0), |image| image.stage),
         What::Stage(stage) => stage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockers_words_for_outputs_are_ours() {
+        for (text, expected) in [
+            ("type=oci,dest=a.tar", Ok(Some("oci-archive:a.tar"))),
+            ("type=oci,dest=a,tar=false", Ok(Some("oci:a"))),
+            ("dest=a.tar,type=docker", Ok(Some("docker-archive:a.tar"))),
+            ("type=local,dest=out", Ok(Some("rootfs:out"))),
+            ("type=tar,dest=out.tar", Ok(Some("rootfs-tar:out.tar"))),
+            ("oci:a", Ok(None)),
+            ("web=oci:a", Ok(None)),
+        ] {
+            assert_eq!(of_docker(text), expected.map(|text| text.map(str::to_owned)), "{text}");
+        }
+        for text in ["type=oci", "type=tar,dest=-", "type=registry,push=true", "type=zip,dest=a", "type=oci,dest=a,compression=zstd"] {
+            assert!(of_docker(text).is_err(), "{text}");
+        }
     }
 }

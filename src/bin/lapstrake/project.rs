@@ -1,29 +1,33 @@
 //! A spec on disk and the words of the command line → what the library takes, with every message drawn.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lapstrake::build::Class;
 use lapstrake::cache::Store;
 use lapstrake::diagnostic::{Diagnosed, Diagnostic, Severity, SourceMap};
 use lapstrake::event::{Cancel, Event, EventKind, EventSink, TaskId};
 use lapstrake::image::Platform;
-use lapstrake::input::{NetworkUse, NothingStale, Outside, Resolved};
+use lapstrake::input::{NetworkUse, Outside, Resolved, Stale};
 use lapstrake::layer::LAYER_FORMAT;
 use lapstrake::pins::{Layers, Pins};
-use lapstrake::plan::{self, ExtraTag, Plan, Requirement, Target, Wanted};
+use lapstrake::plan::{self, ArchiveSource, ExtraTag, MountKind, Plan, Requirement, StepKind, Target, TreeSource, Wanted};
 use lapstrake::registry::Registry;
-use lapstrake::spec::{self, Spec};
+use lapstrake::spec::Spec;
 
 use crate::args;
 use crate::exit::{Failure, Voice, chain, remark};
-use crate::render;
+use crate::lints::Lints;
+use crate::machine::Machine;
+use crate::overlay::{self, BuildContexts};
+use crate::source::{self, Context, Kind};
+use crate::{given, language, render};
 
 /// A spec that was read, and what is asked of it.
 pub(crate) struct Project {
     /// The texts that messages point into.
     pub(crate) sources: SourceMap,
-    /// The spec.
+    /// The spec, with what the command line lays over it.
     pub(crate) spec: Spec,
     /// What is asked of it.
     pub(crate) target: Target,
@@ -33,35 +37,114 @@ pub(crate) struct Project {
     pub(crate) contexts: BTreeMap<String, PathBuf>,
     /// What the lock says.
     pub(crate) pins: Pins,
+    /// Proxies for steps that use the network, by the names of the variables.
+    pub(crate) proxies: BTreeMap<String, String>,
+    /// `SOURCE_DATE_EPOCH`, where it was given as an argument of the build.
+    pub(crate) source_date: Option<String>,
+    /// What was found while reading and stops nothing; not shown yet where the command shows more with it.
+    pub(crate) warnings: Vec<Diagnostic>,
+    has_context: HasContext,
+    lints: Lints,
     voice: Voice,
+}
+
+/// Whether a step may copy from the default build context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum HasContext {
+    Yes,
+    No,
+}
+
+/// How a project is read.
+pub(crate) struct Reading<'a> {
+    /// More tags for what is built.
+    pub(crate) tags: &'a [String],
+    /// What becomes of warnings.
+    pub(crate) lints: Lints,
+}
+
+impl Reading<'_> {
+    /// Without further words.
+    pub(crate) fn plain() -> Reading<'static> {
+        Reading { tags: &[], lints: Lints::default() }
+    }
 }
 
 impl Project {
     /// Reads spec and lock. Warnings are printed; errors end it.
-    pub(crate) fn load(arguments: &args::Project, tags: &[String], voice: Voice) -> Result<Project, Failure> {
-        let path = spec_file(&arguments.spec)?;
-        let text = read(&path)?;
+    pub(crate) fn load(machine: &Machine, arguments: &args::Project, reading: Reading<'_>) -> Result<Project, Failure> {
+        let mut project = Project::read(machine, arguments, reading)?;
+        let warnings = std::mem::take(&mut project.warnings);
+        project.show(&warnings)?;
+        Ok(project)
+    }
+
+    /// As [`Project::load`], with the warnings kept.
+    pub(crate) fn read(machine: &Machine, arguments: &args::Project, reading: Reading<'_>) -> Result<Project, Failure> {
+        let voice = machine.voice;
+        let Reading { tags, lints } = reading;
+        let source = source::read(arguments)?;
         let mut sources = SourceMap::new();
-        let id = sources.add(path.display().to_string(), text.clone());
-        let spec = settle(&sources, spec::parse(id, &text), voice)?;
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-            Some(_) | None => PathBuf::from("."),
+        let id = sources.add(source.name.clone(), source.text.clone());
+        let parsed = language::parse(&source, id, arguments)?;
+        let errors = |sources: &SourceMap, found: Vec<Diagnostic>| match show(sources, &found, &lints, voice) {
+            Ok(()) => Failure::new(Class::Bug, "nothing came of the spec, and nothing was said about it; please report this"),
+            Err(failure) => failure,
         };
-        let directory = std::path::absolute(&directory).map_err(|error| Failure::world(format!("{}: {error}", directory.display())))?;
-        let lock = directory.join("lapstrake.lock");
+        let (mut spec, mut warnings) = parsed.into_result().map_err(|found| errors(&sources, found))?;
+        let lock = source.directory.join("lapstrake.lock");
         let pins = match std::fs::read_to_string(&lock) {
             Ok(text) => {
-                let name = path.with_file_name("lapstrake.lock").display().to_string();
-                let id = sources.add(name, text.clone());
-                settle(&sources, Pins::parse(id, &text), voice)?
+                let beside =
+                    source.file.as_ref().map_or_else(|| PathBuf::from("lapstrake.lock"), |file| file.with_file_name("lapstrake.lock"));
+                let id = sources.add(beside.display().to_string(), text.clone());
+                let (pins, further) = Pins::parse(id, &text).into_result().map_err(|found| errors(&sources, found))?;
+                warnings.extend(further);
+                pins
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Pins::new(),
             Err(error) => return Err(Failure::world(format!("{}: {error}", lock.display()))),
         };
-        let target = target(arguments, tags)?;
-        let contexts = contexts(&arguments.contexts)?;
-        Ok(Project { sources, spec, target, directory, contexts, pins, voice })
+
+        let args::Docker { build_args, target, build_contexts, network } = &arguments.docker;
+        if let (Some(stage), Kind::Toml) = (target, source.kind) {
+            overlay::target(&mut spec, stage)?;
+        }
+        match network {
+            args::Network::Default | args::Network::Host => {}
+            args::Network::None => overlay::cut_network(&mut spec),
+        }
+        let build_contexts = BuildContexts::parse(build_contexts)?;
+        for name in build_contexts.apply(&mut spec) {
+            remark(&format!("note: `--build-context {name}`: no stage, image or context of the spec is called that\n"), voice);
+        }
+        let mut contexts = contexts(&arguments.contexts)?;
+        contexts.extend(build_contexts.directories);
+        let has_context = match &source.context {
+            Context::Nothing if !contexts.contains_key("") => HasContext::No,
+            Context::Nothing | Context::OfSpec => HasContext::Yes,
+            Context::Directory(directory) => {
+                contexts.entry(String::new()).or_insert_with(|| directory.clone());
+                HasContext::Yes
+            }
+        };
+        let given = given::arguments(&spec, &arguments.args, build_args, &machine.surroundings)?;
+        warnings.extend(given.warnings);
+        let target = target_of(arguments, given.args, tags)?;
+        Ok(Project {
+            sources,
+            spec,
+            target,
+            directory: source.directory,
+            contexts,
+            pins,
+            proxies: given.proxies,
+            source_date: given.source_date,
+            warnings,
+            has_context,
+            lints,
+            voice,
+        })
     }
 
     /// The lock's place.
@@ -71,7 +154,9 @@ impl Project {
 
     /// Unwraps a value that comes with messages: warnings are printed, errors end it.
     pub(crate) fn settle<T>(&self, diagnosed: Diagnosed<T>) -> Result<T, Failure> {
-        settle(&self.sources, diagnosed, self.voice)
+        self.show(&diagnosed.diagnostics)?;
+        let nothing = || Failure::new(Class::Bug, "nothing came of the spec, and nothing was said about it; please report this");
+        diagnosed.value.ok_or_else(nothing)
     }
 
     /// What must be known of the outside.
@@ -92,15 +177,30 @@ impl Project {
     }
 
     /// Finds out what the plan needs and plans. With `locked`, whatever is not in the lock is an error.
-    pub(crate) fn plan(&self, outside: &Outside<'_>, pinning: &args::Pinning) -> Result<(Plan, Resolved), Failure> {
+    pub(crate) fn plan(&self, outside: &Outside<'_>, pinning: &args::Pinning, stale: &dyn Stale) -> Result<(Plan, Resolved), Failure> {
         let requirements = self.requirements()?;
         self.check_layers(outside.events, pinning)?;
         if pinning.locked {
             self.show(&plan::not_locked(&requirements, &self.pins))?;
         }
-        let resolved = outside.resolve(&requirements, &self.pins, &NothingStale).map_err(|error| self.unresolved(&error))?;
+        let resolved = outside.resolve(&requirements, &self.pins, stale).map_err(|error| self.unresolved(&error))?;
         let plan = self.settle(plan::plan(&self.spec, &self.target, &resolved.found))?;
+        self.check_context(&plan)?;
         Ok((plan, resolved))
+    }
+
+    /// A spec that came from standard input alone has no build context to copy from.
+    fn check_context(&self, plan: &Plan) -> Result<(), Failure> {
+        if self.has_context == HasContext::Yes {
+            return Ok(());
+        }
+        let steps = plan.stages.iter().flat_map(|stage| &stage.steps);
+        let Some(span) = steps.filter(|step| sources_of(&step.kind).iter().any(|source| is_default(source))).map(|step| step.span).next()
+        else {
+            return Ok(());
+        };
+        let reason = "what comes from standard input has no build context; name its directory with `--file - DIR` or `--context DIR`";
+        Err(Failure::pictured(Class::Spec, render::failure(&self.sources, "there is nothing to copy from", span, reason, self.voice)))
     }
 
     /// A lock that another lapstrake wrote may promise bytes that this one cannot write.
@@ -132,7 +232,7 @@ impl Project {
 
     /// Shows messages; errors end it.
     pub(crate) fn show(&self, diagnostics: &[Diagnostic]) -> Result<(), Failure> {
-        show(&self.sources, diagnostics, self.voice)
+        show(&self.sources, diagnostics, &self.lints, self.voice)
     }
 }
 
@@ -141,16 +241,12 @@ pub(crate) const fn known_layers() -> Layers {
     Layers { format: LAYER_FORMAT, gzip: 1, zstd: 1 }
 }
 
-fn settle<T>(sources: &SourceMap, diagnosed: Diagnosed<T>, voice: Voice) -> Result<T, Failure> {
-    show(sources, &diagnosed.diagnostics, voice)?;
-    diagnosed.value.ok_or_else(|| Failure::new(Class::Bug, "nothing came of the spec, and nothing was said about it; please report this"))
-}
-
-fn show(sources: &SourceMap, diagnostics: &[Diagnostic], voice: Voice) -> Result<(), Failure> {
+fn show(sources: &SourceMap, diagnostics: &[Diagnostic], lints: &Lints, voice: Voice) -> Result<(), Failure> {
+    let diagnostics = lints.apply(diagnostics);
     if diagnostics.is_empty() {
         return Ok(());
     }
-    let text = render::diagnostics(sources, diagnostics, voice);
+    let text = render::diagnostics(sources, &diagnostics, voice);
     if diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(Failure::pictured(Class::Spec, text));
     }
@@ -158,57 +254,12 @@ fn show(sources: &SourceMap, diagnostics: &[Diagnostic], voice: Voice) -> Result
     Ok(())
 }
 
-/// The spec that a path means: a file, or `lapstrake.toml` in a directory.
-fn spec_file(path: &Path) -> Result<PathBuf, Failure> {
-    if path.is_dir() {
-        let file = path.join("lapstrake.toml");
-        if file.is_file() {
-            return Ok(if path == Path::new(".") { PathBuf::from("lapstrake.toml") } else { file });
-        }
-        return Err(Failure::usage(format!(
-            "there is no lapstrake.toml in {}; write one with `lapstrake init`, or name a spec",
-            if path == Path::new(".") { "this directory".to_owned() } else { format!("`{}`", path.display()) }
-        )));
-    }
-    let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
-    if name.starts_with("dockerfile") || name.ends_with("dockerfile") || name.ends_with(".yaml") || name.ends_with(".yml") {
-        return Err(Failure::usage(format!(
-            "`{}`: Dockerfiles and Compose files are not read yet; write a lapstrake.toml",
-            path.display()
-        )));
-    }
-    Ok(path.to_path_buf())
-}
-
-fn read(path: &Path) -> Result<String, Failure> {
-    let bytes = std::fs::read(path).map_err(|error| {
-        if error.kind() == std::io::ErrorKind::NotFound {
-            Failure::usage(format!("there is no `{}`", path.display()))
-        } else {
-            Failure::world(format!("cannot read `{}`: {error}", path.display()))
-        }
-    })?;
-    String::from_utf8(bytes).map_err(|error| {
-        Failure::usage(format!(
-            "`{}` is not UTF-8 text: byte {} is no part of a character",
-            path.display(),
-            error.utf8_error().valid_up_to()
-        ))
-    })
-}
-
-fn target(arguments: &args::Project, tags: &[String]) -> Result<Target, Failure> {
+fn target_of(arguments: &args::Project, args: BTreeMap<String, String>, tags: &[String]) -> Result<Target, Failure> {
     let wanted = match (&arguments.stage, arguments.images.as_slice()) {
         (Some(stage), _) => Wanted::Stage(stage.clone()),
         (None, []) => Wanted::All,
         (None, images) => Wanted::Images(images.to_vec()),
     };
-    let mut args = BTreeMap::new();
-    for (name, value) in &arguments.args {
-        if args.insert(name.clone(), value.clone()).is_some() {
-            return Err(Failure::usage(format!("`--arg {name}` is given twice")));
-        }
-    }
     let platforms = arguments
         .platforms
         .iter()
@@ -233,4 +284,35 @@ fn contexts(given: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
         }
     }
     Ok(contexts)
+}
+
+fn is_default(source: &TreeSource) -> bool {
+    match source {
+        TreeSource::Context(name) => name.is_empty(),
+        TreeSource::Stage(_) | TreeSource::Image(_) => false,
+    }
+}
+
+/// Where a step takes files from.
+fn sources_of(kind: &StepKind) -> Vec<&TreeSource> {
+    match kind {
+        StepKind::Copy(copy) => vec![&copy.from],
+        StepKind::Extract(extract) => match &extract.from {
+            ArchiveSource::File { from, path: _ } => vec![from],
+            ArchiveSource::Url(_) => Vec::new(),
+        },
+        StepKind::Run(run) => {
+            let mounted = run.mounts.iter().filter_map(|mount| match &mount.kind {
+                MountKind::From { source, path: _, access: _ } => Some(source),
+                MountKind::Cache { .. } | MountKind::Secret { .. } | MountKind::SecretEnv { .. } | MountKind::Tmpfs { .. } => None,
+            });
+            mounted.collect()
+        }
+        StepKind::Write(_)
+        | StepKind::MakeDirectory(_)
+        | StepKind::Link(_)
+        | StepKind::Remove(_)
+        | StepKind::Fetch(_)
+        | StepKind::Setting => Vec::new(),
+    }
 }

@@ -58,6 +58,13 @@ impl Surroundings {
         Surroundings { variables, ci, colour }
     }
 
+    /// Only these variables, for tests.
+    #[cfg(test)]
+    pub(crate) fn of<const N: usize>(variables: [(&str, &str); N]) -> Surroundings {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect();
+        Surroundings { variables, ci: false, colour: false }
+    }
+
     /// A variable that is set and not empty.
     pub(crate) fn variable(&self, name: &str) -> Option<&std::ffi::OsStr> {
         self.variables.get(name).map(std::ffi::OsString::as_os_str).filter(|value| !value.is_empty())

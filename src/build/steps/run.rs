@@ -70,7 +70,7 @@ pub(in crate::build) fn run(
     let lowers = site.layers.directories(below)?;
     // The locks come last of what can take long, and last until all that the command did is read.
     let caches = Caches::take(site, task, run)?;
-    let mut env = environment(run, &account, site.epoch);
+    let mut env = environment(run, &account, site);
     let mut mounts = Vec::new();
     for mount in &run.mounts {
         mounts.extend(mounted(site, mount, &accounts, shown, &mut env, &caches)?);
@@ -92,7 +92,9 @@ pub(in crate::build) fn run(
     };
 
     let mut tail = Vec::new();
-    let mut mask = Mask::new(site.secrets.values());
+    // A proxy's address may hold a password.
+    let proxies = site.proxies.values().filter(|address| address.contains('@')).map(String::as_bytes);
+    let mut mask = Mask::new(site.secrets.values().chain(proxies));
     let mut show = |stream, bytes: Vec<u8>| {
         if bytes.is_empty() {
             return;
@@ -172,11 +174,16 @@ fn without_discarded(run: &Run, below: &Tree, above: Tree, epoch: i64) -> Result
     Ok(above.discarding(below, &patterns).settled(below, epoch))
 }
 
-fn environment(run: &Run, account: &Account, epoch: i64) -> BTreeMap<String, OsString> {
+fn environment(run: &Run, account: &Account, site: &Site<'_>) -> BTreeMap<String, OsString> {
     let mut env: BTreeMap<String, OsString> = run.env.iter().map(|(name, value)| (name.clone(), value.into())).collect();
     env.entry("PATH".to_owned()).or_insert_with(|| PATH.into());
     env.entry("HOME".to_owned()).or_insert_with(|| account.home.clone().into());
-    env.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| epoch.to_string().into());
+    env.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| site.epoch.to_string().into());
+    if run.network == plan::Network::Host {
+        for (name, value) in site.proxies {
+            env.entry(name.clone()).or_insert_with(|| value.into());
+        }
+    }
     env
 }
 

@@ -4,36 +4,48 @@ use std::collections::BTreeSet;
 
 use lapstrake::build::{Built, BuiltImage, Engine, Fresh, Options, Secrets};
 use lapstrake::event::{Cancel, EventSink};
-use lapstrake::input::{NetworkUse, Outside, Resolved};
+use lapstrake::input::{NetworkUse, NothingStale, Outside, Resolved, Stale};
 use lapstrake::output::{self, PushedTag, TagOutcome};
-use lapstrake::plan::{Plan, StageId};
+use lapstrake::plan::{self, Plan, Requirement, StageId};
 use serde_json::{Value, json};
 
 use crate::args;
 use crate::exit::{Failure, chain, print, remark};
+use crate::lints::Lints;
 use crate::machine::Machine;
 use crate::outputs::{Outputs, Written};
-use crate::progress;
-use crate::project::Project;
+use crate::project::{Project, Reading};
+use crate::{overlay, progress};
 
 /// How many blobs are on their way at a time.
 pub(crate) const TRANSFERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(3);
 
 pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Failure> {
-    let project = Project::load(&arguments.project, &arguments.tags, machine.voice)?;
-    let events = progress::sink(arguments.progress, &machine.surroundings);
+    let habits = &arguments.habits;
+    let reading = Reading { tags: &arguments.tags, lints: Lints::new(&arguments.lints)? };
+    let mut project = Project::load(machine, &arguments.project, reading)?;
+    overlay::label(&mut project.spec, &habits.labels);
+    overlay::annotate(&mut project.spec, &habits.annotations)?;
+    let events = progress::sink(if habits.quiet { args::Progress::Quiet } else { arguments.progress }, &machine.surroundings);
     let cancel = machine.cancel();
     let (store, registry) = (machine.store()?, machine.registry()?);
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &*events, cancel);
-    let (plan, resolved) = project.plan(&outside, &arguments.pinning)?;
+    let (plan, resolved) = project.plan(&outside, &arguments.pinning, if habits.pull { &ImagesStale } else { &NothingStale })?;
     note_fresh(&*events, &resolved);
+    if let Some(path) = &habits.iidfile
+        && plan.images.len() != 1
+    {
+        let reason =
+            if plan.images.is_empty() { "no image is built, only a stage" } else { "several images are built; name one by `--image`" };
+        return Err(Failure::usage(format!("`--iidfile {}`: {reason}", path.display())));
+    }
 
     if arguments.push {
         check_push(&outside, &plan)?;
     }
     let outputs = Outputs::parse(&arguments.outputs, &plan)?;
     let engine = machine.engine(arguments.isolation)?;
-    let options = options(machine, arguments, &plan, outputs.unpacked(&plan))?;
+    let options = options(machine, arguments, &project, &plan, outputs.unpacked(&plan))?;
     let built = engine.build(&plan, &outside, &options).map_err(|error| project.failed(&error))?;
 
     let written = outputs.write(&engine, &plan, &outside, &options, &built)?;
@@ -42,7 +54,11 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
         let text = format!("{:#}\n", metadata(&built, &pushed, &written));
         std::fs::write(path, text).map_err(|error| Failure::world(format!("cannot write `{}`: {error}", path.display())))?;
     }
-    print(&summary(&built, &pushed, &written))?;
+    if let (Some(path), Some(one)) = (&habits.iidfile, built.images.first()) {
+        let id = one.sealed.config.digest.to_string();
+        std::fs::write(path, id).map_err(|error| Failure::world(format!("cannot write `{}`: {error}", path.display())))?;
+    }
+    print(&if habits.quiet || arguments.progress == args::Progress::Quiet { ids(&built) } else { summary(&built, &pushed, &written) })?;
     // An unchanged build has put nothing into the store, and looking through all of it would take longer than the build.
     if built.stages.iter().any(|stage| stage.steps.iter().any(|step| !step.cached)) {
         tidy(machine, &engine, store);
@@ -66,26 +82,51 @@ fn note_fresh(events: &dyn EventSink, resolved: &Resolved) {
     }
 }
 
-fn options(machine: &Machine, arguments: &args::Build, plan: &Plan, unpacked: BTreeSet<StageId>) -> Result<Options, Failure> {
+/// `--pull`: tags may have moved since they were pinned.
+struct ImagesStale;
+
+impl Stale for ImagesStale {
+    fn is_stale(&self, requirement: &Requirement) -> bool {
+        match &requirement.outside {
+            plan::Outside::Image { .. } => true,
+            plan::Outside::Download { .. } => false,
+        }
+    }
+}
+
+fn options(
+    machine: &Machine,
+    arguments: &args::Build,
+    project: &Project,
+    plan: &Plan,
+    unpacked: BTreeSet<StageId>,
+) -> Result<Options, Failure> {
     let defaults = Options::default();
+    let names: Vec<&String> = arguments.no_cache.iter().chain(&arguments.habits.no_cache_filter).collect();
     let fresh = if arguments.no_cache.iter().any(String::is_empty) {
         Fresh::Everything
-    } else if arguments.no_cache.is_empty() {
+    } else if names.is_empty() {
         Fresh::Nothing
     } else {
-        for name in &arguments.no_cache {
-            if !plan.stages.iter().any(|stage| stage.name == *name) {
-                return Err(Failure::usage(format!("`--no-cache={name}`: no such stage is built")));
-            }
+        if let Some(name) = names.iter().find(|name| !plan.stages.iter().any(|stage| stage.name == ***name)) {
+            return Err(Failure::usage(format!("`--no-cache={name}`: no such stage is built")));
         }
-        Fresh::Stages(arguments.no_cache.iter().cloned().collect())
+        Fresh::Stages(names.into_iter().cloned().collect())
     };
-    let created = match (&arguments.created, machine.surroundings.variable("SOURCE_DATE_EPOCH")) {
-        (Some(text), _) => Some(time("--created", text)?),
-        (None, Some(text)) => Some(time("SOURCE_DATE_EPOCH", &text.to_string_lossy())?),
-        (None, None) => None,
+    let created = match (&arguments.created, &project.source_date, machine.surroundings.variable("SOURCE_DATE_EPOCH")) {
+        (Some(text), _, _) => Some(time("--created", text)?),
+        (None, Some(text), _) => Some(time("--build-arg SOURCE_DATE_EPOCH", text)?),
+        (None, None, Some(text)) => Some(time("SOURCE_DATE_EPOCH", &text.to_string_lossy())?),
+        (None, None, None) => None,
     };
-    Ok(Options { created, jobs: arguments.jobs.unwrap_or(defaults.jobs), fresh, secrets: secrets(machine, &arguments.secrets)?, unpacked })
+    Ok(Options {
+        created,
+        jobs: arguments.jobs.unwrap_or(defaults.jobs),
+        fresh,
+        secrets: secrets(machine, &arguments.secrets)?,
+        proxies: project.proxies.clone(),
+        unpacked,
+    })
 }
 
 /// RFC 3339 or seconds since 1970.
@@ -104,29 +145,35 @@ fn secrets(machine: &Machine, given: &[String]) -> Result<Secrets, Failure> {
     for text in given {
         let wrong =
             |reason: &str| Failure::usage(format!("`--secret {text}`: {reason}; expected id=NAME,src=FILE or id=NAME,env=VARIABLE"));
-        let (mut id, mut file, mut variable) = (None, None, None);
+        let (mut id, mut file, mut variable, mut kind) = (None, None, None, "file");
         for part in text.split(',') {
             match part.split_once('=') {
                 Some(("id", value)) if !value.is_empty() => id = Some(value),
                 Some(("src" | "source", value)) => file = Some(value),
                 Some(("env", value)) => variable = Some(value),
-                Some(("type", "file" | "env")) => {}
+                Some(("type", word @ ("file" | "env"))) => kind = word,
                 Some((key, _)) => return Err(wrong(&format!("`{key}` is not known"))),
                 None => return Err(wrong(&format!("`{part}` has no `=`"))),
             }
         }
         let id = id.ok_or_else(|| wrong("it has no `id`"))?;
+        if kind == "env" && variable.is_none() {
+            variable = file.take();
+        }
         let value = match (file, variable) {
             (Some(_), Some(_)) => return Err(wrong("it has two places")),
-            (Some(file), None) => {
-                std::fs::read(file).map_err(|error| Failure::usage(format!("the secret `{id}`: cannot read `{file}`: {error}")))?
-            }
+            (Some(file), None) => of_file(id, file)?,
             (None, Some(name)) => of_variable(machine, id, name)?,
+            (None, None) if machine.surroundings.variable(id).is_none() && std::path::Path::new(id).is_file() => of_file(id, id)?,
             (None, None) => of_variable(machine, id, id)?,
         };
         secrets.insert(id, value);
     }
     Ok(secrets)
+}
+
+fn of_file(id: &str, file: &str) -> Result<Vec<u8>, Failure> {
+    std::fs::read(file).map_err(|error| Failure::usage(format!("the secret `{id}`: cannot read `{file}`: {error}")))
 }
 
 fn of_variable(machine: &Machine, id: &str, name: &str) -> Result<Vec<u8>, Failure> {
@@ -207,6 +254,11 @@ fn metadata(built: &Built, pushed: &Pushed, written: &[Written]) -> Value {
         .map(|one| json!({ "name": one.name, "target": one.target, "digest": one.digest.map(|digest| digest.to_string()) }))
         .collect();
     json!({ "version": 1, "images": images, "stages": stages, "outputs": outputs })
+}
+
+/// What `docker` calls the id of an image, each on a line.
+fn ids(built: &Built) -> String {
+    built.images.iter().map(|one| format!("{}\n", one.sealed.config.digest)).collect()
 }
 
 fn summary(built: &Built, pushed: &Pushed, written: &[Written]) -> String {

@@ -1,12 +1,14 @@
-//! `lapstrake check`: every mistake in a spec, without building anything.
+//! `lapstrake check`: every mistake in a spec, and advice, without building anything.
 
 use crate::args;
 use crate::exit::{Failure, print};
+use crate::lints::Lints;
 use crate::machine::Machine;
-use crate::project::Project;
+use crate::project::{Project, Reading};
 
-pub(crate) fn check(machine: &Machine, arguments: &args::Project) -> Result<(), Failure> {
-    let project = Project::load(arguments, &[], machine.voice)?;
+pub(crate) fn check(machine: &Machine, arguments: &args::Check) -> Result<(), Failure> {
+    let reading = Reading { tags: &[], lints: Lints::new(&arguments.lints)? };
+    let project = Project::load(machine, &arguments.project, reading)?;
     project.requirements()?;
     let (stages, images) = (project.spec.stages.len(), project.spec.images.len());
     print(&format!("the spec is sound: {}, {}\n", count(stages, "stage"), count(images, "image")))

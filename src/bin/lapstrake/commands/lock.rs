@@ -8,10 +8,10 @@ use lapstrake::plan::{Upgrade, to_resolve};
 use crate::args;
 use crate::exit::{Failure, print};
 use crate::machine::Machine;
-use crate::project::{Project, known_layers};
+use crate::project::{Project, Reading, known_layers};
 
 pub(crate) fn lock(machine: &Machine, arguments: &args::Lock) -> Result<(), Failure> {
-    let project = Project::load(&arguments.project, &[], machine.voice)?;
+    let project = Project::load(machine, &arguments.project, Reading::plain())?;
     let upgrade = match arguments.upgrade.as_deref() {
         None => Upgrade::Nothing,
         Some("") => Upgrade::All,

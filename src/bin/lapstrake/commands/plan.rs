@@ -1,17 +1,18 @@
 //! `lapstrake plan`: what a build would do, in order.
 
 use lapstrake::event::Silent;
+use lapstrake::input::NothingStale;
 
 use crate::args;
 use crate::commands::build::network;
 use crate::exit::{Failure, print};
 use crate::machine::Machine;
-use crate::project::Project;
+use crate::project::{Project, Reading};
 
 pub(crate) fn plan(machine: &Machine, arguments: &args::Plan) -> Result<(), Failure> {
-    let project = Project::load(&arguments.project, &[], machine.voice)?;
+    let project = Project::load(machine, &arguments.project, Reading::plain())?;
     let (store, registry, cancel) = (machine.store()?, machine.registry()?, machine.cancel());
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &Silent, cancel);
-    let (plan, _) = project.plan(&outside, &arguments.pinning)?;
+    let (plan, _) = project.plan(&outside, &arguments.pinning, &NothingStale)?;
     if arguments.json { print(&format!("{:#}\n", plan.to_json())) } else { print(&plan.to_text()) }
 }

@@ -2,22 +2,23 @@
 
 use lapstrake::build::{Explanation, Options, Reason};
 use lapstrake::event::Silent;
+use lapstrake::input::NothingStale;
 use lapstrake::plan::{Plan, StageId, StepId, StepKind};
 
 use crate::args;
 use crate::commands::build::network;
 use crate::exit::{Failure, print};
 use crate::machine::Machine;
-use crate::project::Project;
+use crate::project::{Project, Reading};
 
 /// More of a value than this is not shown.
 const SHOWN_CHARACTERS: usize = 160;
 
 pub(crate) fn why(machine: &Machine, arguments: &args::Why) -> Result<(), Failure> {
-    let project = Project::load(&arguments.project, &[], machine.voice)?;
+    let project = Project::load(machine, &arguments.project, Reading::plain())?;
     let (store, registry, cancel) = (machine.store()?, machine.registry()?, machine.cancel());
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &Silent, cancel);
-    let (plan, _) = project.plan(&outside, &arguments.pinning)?;
+    let (plan, _) = project.plan(&outside, &arguments.pinning, &NothingStale)?;
     let step = find(&plan, &arguments.step)?;
     let engine = machine.engine(args::Isolation::Auto)?;
     let found = engine.why(&plan, &outside, &Options::default(), step).map_err(|error| project.failed(&error))?;

@@ -7,7 +7,7 @@ mod plain;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use lapstrake::event::EventSink;
+use lapstrake::event::{EventSink, Silent};
 
 use crate::args::Progress;
 use crate::settings::Surroundings;
@@ -17,8 +17,10 @@ pub(crate) fn sink(progress: Progress, surroundings: &Surroundings) -> Arc<dyn E
     match progress {
         Progress::Json => Arc::new(json::Json::new()),
         Progress::Plain => Arc::new(plain::Plain::new()),
+        Progress::Quiet => Arc::new(Silent),
+        Progress::Tty if std::io::stderr().is_terminal() => Arc::new(live::Live::new(surroundings.colour)),
         Progress::Auto if std::io::stderr().is_terminal() && !surroundings.ci => Arc::new(live::Live::new(surroundings.colour)),
-        Progress::Auto => Arc::new(plain::Plain::new()),
+        Progress::Auto | Progress::Tty => Arc::new(plain::Plain::new()),
     }
 }
 
