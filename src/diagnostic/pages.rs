@@ -51,6 +51,7 @@ const PAGES: &[(&str, &str)] = pages![
     "newer-toml",
     "no-stages",
     "not-a-choice",
+    "not-in-this-version",
     "not-locked",
     "nothing-to-upgrade",
     "nul-character",

@@ -29,20 +29,20 @@ impl<'s> Arguments<'s> {
     }
 
     /// The value of an argument that is used at a place. A missing one is only asked for where it is used.
-    pub(super) fn get(&self, name: &Spanned<Name>, sink: &mut Sink) -> Option<&str> {
+    pub(super) fn get(&self, name: &Name, used: Span, sink: &mut Sink) -> Option<&str> {
         let Some(value) = self.values.get(name.as_str()) else {
-            sink.push(say::undeclared_argument(name.span, name.as_str(), self.values.keys().copied()));
+            sink.push(say::undeclared_argument(used, name.as_str(), self.values.keys().copied()));
             return None;
         };
         if value.text.is_none() {
-            sink.push(say::missing_argument(value.declared, name.as_str(), name.span));
+            sink.push(say::missing_argument(value.declared, name.as_str(), used));
         }
         value.text.as_deref()
     }
 }
 
 fn settle(name: &Name, argument: &Spanned<Argument>, given: &BTreeMap<String, String>, sink: &mut Sink) -> Value {
-    let Argument { default, choices, help: _ } = &argument.value;
+    let Argument { default, optional: _, choices, help: _ } = &argument.value;
     let text = given.get(name.as_str()).cloned().or_else(|| default.as_ref().map(|default| default.value.clone()));
     if let Some(text) = &text
         && !choices.is_empty()

@@ -24,6 +24,7 @@ pub const CODES: &[&str] = &[
     "git-not-supported",
     "missing-argument",
     "not-a-choice",
+    "not-in-this-version",
     "not-locked",
     "nothing-to-upgrade",
     "nul-character",
@@ -60,6 +61,7 @@ const MISSING_ARGUMENT: Code = Code("missing-argument");
 const NOTHING_TO_UPGRADE: Code = Code("nothing-to-upgrade");
 const NOT_A_CHOICE: Code = Code("not-a-choice");
 const NOT_LOCKED: Code = Code("not-locked");
+const NOT_IN_THIS_VERSION: Code = Code("not-in-this-version");
 const NUL_CHARACTER: Code = Code("nul-character");
 const PATH_CLIMBS_OUT: Code = Code("path-climbs-out");
 const REFERENCE_NOT_HERE: Code = Code("reference-not-here");
@@ -215,6 +217,10 @@ pub(super) fn git_not_supported(span: Span) -> Diagnostic {
 pub(super) fn ssh_not_supported(span: Span) -> Diagnostic {
     Diagnostic::error(SSH_NOT_SUPPORTED, span, "this version does not mount the socket of an SSH agent")
         .hint("mount a deploy key or token as a `secret`")
+}
+
+pub(super) fn not_in_this_version(span: Span, what: &str) -> Diagnostic {
+    Diagnostic::error(NOT_IN_THIS_VERSION, span, format!("this version cannot carry out {what}, though the language has it"))
 }
 
 pub(super) fn invalid_reference(span: Span, error: &InvalidReference) -> Diagnostic {

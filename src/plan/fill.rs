@@ -6,7 +6,7 @@ use super::settings::InForce;
 use super::sink::Sink;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::image::Platform;
-use crate::spec::{Piece, PlatformPart, Text};
+use crate::spec::{Piece, PlatformOf, PlatformPart, Referent, Text};
 
 /// How much references may bring into one string. Linux takes no longer variable or argument (`MAX_ARG_STRLEN`); more comes from variables
 /// that double each other, not from people.
@@ -60,18 +60,28 @@ impl Scope<'_> {
         for piece in text.pieces() {
             let value = match piece {
                 Piece::Literal(literal) => Some(literal.as_str()),
-                Piece::Arg(name) => self
-                    .args
-                    .get(name, sink)
-                    .filter(|value| check(value, becomes, sink, |bad| say::unsafe_argument(name.span, name.as_str(), bad))),
-                Piece::Env(name) => self
-                    .variable(name, name.span, sink)
-                    .filter(|value| check(value, becomes, sink, |bad| say::unsafe_variable(name.span, name, bad))),
-                Piece::Platform(part) => Some(match part.value {
-                    PlatformPart::Os => self.platform.os.as_str(),
-                    PlatformPart::Arch => self.platform.architecture.as_str(),
-                    PlatformPart::Variant => self.platform.variant.as_deref().unwrap_or(""),
-                }),
+                Piece::Reference(reference) if reference.operator.is_some() => {
+                    sink.push(say::not_in_this_version(reference.span, "operators of references"));
+                    None
+                }
+                Piece::Reference(reference) => match &reference.referent {
+                    Referent::Arg(name) => self
+                        .args
+                        .get(name, reference.span, sink)
+                        .filter(|value| check(value, becomes, sink, |bad| say::unsafe_argument(reference.span, name.as_str(), bad))),
+                    Referent::Env(name) => self
+                        .variable(name, reference.span, sink)
+                        .filter(|value| check(value, becomes, sink, |bad| say::unsafe_variable(reference.span, name, bad))),
+                    Referent::Platform(PlatformOf::Stage, part) => Some(match part {
+                        PlatformPart::Os => self.platform.os.as_str(),
+                        PlatformPart::Arch => self.platform.architecture.as_str(),
+                        PlatformPart::Variant => self.platform.variant.as_deref().unwrap_or(""),
+                    }),
+                    Referent::Platform(PlatformOf::Target | PlatformOf::Builder, _) => {
+                        sink.push(say::not_in_this_version(reference.span, "references to other platforms"));
+                        None
+                    }
+                },
             };
             if !matches!(piece, Piece::Literal(_)) {
                 brought = brought.saturating_add(value.map_or(0, str::len));

@@ -48,7 +48,10 @@ pub fn plan(spec: &Spec, target: &Target, found: &Found) -> Diagnosed<Plan> {
 
 fn lower(spec: &Spec, selection: &Selection<'_>, knowledge: Knowledge<'_>, sink: &mut Sink) -> Option<Plan> {
     // Names and places of all are with the selection; what is left to say of them is what happens when it is done.
-    let Spec { epoch, args: _, stages: _, images: _ } = spec;
+    let Spec { epoch, context, ignore, contexts, args: _, stages: _, images: _ } = spec;
+    for span in context.iter().chain(ignore).map(|text| text.span).chain(contexts.values().map(|context| context.span)) {
+        sink.push(say::not_in_this_version(span, "contexts of the spec"));
+    }
     let mut ends: Vec<End> = Vec::with_capacity(selection.nodes.len());
     let mut stages: Vec<Option<Stage>> = Vec::with_capacity(selection.nodes.len());
     for node in &selection.nodes {
@@ -74,7 +77,11 @@ fn lower(spec: &Spec, selection: &Selection<'_>, knowledge: Knowledge<'_>, sink:
 
 fn lower_stage(surroundings: Surroundings<'_>, ends: &[End], sink: &mut Sink) -> (Option<Stage>, End) {
     let Surroundings { selection, node, knowledge } = surroundings;
-    let spec::Stage { from, platform: _, settings, steps } = node.stage;
+    let spec::Stage { from, platform: _, onbuild, settings, steps } = node.stage;
+    match onbuild.as_ref().map(|onbuild| onbuild.value) {
+        Some(spec::OnBuild::Run) => sink.push(say::not_in_this_version(from.span, "the `ONBUILD` instructions of a base")),
+        Some(spec::OnBuild::Keep) | None => {}
+    }
     let scope = Scope { args: &selection.args, platform: &node.platform, env: None };
     let (base, mut end) = match lower_base(&from.value, from.span, node, ends, selection, knowledge, sink) {
         Some((base, end)) => (Some(base), end),

@@ -41,7 +41,10 @@ fn becomes_variable(mount: &Mount) -> bool {
 fn one(mount: &Spanned<spec::Mount>, workdir: &str, point: &Point<'_>, sink: &mut Sink) -> Option<Mount> {
     let needed = |required: &Option<Spanned<bool>>| required.as_ref().is_none_or(|required| required.value);
     let (at, kind) = match &mount.value {
-        spec::Mount::Cache { cache, at, sharing, owner, mode } => {
+        spec::Mount::Cache { cache, at, sharing, owner, mode, from, path: _ } => {
+            if let Some(from) = from {
+                sink.push(say::not_in_this_version(from.span, "first contents of caches"));
+            }
             let id = point.scope.word(cache, sink);
             let at = place(at, workdir, point, sink);
             let owner = point.owner(owner.as_ref(), sink);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::label::one_line;
 use super::{
     Access, ArchiveSource, Base, BaseImage, Compression, Copy, Download, Extract, Fetch, Format, Image, Link, LinkKind, MakeDirectory,
     Missing, ModeRule, Mount, MountKind, Network, Newlines, Plan, Remove, Run, Sharing, Stage, StageId, Step, StepKind, TreeSource, Write,
@@ -24,6 +25,9 @@ impl Plan {
             line(&mut text, 1, &format!("from {}", self.base_name(&stage.base)));
             for (index, step) in stage.steps.iter().enumerate() {
                 line(&mut text, 1, &format!("{}. {}", index + 1, step.label));
+                if one_line(&step.history) != step.label {
+                    line(&mut text, 3, &format!("history {}", json!(step.history)));
+                }
                 details(&mut text, 3, &self.step_json(&step.kind));
             }
             text.push('\n');

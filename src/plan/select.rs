@@ -9,7 +9,7 @@ use super::target::{ExtraTag, Target, Wanted};
 use super::uses::{self, Use};
 use crate::diagnostic::Span;
 use crate::image::Platform;
-use crate::spec::{Image, Name, Spanned, Spec, Stage, StagePlatform, Step};
+use crate::spec::{Image, Name, Spanned, Spec, Stage, StagePlatform, Verb};
 
 /// The needed part of a spec.
 pub(super) struct Selection<'s> {
@@ -50,8 +50,9 @@ impl Selection<'_> {
 
 /// What a stage is built for when something on `platform` needs it.
 fn effective(stage: &Stage, platform: &Platform, builder: &Platform) -> Platform {
-    match stage.platform.as_ref().map(|platform| platform.value) {
+    match stage.platform.as_ref().map(|platform| &platform.value) {
         Some(StagePlatform::Builder) => builder.clone(),
+        Some(StagePlatform::Named(text)) => text.as_literal().and_then(|name| name.parse().ok()).unwrap_or_else(|| platform.clone()),
         Some(StagePlatform::Target) | None => platform.clone(),
     }
 }
@@ -146,7 +147,7 @@ fn platform_of(given: &[Platform], own: &[Spanned<Platform>], what: &str, span: 
 
 fn refuse_foreign_run(node: &Node<'_>, builder: &Platform, sink: &mut Sink) {
     if node.platform != *builder {
-        for step in node.stage.steps.iter().filter(|step| matches!(step.value, Step::Run(_))) {
+        for step in node.stage.steps.iter().filter(|step| matches!(step.value.verb, Verb::Run(_))) {
             sink.push(say::foreign_run(step.span, node.name, &node.platform, builder));
         }
     }

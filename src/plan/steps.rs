@@ -43,18 +43,24 @@ pub(super) fn settle(step: &Spanned<spec::Step>, surroundings: Surroundings<'_>,
     let scope = Scope { args: &surroundings.selection.args, platform: &surroundings.node.platform, env: None };
     let before = settings.clone();
     let point = Point { surroundings, settings: &before, scope: Scope { env: Some(&before), ..scope } };
-    let (kind, history) = match &step.value {
-        spec::Step::Run(run) => point.run(run, sink),
-        spec::Step::Copy(copy) => point.copy(copy, sink),
-        spec::Step::Write(write) => point.write(write, sink),
-        spec::Step::Fetch(fetch) => point.fetch(fetch, step.span, sink),
-        spec::Step::Extract(extract) => point.extract(extract, sink),
-        spec::Step::Link(link) => point.link(link, sink),
-        spec::Step::MakeDirectory(make) => point.make_directory(make, sink),
-        spec::Step::Remove(remove) => point.remove(remove, sink),
-        spec::Step::Setting(setting) => change(setting, scope, settings, sink),
+    let spec::Step { verb, history: said } = &step.value;
+    let (kind, history) = match verb {
+        spec::Verb::Run(run) => point.run(run, sink),
+        spec::Verb::Copy(copy) => point.copy(copy, sink),
+        spec::Verb::Write(write) => point.write(write, sink),
+        spec::Verb::Fetch(fetch) => point.fetch(fetch, step.span, sink),
+        spec::Verb::Extract(extract) => point.extract(extract, sink),
+        spec::Verb::Link(link) => point.link(link, sink),
+        spec::Verb::MakeDirectory(make) => point.make_directory(make, sink),
+        spec::Verb::Remove(remove) => point.remove(remove, sink),
+        spec::Verb::Setting(setting) => change(setting, scope, settings, sink),
     }?;
-    Some(named(step.span, kind, history))
+    let label = label::one_line(&history);
+    let history = match said {
+        Some(text) => point.scope.word(text, sink)?,
+        None => history,
+    };
+    Some(Step { span: step.span, label, history, kind })
 }
 
 /// The directory that comes with a working directory: it is there for the next step and in the image. It belongs to 0:0 whoever the user
@@ -81,9 +87,12 @@ fn change(setting: &Setting, scope: Scope<'_>, settings: &mut InForce, sink: &mu
             });
             format!("env {}", label::words(&shown.collect::<Vec<_>>()))
         }
-        Setting::Workdir(text) => {
-            let workdir = settings.change_workdir(text, scope, sink)?;
-            let Step { kind, history, .. } = make_workdir(workdir, text.span);
+        Setting::Workdir { path, owner } => {
+            let workdir = settings.change_workdir(path, scope, sink)?;
+            if let Some(owner) = owner {
+                sink.push(say::not_in_this_version(owner.span, "the owner of a working directory"));
+            }
+            let Step { kind, history, .. } = make_workdir(workdir, path.span);
             return Some((kind, history));
         }
         Setting::User(text) => {
@@ -94,6 +103,7 @@ fn change(setting: &Setting, scope: Scope<'_>, settings: &mut InForce, sink: &mu
             settings.change_shell(shell, scope, sink);
             format!("shell {}", label::words(&settings.shell()))
         }
+        Setting::History(text) => (Scope { env: Some(settings), ..scope }).word(text, sink)?,
     };
     Some((StepKind::Setting, history))
 }
@@ -146,7 +156,10 @@ impl<'a> Point<'a> {
     }
 
     fn copy(&self, copy: &spec::Copy, sink: &mut Sink) -> Option<Settled> {
-        let spec::Copy { sources, from, to, owner, mode, exclude, parents, newlines } = copy;
+        let spec::Copy { sources, from, to, owner, mode, exclude, parents, unpack, newlines } = copy;
+        if let Some(unpack) = unpack.as_ref().filter(|unpack| unpack.value) {
+            sink.push(say::not_in_this_version(unpack.span, "unpacking in a copy"));
+        }
         let from_tree = self.tree(from.as_ref(), sink);
         let sources = self.sources(sources, sink);
         let to = self.path(to, path::destination, sink);
@@ -162,7 +175,7 @@ impl<'a> Point<'a> {
             sources,
             to,
             owner: owner?,
-            mode: mode_rule(mode.as_ref()),
+            mode: mode_rule(mode.as_ref(), sink)?,
             exclude: exclude?,
             parents: parents.as_ref().is_some_and(|parents| parents.value),
             newlines: match newlines.as_ref().map(|newlines| newlines.value) {
@@ -187,7 +200,7 @@ impl<'a> Point<'a> {
         let spec::Fetch { source, to, owner, mode } = fetch;
         let text = match source {
             spec::FetchSource::Url(download) => download,
-            spec::FetchSource::Git { .. } => {
+            spec::FetchSource::Git(_) => {
                 // Selecting refuses it already; a plan must not be made without that.
                 sink.push(say::git_not_supported(span));
                 return None;
@@ -225,7 +238,7 @@ impl<'a> Point<'a> {
             }
         };
         let strip = strip.as_ref().map_or(0, |strip| strip.value);
-        Some((StepKind::Extract(Extract { from, to: to?, strip, owner: owner?, mode: mode_rule(mode.as_ref()) }), history))
+        Some((StepKind::Extract(Extract { from, to: to?, strip, owner: owner?, mode: mode_rule(mode.as_ref(), sink)? }), history))
     }
 
     fn link(&self, link: &spec::Link, sink: &mut Sink) -> Option<Settled> {
@@ -316,11 +329,15 @@ fn image_of(tree: &TreeSource) -> Option<&ImageSource> {
     }
 }
 
-fn mode_rule(mode: Option<&Spanned<spec::ModeRule>>) -> ModeRule {
-    match mode.map(|mode| mode.value) {
-        None => ModeRule::Normal,
-        Some(spec::ModeRule::Keep) => ModeRule::Keep,
-        Some(spec::ModeRule::Set(mode)) => ModeRule::Set(mode & PERMISSION_BITS),
+fn mode_rule(mode: Option<&Spanned<spec::ModeRule>>, sink: &mut Sink) -> Option<ModeRule> {
+    let Some(mode) = mode else { return Some(ModeRule::Normal) };
+    match &mode.value {
+        spec::ModeRule::Keep => Some(ModeRule::Keep),
+        spec::ModeRule::Set(bits) => Some(ModeRule::Set(bits & PERMISSION_BITS)),
+        spec::ModeRule::Exactly(_) | spec::ModeRule::Symbolic(_) | spec::ModeRule::Unsettled(_) => {
+            sink.push(say::not_in_this_version(mode.span, "this form of a mode"));
+            None
+        }
     }
 }
 

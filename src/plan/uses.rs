@@ -2,7 +2,7 @@
 
 use crate::diagnostic::Span;
 use crate::spec::{
-    Archive, Base, Copy, Download, Extract, Fetch, FetchSource, FileSource, ImageSource, Mount, Name, Run, Spanned, Stage, Step, Text,
+    Archive, Base, Copy, Download, Extract, Fetch, FetchSource, FileSource, Git, ImageSource, Mount, Name, Run, Spanned, Stage, Text, Verb,
 };
 
 /// Something that a stage takes from elsewhere.
@@ -31,16 +31,16 @@ pub(super) fn of(stage: &Stage) -> Vec<(Use<'_>, Purpose)> {
         Base::Image(image) => uses.push((Use::Image(image), "the base of")),
     }
     for step in &stage.steps {
-        match &step.value {
-            Step::Run(Run { mounts, .. }) => uses.extend(mounts.iter().filter_map(of_mount)),
-            Step::Copy(Copy { from, .. }) => uses.extend(from.as_ref().and_then(|from| of_files(from, "copied from in"))),
-            Step::Extract(Extract { archive: Archive::File { from, .. }, .. }) => {
+        match &step.value.verb {
+            Verb::Run(Run { mounts, .. }) => uses.extend(mounts.iter().filter_map(of_mount)),
+            Verb::Copy(Copy { from, .. }) => uses.extend(from.as_ref().and_then(|from| of_files(from, "copied from in"))),
+            Verb::Extract(Extract { archive: Archive::File { from, .. }, .. }) => {
                 uses.extend(from.as_ref().and_then(|from| of_files(from, "unpacked from in")));
             }
-            Step::Extract(Extract { archive: Archive::Url(download), .. }) => uses.push((Use::Download(download), "unpacked in")),
-            Step::Fetch(Fetch { source: FetchSource::Url(download), .. }) => uses.push((Use::Download(download), "fetched in")),
-            Step::Fetch(Fetch { source: FetchSource::Git { url, .. }, .. }) => uses.push((Use::Git(url), "fetched in")),
-            Step::Write(_) | Step::Link(_) | Step::MakeDirectory(_) | Step::Remove(_) | Step::Setting(_) => {}
+            Verb::Extract(Extract { archive: Archive::Url(download), .. }) => uses.push((Use::Download(download), "unpacked in")),
+            Verb::Fetch(Fetch { source: FetchSource::Url(download), .. }) => uses.push((Use::Download(download), "fetched in")),
+            Verb::Fetch(Fetch { source: FetchSource::Git(Git { url, .. }), .. }) => uses.push((Use::Git(url), "fetched in")),
+            Verb::Write(_) | Verb::Link(_) | Verb::MakeDirectory(_) | Verb::Remove(_) | Verb::Setting(_) => {}
         }
     }
     uses
@@ -50,7 +50,8 @@ fn of_mount(mount: &Spanned<Mount>) -> Option<(Use<'_>, Purpose)> {
     match &mount.value {
         Mount::From { from, .. } => of_files(from, "mounted in"),
         Mount::Ssh { .. } => Some((Use::Ssh(mount.span), "mounted in")),
-        Mount::Cache { .. } | Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Tmpfs { .. } => None,
+        Mount::Cache { from, .. } => from.as_ref().and_then(|from| of_files(from, "mounted in")),
+        Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Tmpfs { .. } => None,
     }
 }
 

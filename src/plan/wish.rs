@@ -17,8 +17,8 @@ use super::sink::Sink;
 use super::{Compression, Format, Image, StageId};
 use crate::diagnostic::Span;
 use crate::image::{self, Reference};
-use crate::spec::words::{is_port, is_signal};
-use crate::spec::{self, Change, HealthcheckTest, Spanned, Text};
+use crate::spec::words::{is_signal, parse_ports};
+use crate::spec::{self, Change, HealthcheckTest, INHERITED, Spanned, Text};
 
 /// An image, and the place of each of its tags.
 pub(super) fn settle(wish: &Wish<'_>, selection: &Selection<'_>, ends: &[End], sink: &mut Sink) -> Option<(Image, Vec<Span>)> {
@@ -36,6 +36,7 @@ pub(super) fn settle(wish: &Wish<'_>, selection: &Selection<'_>, ends: &[End], s
         healthcheck,
         stop_signal,
         author,
+        onbuild,
         format,
         compression,
     } = &wish.image.value;
@@ -61,12 +62,17 @@ pub(super) fn settle(wish: &Wish<'_>, selection: &Selection<'_>, ends: &[End], s
         set(scope.words(cmd, sink).map(|words| config.cmd = list(words)));
     }
     if let Some(expose) = expose {
-        let ports: Vec<Option<String>> = expose.iter().map(|item| port(item, scope, sink)).collect();
-        set(ports.into_iter().collect::<Option<Vec<_>>>().map(|ports| config.exposed_ports = keys(ports)));
+        let (before, items) = on_top_of(config.exposed_ports.take(), expose);
+        let listed: Vec<Option<Vec<String>>> = items.iter().map(|item| ports(item, scope, sink)).collect();
+        set(listed.into_iter().collect::<Option<Vec<_>>>().map(|listed| config.exposed_ports = keys(before, listed.concat())));
     }
     if let Some(volumes) = volumes {
-        let paths: Vec<Option<String>> = volumes.iter().map(|item| volume(item, scope, sink)).collect();
-        set(paths.into_iter().collect::<Option<Vec<_>>>().map(|paths| config.volumes = keys(paths)));
+        let (before, items) = on_top_of(config.volumes.take(), volumes);
+        let paths: Vec<Option<String>> = items.iter().map(|item| volume(item, scope, sink)).collect();
+        set(paths.into_iter().collect::<Option<Vec<_>>>().map(|paths| config.volumes = keys(before, paths)));
+    }
+    if let Some(onbuild) = onbuild {
+        config.on_build = list(onbuild.iter().map(|instruction| instruction.value.clone()).collect());
     }
     for (name, label) in labels {
         let all = config.labels.get_or_insert_default();
@@ -128,17 +134,35 @@ fn list(words: Vec<String>) -> Option<Vec<String>> {
 }
 
 /// Ports and volumes are the keys of an object (OCI image-spec 1.1, "Image Configuration").
-fn keys(names: Vec<String>) -> Option<BTreeMap<String, Value>> {
-    (!names.is_empty()).then(|| names.into_iter().map(|name| (name, Value::Object(Map::new()))).collect())
+fn keys(before: BTreeMap<String, Value>, names: Vec<String>) -> Option<BTreeMap<String, Value>> {
+    let mut all = before;
+    all.extend(names.into_iter().map(|name| (name, Value::Object(Map::new()))));
+    (!all.is_empty()).then_some(all)
 }
 
-fn port(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {
-    let filled = scope.word(text, sink)?;
-    if !is_port(&filled) {
-        sink.push(say::invalid_port(text.span, &filled));
-        return None;
+/// What the base has where the list begins with it, and the rest of the list.
+fn on_top_of(base: Option<BTreeMap<String, Value>>, items: &[Text]) -> (BTreeMap<String, Value>, &[Text]) {
+    match items.split_first() {
+        Some((first, rest)) if first.as_literal() == Some(INHERITED) => (base.unwrap_or_default(), rest),
+        Some(_) | None => (BTreeMap::new(), items),
     }
-    Some(if filled.contains('/') { filled } else { filled + "/tcp" })
+}
+
+/// What references bring may be several, as in Docker.
+fn ports(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<Vec<String>> {
+    let filled = scope.word(text, sink)?;
+    let words: Vec<&str> = if text.as_literal().is_some() { vec![filled.as_str()] } else { filled.split_whitespace().collect() };
+    let mut all = Vec::new();
+    for word in words {
+        match parse_ports(word) {
+            Some(ports) => all.extend(ports),
+            None => {
+                sink.push(say::invalid_port(text.span, word));
+                return None;
+            }
+        }
+    }
+    Some(all)
 }
 
 fn volume(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {

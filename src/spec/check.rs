@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Archive, Base, FetchSource, FileSource, Mount, Name, Piece, Spanned, Spec, Stage, Step, Text, diagnostics, walk};
+use super::{Archive, Base, FetchSource, FileSource, Mount, Name, Piece, Referent, Spanned, Spec, Stage, Text, Verb, diagnostics, walk};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::image::Reference;
 
@@ -20,17 +20,18 @@ pub fn check(spec: &Spec) -> Vec<Diagnostic> {
 fn arguments(spec: &Spec, found: &mut Vec<Diagnostic>) {
     let mut used: BTreeSet<&Name> = BTreeSet::new();
     walk::templates(spec, &mut |template| {
-        for piece in template.pieces() {
-            match piece {
-                Piece::Arg(name) => {
-                    used.insert(&name.value);
-                    if !spec.args.contains_key(&name.value) {
-                        found.push(diagnostics::unknown_argument(name.span, name.as_str(), spec.args.keys().map(Name::as_str)));
+        template.each_piece(&mut |piece| match piece {
+            Piece::Literal(_) => {}
+            Piece::Reference(reference) => match &reference.value.referent {
+                Referent::Arg(name) => {
+                    used.insert(name);
+                    if !spec.args.contains_key(name) {
+                        found.push(diagnostics::unknown_argument(reference.span, name.as_str(), spec.args.keys().map(Name::as_str)));
                     }
                 }
-                Piece::Literal(_) | Piece::Env(_) | Piece::Platform(_) => {}
-            }
-        }
+                Referent::Env(_) | Referent::Platform(..) => {}
+            },
+        });
     });
     // A misspelt reference would leave its argument unused too.
     let all_known = used.iter().all(|name| spec.args.contains_key(*name));
@@ -56,14 +57,14 @@ fn needs(stage: &Stage) -> Vec<&Spanned<Name>> {
         Base::Scratch | Base::Image(_) => {}
     }
     for step in &stage.steps {
-        let sources: Vec<&Spanned<FileSource>> = match &step.value {
-            Step::Copy(copy) => copy.from.iter().collect(),
-            Step::Extract(extract) => match &extract.archive {
+        let sources: Vec<&Spanned<FileSource>> = match &step.value.verb {
+            Verb::Copy(copy) => copy.from.iter().collect(),
+            Verb::Extract(extract) => match &extract.archive {
                 Archive::File { path: _, from } => from.iter().collect(),
                 Archive::Url(_) => Vec::new(),
             },
-            Step::Run(run) => run.mounts.iter().filter_map(|mount| mount_source(&mount.value)).collect(),
-            Step::Write(_) | Step::Fetch(_) | Step::Link(_) | Step::MakeDirectory(_) | Step::Remove(_) | Step::Setting(_) => Vec::new(),
+            Verb::Run(run) => run.mounts.iter().filter_map(|mount| mount_source(&mount.value)).collect(),
+            Verb::Write(_) | Verb::Fetch(_) | Verb::Link(_) | Verb::MakeDirectory(_) | Verb::Remove(_) | Verb::Setting(_) => Vec::new(),
         };
         for source in sources {
             match &source.value {
@@ -78,7 +79,8 @@ fn needs(stage: &Stage) -> Vec<&Spanned<Name>> {
 fn mount_source(mount: &Mount) -> Option<&Spanned<FileSource>> {
     match mount {
         Mount::From { from, .. } => Some(from),
-        Mount::Cache { .. } | Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Ssh { .. } | Mount::Tmpfs { .. } => None,
+        Mount::Cache { from, .. } => from.as_ref(),
+        Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Ssh { .. } | Mount::Tmpfs { .. } => None,
     }
 }
 
@@ -94,19 +96,19 @@ fn stages(spec: &Spec, found: &mut Vec<Diagnostic>) {
     for stage in spec.stages.values() {
         found.extend(needs(stage).into_iter().filter_map(|needed| unknown_stage(spec, needed)));
         for step in &stage.steps {
-            match &step.value {
-                Step::Run(run) => mounts(&run.mounts, found),
-                Step::Fetch(fetch) => match &fetch.source {
-                    FetchSource::Git { .. } => found.push(diagnostics::git_not_supported(step.span)),
+            match &step.value.verb {
+                Verb::Run(run) => mounts(&run.mounts, found),
+                Verb::Fetch(fetch) => match &fetch.source {
+                    FetchSource::Git(_) => found.push(diagnostics::git_not_supported(step.span)),
                     FetchSource::Url(_) => {}
                 },
-                Step::Copy(_)
-                | Step::Write(_)
-                | Step::Extract(_)
-                | Step::Link(_)
-                | Step::MakeDirectory(_)
-                | Step::Remove(_)
-                | Step::Setting(_) => {}
+                Verb::Copy(_)
+                | Verb::Write(_)
+                | Verb::Extract(_)
+                | Verb::Link(_)
+                | Verb::MakeDirectory(_)
+                | Verb::Remove(_)
+                | Verb::Setting(_) => {}
             }
         }
     }
@@ -240,11 +242,12 @@ mod tests {
                 from => Base::Stage(Spanned::made(name(from))),
             }),
             platform: None,
+            onbuild: None,
             settings: Settings::default(),
             steps: Vec::new(),
         };
         let stages = stages.iter().map(|(own, from)| (name(own), Spanned::made(stage(from)))).collect();
-        Spec { epoch: None, args: BTreeMap::new(), stages, images: BTreeMap::new() }
+        Spec { stages, ..Spec::default() }
     }
 
     fn messages(spec: &Spec) -> Vec<String> {

@@ -218,7 +218,7 @@ pub(super) fn bad_commit(span: Span, found: &str) -> Diagnostic {
 }
 
 pub(super) fn bad_mode(span: Span, found: &str, keep: bool) -> Diagnostic {
-    let also = if keep { ", or `keep`" } else { "" };
+    let also = if keep { ", the same behind `=`, changes such as `u=rwX,go=rX`, or `keep`" } else { "" };
     error(Code("bad-mode"), span, format!("`{found}` is not a mode: expected three or four octal digits such as `0755`{also}"))
 }
 
@@ -239,7 +239,9 @@ pub(super) fn bad_port(span: Span, found: &str) -> Diagnostic {
     error(
         Code("bad-port"),
         span,
-        format!("`{found}` is not a port: expected a number from 1 to 65535, with `/tcp`, `/udp` or `/sctp` if need be"),
+        format!(
+            "`{found}` is not a port: expected a number from 1 to 65535 or a range such as `7000-7005`, with `/tcp`, `/udp` or `/sctp` if need be"
+        ),
     )
 }
 
@@ -258,6 +260,14 @@ pub(super) fn bad_date(span: Span, found: &str, why: &str) -> Diagnostic {
 
 pub(super) fn bad_platform(span: Span, message: &str) -> Diagnostic {
     error(Code("bad-platform"), span, message)
+}
+
+pub(super) fn bad_stage_platform(span: Span, found: &str, message: &str) -> Diagnostic {
+    did_you_mean(
+        error(Code("bad-platform"), span, format!("`platform` is `target`, `builder` or a platform: {message}")),
+        found,
+        ["target", "builder"],
+    )
 }
 
 pub(super) fn bad_path(span: Span, found: &str, why: &str) -> Diagnostic {

@@ -50,8 +50,14 @@ pub(super) enum Grammar {
     Pattern,
     /// `USER[:GROUP]`.
     Owner,
-    /// `NUMBER[/PROTOCOL]`.
+    /// `NUMBER[-NUMBER][/PROTOCOL]`.
     Port,
+    /// An absolute path in the image.
+    Volume,
+    /// `target`, `builder` or a platform.
+    StagePlatform,
+    /// What becomes of modes.
+    Mode,
     /// A signal.
     Signal,
     /// A reference to push to.
@@ -66,6 +72,8 @@ pub(super) enum Grammar {
     Base,
     /// A source of files.
     Source,
+    /// A word about something outside.
+    Outside,
 }
 
 /// What a value may be.
@@ -85,8 +93,10 @@ pub(super) enum Kind {
     TextOrFalse(Grammar),
     /// A string that is taken as it is.
     Plain,
-    /// An array of them.
+    /// An array of them, not empty.
     Plains,
+    /// An array of them, which may be empty.
+    PlainList,
     /// A name; the word says of what.
     Name(&'static str),
     /// The name of an environment variable.
@@ -103,7 +113,7 @@ pub(super) enum Kind {
     Size,
     /// Octal digits.
     Mode,
-    /// Octal digits or `keep`.
+    /// Octal digits, `=` with octal digits, a symbolic mode or `keep`; may hold references.
     CopyMode,
     /// A whole number from 0 to this.
     Number(u32),
@@ -121,6 +131,8 @@ pub(super) enum Kind {
     Annotations,
     /// A table from names to arguments.
     Arguments,
+    /// A table from names to contexts.
+    Contexts,
     /// A table from names to tables.
     Tables(&'static Table),
     /// A table, or `false` to take away what comes from below.
@@ -145,11 +157,13 @@ impl Grammar {
     /// What the reference calls it.
     pub(super) const fn called(self) -> &'static str {
         match self {
-            Grammar::Free | Grammar::Content => "string",
-            Grammar::Destination | Grammar::SourcePath => "path",
+            Grammar::Free | Grammar::Content | Grammar::Outside => "string",
+            Grammar::Destination | Grammar::SourcePath | Grammar::Volume => "path",
             Grammar::Pattern => "pattern",
             Grammar::Owner => "`USER[:GROUP]`",
-            Grammar::Port => "`PORT[/tcp\\|udp\\|sctp]`",
+            Grammar::Port => "`PORT[-PORT][/tcp\\|udp\\|sctp]`",
+            Grammar::StagePlatform => "`target`, `builder` or platform",
+            Grammar::Mode => "mode",
             Grammar::Signal => "signal",
             Grammar::Tag => "image reference",
             Grammar::Archive => "path or address",
@@ -158,10 +172,35 @@ impl Grammar {
         }
     }
 
+    /// Whether `...` can stand as the first item of an array, for what the base has.
+    pub(super) const fn inherits(self) -> bool {
+        match self {
+            Grammar::Port | Grammar::Volume => true,
+            Grammar::Free
+            | Grammar::Content
+            | Grammar::Destination
+            | Grammar::SourcePath
+            | Grammar::Pattern
+            | Grammar::Owner
+            | Grammar::StagePlatform
+            | Grammar::Mode
+            | Grammar::Signal
+            | Grammar::Tag
+            | Grammar::Archive
+            | Grammar::Url
+            | Grammar::Fetch
+            | Grammar::Base
+            | Grammar::Source
+            | Grammar::Outside => false,
+        }
+    }
+
     /// Whether `${env.…}` can stand in it: what comes from outside must be known before any environment is.
     pub(super) const fn knows_env(self) -> bool {
         match self {
-            Grammar::Tag | Grammar::Url | Grammar::Fetch | Grammar::Base | Grammar::Source => false,
+            Grammar::Tag | Grammar::Url | Grammar::Fetch | Grammar::Base | Grammar::Source | Grammar::StagePlatform | Grammar::Outside => {
+                false
+            }
             Grammar::Free
             | Grammar::Content
             | Grammar::Destination
@@ -169,6 +208,8 @@ impl Grammar {
             | Grammar::Pattern
             | Grammar::Owner
             | Grammar::Port
+            | Grammar::Volume
+            | Grammar::Mode
             | Grammar::Signal
             | Grammar::Archive => true,
         }

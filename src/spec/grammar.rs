@@ -1,28 +1,26 @@
 //! What can be said of a string before its references are known.
 
 use super::field::Grammar;
-use super::{Piece, Text, diagnostics, template_text, words};
+use super::{Piece, Referent, Text, diagnostics, template_text, words};
 use crate::diagnostic::Diagnostic;
-use crate::image::Reference;
+use crate::image::{Platform, Reference};
 
 /// Checks the text of a key. What depends on a reference is left to the plan.
 pub(super) fn check(key: &str, text: &Text, grammar: Grammar, report: &mut dyn FnMut(Diagnostic)) {
-    for piece in text.pieces() {
-        match piece {
-            Piece::Literal(literal) => {
-                if grammar != Grammar::Content && literal.contains('\0') {
-                    report(diagnostics::nul_character(text.span, key));
-                }
+    text.each_piece(&mut |piece| match piece {
+        Piece::Literal(literal) => {
+            if grammar != Grammar::Content && literal.contains('\0') {
+                report(diagnostics::nul_character(text.span, key));
             }
-            Piece::Env(name) => {
-                if !grammar.knows_env() {
-                    let why = "what comes from outside must be known before any stage has an environment";
-                    report(diagnostics::reference_not_here(name.span, &template_text::reference(piece), why));
-                }
-            }
-            Piece::Arg(_) | Piece::Platform(_) => {}
         }
-    }
+        Piece::Reference(reference) => match &reference.value.referent {
+            Referent::Env(_) if !grammar.knows_env() => {
+                let why = "what comes from outside must be known before any stage has an environment";
+                report(diagnostics::reference_not_here(reference.span, &template_text::reference(reference), why));
+            }
+            Referent::Arg(_) | Referent::Env(_) | Referent::Platform(..) => {}
+        },
+    });
     match text.as_literal() {
         Some("") if !matches!(grammar, Grammar::Free | Grammar::Content) => report(diagnostics::empty_value(text.span, key, "empty")),
         Some(literal) => check_literal(text, literal, grammar, report),
@@ -40,6 +38,14 @@ fn check_literal(text: &Text, literal: &str, grammar: Grammar, report: &mut dyn 
                 report(diagnostics::path_climbs_out(text.span, literal, "the image's root"));
             }
         }
+        Grammar::Volume => {
+            if !literal.starts_with('/') {
+                let diagnostic = diagnostics::bad_path(text.span, literal, "a volume's path is absolute");
+                report(diagnostic.hint(format!("write `/{literal}`")));
+            } else if climbs(literal) {
+                report(diagnostics::path_climbs_out(text.span, literal, "the image's root"));
+            }
+        }
         Grammar::SourcePath => {
             if climbs(literal) {
                 report(diagnostics::path_climbs_out(text.span, literal, "its source"));
@@ -51,7 +57,7 @@ fn check_literal(text: &Text, literal: &str, grammar: Grammar, report: &mut dyn 
             }
         }
         Grammar::Port => {
-            if !words::is_port(literal) {
+            if words::parse_ports(literal).is_none() {
                 report(diagnostics::bad_port(text.span, literal));
             }
         }
@@ -73,6 +79,18 @@ fn check_literal(text: &Text, literal: &str, grammar: Grammar, report: &mut dyn 
             Ok(_) => {}
             Err(error) => report(diagnostics::bad_image_reference(text.span, &error.to_string())),
         },
+        Grammar::StagePlatform => {
+            if !matches!(literal, "target" | "builder")
+                && let Err(error) = literal.parse::<Platform>()
+            {
+                report(diagnostics::bad_stage_platform(text.span, literal, &error.to_string()));
+            }
+        }
+        Grammar::Mode => {
+            if words::parse_mode_rule(literal).is_none() {
+                report(diagnostics::bad_mode(text.span, literal, true));
+            }
+        }
         Grammar::Free
         | Grammar::Content
         | Grammar::Pattern
@@ -80,7 +98,8 @@ fn check_literal(text: &Text, literal: &str, grammar: Grammar, report: &mut dyn 
         | Grammar::Url
         | Grammar::Fetch
         | Grammar::Base
-        | Grammar::Source => {}
+        | Grammar::Source
+        | Grammar::Outside => {}
     }
 }
 
@@ -109,7 +128,10 @@ fn check_url(text: &Text, grammar: Grammar, report: &mut dyn FnMut(Diagnostic)) 
     let leading = super::value::leading(text);
     let git = grammar == Grammar::Fetch && leading.starts_with("git+");
     let (schemes, expected): (&[&str], _) = match (grammar == Grammar::Fetch, git) {
-        (_, true) => (&["git+https://", "git+http://", "git+ssh://"], "it must begin with `git+https://`, `git+http://` or `git+ssh://`"),
+        (_, true) => (
+            &["git+https://", "git+http://", "git+ssh://", "git+file://"],
+            "it must begin with `git+https://`, `git+http://`, `git+ssh://` or `git+file://`",
+        ),
         (true, false) => (&["https://", "http://"], "it must begin with `https://`, `http://` or `git+https://`"),
         (false, false) => (&["https://", "http://"], "it must begin with `https://` or `http://`"),
     };
@@ -120,11 +142,25 @@ fn check_url(text: &Text, grammar: Grammar, report: &mut dyn FnMut(Diagnostic)) 
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let (login, host) = host.rsplit_once('@').map_or((None, host), |(login, host)| (Some(login), host));
     let secret = login.is_some_and(|login| scheme != "git+ssh://" || login.contains(':'));
-    if host.is_empty() && (text.pieces().len() == 1 || rest.starts_with(['/', '?', '#'])) {
+    if scheme == "git+file://" {
+        let unknown = rest.is_empty() && text.pieces().len() > 1;
+        if !unknown && !rest.starts_with('/') {
+            report(diagnostics::bad_url(text.span, &written, "the path of a repository on this machine is absolute"));
+            return;
+        }
+    } else if host.is_empty() && (text.pieces().len() == 1 || rest.starts_with(['/', '?', '#'])) {
         report(diagnostics::bad_url(text.span, &written, "it names no host"));
+        return;
     } else if secret {
         report(diagnostics::bad_url(text.span, "…", "a spec must hold no user name or password"));
-    } else if written.contains(|character: char| character.is_whitespace() || character.is_control()) {
+        return;
+    }
+    let words_apart = text.pieces().iter().any(|piece| match piece {
+        Piece::Literal(literal) => literal.contains(|character: char| character.is_whitespace() || character.is_control()),
+        // Only what a word becomes can be held against the address.
+        Piece::Reference(_) => false,
+    });
+    if words_apart {
         report(diagnostics::bad_url(text.span, &written.escape_debug().to_string(), "it must hold no space"));
     }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use super::{Name, Settings, Spanned, Template, Text};
 use crate::image::Platform;
 
+/// What stands as the first of a list for all that the base has there.
+pub const INHERITED: &str = "...";
+
 /// One image: `images.X`. What is not set is that of the stage. Lists replace the stage's, and an empty one clears it; tables add to the
 /// stage's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,9 +25,10 @@ pub struct Image {
     pub entrypoint: Option<Spanned<Vec<Text>>>,
     /// More arguments, or the program where there is no entrypoint.
     pub cmd: Option<Spanned<Vec<Text>>>,
-    /// Ports, as `NUMBER`, `NUMBER/tcp`, `NUMBER/udp` or `NUMBER/sctp`.
+    /// Ports, as `NUMBER` or `FIRST-LAST`, with `/tcp`, `/udp` or `/sctp` if need be; once references are put in, several with white space
+    /// between them. With [`INHERITED`] in front they add to the base's.
     pub expose: Option<Spanned<Vec<Text>>>,
-    /// Absolute paths that get a volume.
+    /// Absolute paths that get a volume. With [`INHERITED`] in front they add to the base's.
     pub volumes: Option<Spanned<Vec<Text>>>,
     /// Labels; [`Change::Clear`] takes one away.
     pub labels: BTreeMap<String, Spanned<Change<Template>>>,
@@ -36,6 +40,8 @@ pub struct Image {
     pub stop_signal: Option<Spanned<Change<Template>>>,
     /// Who made it.
     pub author: Option<Text>,
+    /// Docker's `ONBUILD` instructions for whoever builds on it, instead of the base's; taken as they are.
+    pub onbuild: Option<Spanned<Vec<Spanned<String>>>>,
     /// Which family of media types; `None` means [`Format::Oci`].
     pub format: Option<Spanned<Format>>,
     /// How its own layers are stored; `None` means [`Compression::Gzip`].
@@ -60,6 +66,7 @@ impl Image {
             healthcheck: None,
             stop_signal: None,
             author: None,
+            onbuild: None,
             format: None,
             compression: None,
         }

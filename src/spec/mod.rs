@@ -23,6 +23,7 @@ mod stage;
 mod step;
 mod step_reader;
 mod stock;
+mod symbolic_mode;
 mod tables;
 mod template;
 mod template_text;
@@ -36,19 +37,19 @@ use std::collections::BTreeMap;
 
 pub use check::check;
 pub use diagnostics::CODES;
-pub use image::{Change, Compression, Format, Healthcheck, HealthcheckTest, Image};
+pub use image::{Change, Compression, Format, Healthcheck, HealthcheckTest, INHERITED, Image};
 pub use name::{InvalidName, Name};
 pub use parse::parse;
 pub use schema::{field_tables, schema};
 pub use source::{Base, FileSource, ImageSource};
 pub use spanned::Spanned;
-pub use stage::{Env, Settings, Stage, StagePlatform};
+pub use stage::{Env, OnBuild, Settings, Stage, StagePlatform};
 pub use step::{
-    Access, Archive, Command, Copy, Download, Extract, Fetch, FetchSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount,
-    Network, Newlines, Remove, Run, Setting, Sharing, Step, Write,
+    Access, Archive, Command, Copy, Download, Extract, Fetch, FetchSource, Git, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount,
+    Network, Newlines, Remove, Run, Setting, Sharing, Step, Verb, Write,
 };
 pub use stock::{STOCK, Stock};
-pub use template::{Piece, PlatformPart, Template, Text};
+pub use template::{Absent, Extent, Occurrences, Operator, Piece, PlatformOf, PlatformPart, Reference, Referent, Template, Text};
 pub use write_toml::to_toml;
 
 /// The version of the language that this program reads: the value of `spec`.
@@ -63,6 +64,13 @@ pub struct Spec {
     /// The time of everything that is made, in seconds since 1970-01-01T00:00:00Z; from 0 to the end of the year 9999.
     /// `None` means [`DEFAULT_EPOCH_SECONDS`].
     pub epoch: Option<Spanned<i64>>,
+    /// The directory of the default context, relative to the spec's; taken as it is. `None` means the spec's own.
+    pub context: Option<Spanned<String>>,
+    /// The ignore file of the default context, relative to the spec's directory; taken as it is. `None` means `.lapstrakeignore`, else
+    /// `.dockerignore`, in the context.
+    pub ignore: Option<Spanned<String>>,
+    /// Further contexts. The span is that of the name.
+    pub contexts: BTreeMap<Name, Spanned<Context>>,
     /// What a caller may set. The span is that of the name.
     pub args: BTreeMap<Name, Spanned<Argument>>,
     /// The stages. The span is that of the name.
@@ -71,11 +79,22 @@ pub struct Spec {
     pub images: BTreeMap<Name, Spanned<Image>>,
 }
 
+/// A build context beside the default one, unless the caller gives another of its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// Its directory, relative to the spec's; taken as it is.
+    pub path: Spanned<String>,
+    /// Its ignore file, relative to the spec's directory; taken as it is. `None` means as for the default context.
+    pub ignore: Option<Spanned<String>>,
+}
+
 /// Something that a caller may set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Argument {
-    /// Its value when the caller says nothing, taken as it is; without one the caller must say something.
+    /// Its value when the caller says nothing, taken as it is; without one the caller must say something, unless it is optional.
     pub default: Option<Spanned<String>>,
+    /// Whether it can be left without a value; `None` means that it cannot.
+    pub optional: Option<Spanned<bool>>,
     /// The values it may have; empty means any.
     pub choices: Vec<Spanned<String>>,
     /// What it is for.

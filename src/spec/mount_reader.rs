@@ -11,6 +11,10 @@ pub(super) fn mount(sink: &mut Sink<'_>, key: &str, value: &Value<'_>, stages: &
     let (table, span) = value::table(sink, key, value)?;
     let mut found: Vec<(&'static Table, Span)> =
         tables::MOUNTS.iter().filter_map(|mount| table.get_key_value(mount.name).map(|(key, _)| (*mount, sink.span(key.span())))).collect();
+    // A cache too can have something `from` elsewhere.
+    if found.iter().any(|(mount, _)| mount.name == "cache") {
+        found.retain(|(mount, _)| mount.name != "from");
+    }
     found.sort_by_key(|(_, span)| *span);
     let kind = match found.as_slice() {
         [] => {
@@ -32,7 +36,7 @@ pub(super) fn mount(sink: &mut Sink<'_>, key: &str, value: &Value<'_>, stages: &
     };
     let fields = Fields::new(sink, kind, table, span);
     let mount = match kind.name {
-        "cache" => cache(fields),
+        "cache" => cache(fields, stages),
         "from" => files(fields, stages)?,
         "secret" => secret(fields)?,
         "ssh" => ssh(fields)?,
@@ -55,17 +59,26 @@ fn check_place(sink: &mut Sink<'_>, at: &Text) {
     }
 }
 
-fn cache(mut fields: Fields<'_, '_, '_>) -> Mount {
+fn cache(mut fields: Fields<'_, '_, '_>, stages: &[&str]) -> Mount {
     let cache = fields.required_text("cache", Grammar::Free);
     let at = place(&mut fields);
     let sharing = fields.word("sharing", tables::SHARING, &[Sharing::Shared, Sharing::Private, Sharing::Locked]);
     let owner = fields.text("owner", Grammar::Owner);
     let mode = fields.mode("mode");
+    let text = fields.text("from", Grammar::Source);
+    let from_is_written = text.is_some();
+    let from = step_reader::files(&mut fields, text, stages);
+    let path = fields.text("path", Grammar::SourcePath);
+    if !from_is_written {
+        step_reader::does_not_fit(&mut fields, "path", "it is a path in what stands as `from`, and there is none");
+    } else if from.is_some() {
+        step_reader::check_context_paths(fields.sink, from.as_ref(), &path);
+    }
     if cache.as_literal() == Some("") {
         fields.sink.report(diagnostics::empty_value(cache.span, "cache", "empty"));
     }
     fields.finish();
-    Mount::Cache { cache, at, sharing, owner, mode }
+    Mount::Cache { cache, at, sharing, owner, mode, from, path }
 }
 
 fn files(mut fields: Fields<'_, '_, '_>, stages: &[&str]) -> Option<Mount> {
@@ -107,12 +120,14 @@ fn secret(mut fields: Fields<'_, '_, '_>) -> Option<Mount> {
 fn ssh(mut fields: Fields<'_, '_, '_>) -> Option<Mount> {
     let ssh = fields.name("ssh", "an agent");
     let at = fields.text("at", Grammar::Destination);
+    let owner = fields.text("owner", Grammar::Owner);
+    let mode = fields.mode("mode");
     let required = fields.flag("required", false, true);
     if let Some(at) = &at {
         check_place(fields.sink, at);
     }
     fields.finish();
-    Some(Mount::Ssh { ssh: ssh?, at, required })
+    Some(Mount::Ssh { ssh: ssh?, at, owner, mode, required })
 }
 
 fn tmpfs(mut fields: Fields<'_, '_, '_>) -> Mount {

@@ -9,8 +9,8 @@ use super::field::{Grammar, Kind};
 use super::reader::{Fields, Value};
 use super::sink::Sink;
 use super::{
-    Argument, Base, Change, Compression, Format, Healthcheck, HealthcheckTest, Image, Name, Piece, Settings, Spanned, Spec, Stage,
-    StagePlatform, Text, diagnostics, source_text, step_reader, tables, template_text, value,
+    Argument, Base, Change, Compression, Context, Format, Healthcheck, HealthcheckTest, Image, Name, OnBuild, Piece, Settings, Spanned,
+    Spec, Stage, StagePlatform, Text, diagnostics, source_text, step_reader, tables, template_text, value,
 };
 use crate::diagnostic::Span;
 
@@ -22,6 +22,11 @@ pub(super) fn spec(sink: &mut Sink<'_>, table: &At<DeTable<'_>>) -> Spec {
         version(fields.sink, found);
     }
     let epoch = fields.find("epoch", Kind::DateTime).and_then(|found| value::epoch(fields.sink, "epoch", found));
+    let context = not_empty(&mut fields, "context");
+    let ignore = not_empty(&mut fields, "ignore");
+    let contexts = fields.find("contexts", Kind::Contexts).map_or_else(BTreeMap::new, |found| {
+        named(fields.sink, "contexts", found, "a context", |sink, key, value| one_context(sink, &key.value, value))
+    });
     let args = fields.find("args", Kind::Arguments).map_or_else(BTreeMap::new, |found| {
         named(fields.sink, "args", found, "an argument", |sink, key, value| {
             // An argument that could not be read is known all the same.
@@ -51,7 +56,7 @@ pub(super) fn spec(sink: &mut Sink<'_>, table: &At<DeTable<'_>>) -> Spec {
         named(fields.sink, "images", found, "an image", |sink, key, value| image(sink, &key.value, value))
     });
     fields.finish();
-    Spec { epoch, args, stages, images }
+    Spec { epoch, context, ignore, contexts, args, stages, images }
 }
 
 fn version(sink: &mut Sink<'_>, value: &Value<'_>) {
@@ -88,12 +93,43 @@ fn named<T>(
     all
 }
 
+/// A string that is taken as it is and cannot be empty.
+fn not_empty(fields: &mut Fields<'_, '_, '_>, key: &'static str) -> Option<Spanned<String>> {
+    let text = fields.plain(key)?;
+    if text.is_empty() {
+        fields.sink.report(diagnostics::empty_value(text.span, key, "empty"));
+    }
+    Some(text)
+}
+
+fn one_context(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Context> {
+    if let DeValue::String(path) = value.get_ref() {
+        let span = sink.span(value.span());
+        if path.is_empty() {
+            sink.report(diagnostics::empty_value(span, name.as_str(), "empty"));
+        }
+        return Some(Context { path: Spanned::new(path.to_string(), span), ignore: None });
+    }
+    let DeValue::Table(table) = value.get_ref() else {
+        let expected = "its directory as a string, or a table";
+        sink.report(diagnostics::wrong_type(sink.span(value.span()), name.as_str(), expected, value::called(value.get_ref())));
+        return None;
+    };
+    let span = sink.span(value.span());
+    let mut fields = Fields::new(sink, &tables::CONTEXT, table, span);
+    let path = not_empty(&mut fields, "path");
+    let ignore = not_empty(&mut fields, "ignore");
+    fields.finish();
+    Some(Context { path: path?, ignore })
+}
+
 fn argument(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Argument> {
     match value.get_ref() {
         DeValue::Table(table) => {
             let span = sink.span(value.span());
             let mut fields = Fields::new(sink, &tables::ARGUMENT, table, span);
             let default = fields.plain("default");
+            let optional = fields.flag("optional", false, true);
             let choices = fields.plains("choices");
             let help = fields.plain("help");
             fields.finish();
@@ -103,13 +139,13 @@ fn argument(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Argum
             {
                 sink.report(diagnostics::empty_value(choices.span, "choices", "an empty array"));
             }
-            Some(Argument { default, choices: choices.map_or_else(Vec::new, |choices| choices.value), help })
+            Some(Argument { default, optional, choices: choices.map_or_else(Vec::new, |choices| choices.value), help })
         }
         DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
             let (default, span) = value::string(sink, name.as_str(), value)?;
             let default = Spanned::new(default.to_owned(), span);
             no_references(sink, &default);
-            Some(Argument { default: Some(default), choices: Vec::new(), help: None })
+            Some(Argument { default: Some(default), ..Argument::default() })
         }
         DeValue::Array(_) => {
             let span = sink.span(value.span());
@@ -125,7 +161,7 @@ fn argument(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Argum
 
 /// A stage that could not be read is known all the same.
 fn stand_in(span: Span) -> Stage {
-    Stage { from: Spanned::new(Base::Scratch, span), platform: None, settings: Settings::default(), steps: Vec::new() }
+    Stage { from: Spanned::new(Base::Scratch, span), platform: None, onbuild: None, settings: Settings::default(), steps: Vec::new() }
 }
 
 /// A default is taken as it is; what looks like a reference in it would surprise.
@@ -134,9 +170,9 @@ fn no_references(sink: &mut Sink<'_>, default: &Spanned<String>) {
     for piece in template.pieces() {
         match piece {
             Piece::Literal(_) => {}
-            Piece::Arg(_) | Piece::Env(_) | Piece::Platform(_) => {
+            Piece::Reference(reference) => {
                 let why = "an argument's default is taken as it is";
-                sink.report(diagnostics::reference_not_here(default.span, &template_text::reference(piece), why));
+                sink.report(diagnostics::reference_not_here(default.span, &template_text::reference(reference), why));
             }
         }
     }
@@ -148,7 +184,15 @@ fn stage(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>, stages: &[&str]) -
     let text = fields.required_text("from", Grammar::Base);
     let from = source_text::read_base(&text, &mut |diagnostic| fields.sink.report(diagnostic));
     bare_stage_name(fields.sink, &text, name, stages);
-    let platform = fields.word("platform", tables::STAGE_PLATFORM, &[StagePlatform::Target, StagePlatform::Builder]);
+    let platform = fields.text("platform", Grammar::StagePlatform).map(|text| {
+        let platform = match text.as_literal() {
+            Some("target") => StagePlatform::Target,
+            Some("builder") => StagePlatform::Builder,
+            Some(_) | None => StagePlatform::Named(text.clone()),
+        };
+        Spanned::new(platform, text.span)
+    });
+    let onbuild = fields.word("onbuild", tables::ON_BUILD, &[OnBuild::Run, OnBuild::Keep]);
     let settings = settings(&mut fields);
     let steps = match fields.find("steps", Kind::AnyOf(tables::STEPS)) {
         None => Vec::new(),
@@ -162,7 +206,7 @@ fn stage(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>, stages: &[&str]) -
         },
     };
     fields.finish();
-    Some(Stage { from, platform, settings, steps })
+    Some(Stage { from, platform, onbuild, settings, steps })
 }
 
 /// A bare name is an image, also where a stage has it; that may not be what was meant.
@@ -207,7 +251,7 @@ fn image(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Image> {
     let entrypoint = fields.texts("entrypoint", Grammar::Free);
     let cmd = fields.texts("cmd", Grammar::Free);
     let expose = fields.texts("expose", Grammar::Port);
-    let volumes = fields.texts("volumes", Grammar::Destination);
+    let volumes = fields.texts("volumes", Grammar::Volume);
     let labels = fields.find("labels", Kind::Labels).map_or_else(BTreeMap::new, |found| value::labels(fields.sink, "labels", found));
     let annotations = fields
         .find("annotations", Kind::Annotations)
@@ -216,15 +260,10 @@ fn image(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Image> {
         fields.find("healthcheck", Kind::TableOrFalse(&tables::HEALTHCHECK)).and_then(|found| healthcheck(fields.sink, found));
     let stop_signal = fields.text_or_false("stop_signal", Grammar::Signal);
     let author = fields.text("author", Grammar::Free);
+    let onbuild = fields.plain_list("onbuild");
     let format = fields.word("format", tables::FORMAT, &[Format::Oci, Format::Docker]);
     let compression = fields.word("compression", tables::COMPRESSION, &[Compression::Gzip, Compression::Zstd, Compression::None]);
     fields.finish();
-    for volume in volumes.iter().flat_map(|volumes| &volumes.value) {
-        if volume.as_literal().is_some_and(|path| !path.is_empty() && !path.starts_with('/')) {
-            let path = volume.as_literal().unwrap_or_default();
-            sink.report(diagnostics::bad_path(volume.span, path, "a volume's path is absolute").hint(format!("write `/{path}`")));
-        }
-    }
     Some(Image {
         stage: stage?,
         tags,
@@ -239,6 +278,7 @@ fn image(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Image> {
         healthcheck,
         stop_signal,
         author,
+        onbuild,
         format,
         compression,
     })

@@ -115,6 +115,11 @@ impl<'r, 's, 't> Fields<'r, 's, 't> {
         value::plains(self.sink, name, found)
     }
 
+    pub(super) fn plain_list(&mut self, name: &'static str) -> Option<Spanned<Vec<Spanned<String>>>> {
+        let found = self.find(name, Kind::PlainList)?;
+        value::plains(self.sink, name, found)
+    }
+
     pub(super) fn name(&mut self, name: &'static str, what: &'static str) -> Option<Spanned<Name>> {
         let found = self.find(name, Kind::Name(what))?;
         value::name(self.sink, name, found, what)

@@ -62,7 +62,7 @@ fn of_table(table: &'static Table) -> Value {
     })
 }
 
-const REFERENCE: &str = r"\$\{(args|env|platform)\.";
+const REFERENCE: &str = r"\$\{(args|env|platform|target|builder)\.";
 const DURATION: &str = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?([0-9]+us)?([0-9]+ns)?$";
 
 /// A pattern, or a string with references, of which nothing can be said.
@@ -72,15 +72,23 @@ fn template_or(pattern: &str) -> Value {
 
 fn of_grammar(grammar: Grammar) -> Value {
     match grammar {
-        Grammar::Free | Grammar::Content => json!({ "type": "string" }),
-        Grammar::Destination | Grammar::SourcePath | Grammar::Pattern | Grammar::Base | Grammar::Tag | Grammar::Archive => {
+        Grammar::Free | Grammar::Content | Grammar::Outside => json!({ "type": "string" }),
+        Grammar::Destination
+        | Grammar::SourcePath
+        | Grammar::Volume
+        | Grammar::Pattern
+        | Grammar::Base
+        | Grammar::Tag
+        | Grammar::Archive => {
             json!({ "type": "string", "minLength": 1 })
         }
         Grammar::Owner => template_or("^[^\\s:/]+(:[^\\s:/]+)?$"),
-        Grammar::Port => template_or("^[1-9][0-9]{0,4}(/(tcp|udp|sctp))?$"),
+        Grammar::Port => template_or("^([1-9][0-9]{0,4}(-[1-9][0-9]{0,4})?(/(tcp|udp|sctp))?|\\.\\.\\.)$"),
         Grammar::Signal => template_or("^(SIG[A-Z][A-Z0-9+-]*|[1-9][0-9]?)$"),
+        Grammar::StagePlatform => template_or("^(target|builder|[a-z0-9_.-]+(/[a-z0-9_.-]+){1,2})$"),
+        Grammar::Mode => template_or("^(=?[0-7]{3,4}|keep|[ugoa]*([-+=]([rwxXst]*|[ugo]))+(,[ugoa]*([-+=]([rwxXst]*|[ugo]))+)*)$"),
         Grammar::Url => json!({ "type": "string", "pattern": "^https?://" }),
-        Grammar::Fetch => json!({ "type": "string", "pattern": "^(https?|git\\+https?|git\\+ssh)://" }),
+        Grammar::Fetch => json!({ "type": "string", "pattern": "^(https?|git\\+https?|git\\+ssh|git\\+file)://" }),
         Grammar::Source => json!({ "type": "string", "pattern": "^(context$|context:|stage:|image:|oci:|tar:)" }),
     }
 }
@@ -114,6 +122,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::TextOrFalse(grammar) => one_or(&of_grammar(grammar), &json!({ "const": false })),
         Kind::Plain => json!({ "type": "string" }),
         Kind::Plains => json!({ "type": "array", "items": { "type": "string" }, "minItems": 1 }),
+        Kind::PlainList => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Name(_) => json!({ "type": "string", "pattern": NAME }),
         Kind::Variable => json!({ "type": "string", "pattern": VARIABLE }),
         Kind::Word(words) => json!({ "enum": words }),
@@ -122,7 +131,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::Duration => json!({ "type": "string", "pattern": DURATION, "minLength": 2 }),
         Kind::Size => json!({ "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)$" }),
         Kind::Mode => json!({ "type": "string", "pattern": "^[0-7]{3,4}$" }),
-        Kind::CopyMode => json!({ "type": "string", "pattern": "^([0-7]{3,4}|keep)$" }),
+        Kind::CopyMode => of_grammar(Grammar::Mode),
         Kind::Number(most) => json!({ "type": "integer", "minimum": 0, "maximum": most }),
         Kind::Sha256 => json!({ "type": "string", "pattern": "^(sha256:)?[0-9a-f]{64}$" }),
         Kind::Commit => json!({ "type": "string", "pattern": "^[0-9a-f]{40}$" }),
@@ -144,6 +153,11 @@ fn of_kind(kind: Kind) -> Value {
             "type": "object",
             "propertyNames": name_keys,
             "additionalProperties": one_or(&json!({ "type": "string" }), &reference(&tables::ARGUMENT)),
+        }),
+        Kind::Contexts => json!({
+            "type": "object",
+            "propertyNames": name_keys,
+            "additionalProperties": one_or(&json!({ "type": "string" }), &reference(&tables::CONTEXT)),
         }),
         Kind::Tables(table) => {
             let least = u32::from(table == &tables::STAGE);
@@ -170,6 +184,7 @@ pub fn field_tables() -> String {
             match table.name {
                 "spec" => "The file".to_owned(),
                 "argument" => "Argument: `args.NAME`".to_owned(),
+                "context" => "Context: `contexts.NAME`".to_owned(),
                 "stage" => "Stage: `stages.NAME`".to_owned(),
                 "image" => "Image: `images.NAME`".to_owned(),
                 _ => "Healthcheck: `images.NAME.healthcheck`".to_owned(),
@@ -198,7 +213,7 @@ fn called(kind: Kind) -> String {
         Kind::TextOrTexts(grammar) => format!("{} or array of {}", grammar.called(), plural(grammar.called())),
         Kind::TextOrFalse(grammar) => format!("{} or `false`", grammar.called()),
         Kind::Plain => "string, taken as it is".to_owned(),
-        Kind::Plains => "array of strings, taken as they are".to_owned(),
+        Kind::Plains | Kind::PlainList => "array of strings, taken as they are".to_owned(),
         Kind::Name(_) => "name".to_owned(),
         Kind::Variable => "name of a variable".to_owned(),
         Kind::Word(words) => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", "),
@@ -207,7 +222,7 @@ fn called(kind: Kind) -> String {
         Kind::Duration => "duration".to_owned(),
         Kind::Size => "size".to_owned(),
         Kind::Mode => "mode".to_owned(),
-        Kind::CopyMode => "mode or `\"keep\"`".to_owned(),
+        Kind::CopyMode => "mode, `\"=\"` with a mode, symbolic mode or `\"keep\"`".to_owned(),
         Kind::Number(_) => "integer".to_owned(),
         Kind::Sha256 => "64 hexadecimal digits".to_owned(),
         Kind::Commit => "40 hexadecimal digits".to_owned(),
@@ -216,6 +231,7 @@ fn called(kind: Kind) -> String {
         Kind::Labels => "table: string or `false`".to_owned(),
         Kind::Annotations => "table of strings".to_owned(),
         Kind::Arguments => "table of arguments: string or table".to_owned(),
+        Kind::Contexts => "table of contexts: string or table".to_owned(),
         Kind::Tables(table) => format!("table of {}s", table.name),
         Kind::TableOrFalse(table) => format!("{} or `false`", table.name),
         Kind::AnyOf(kinds) if kinds == tables::STEPS => "array of steps".to_owned(),

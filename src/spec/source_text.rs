@@ -113,14 +113,9 @@ fn stage_name(whole: &Text, name: &Text, report: &mut dyn FnMut(Diagnostic)) -> 
 fn literal_name(whole: &Text, name: &Text, what: &str, report: &mut dyn FnMut(Diagnostic)) -> Option<Spanned<Name>> {
     let Some(literal) = name.as_literal() else {
         for piece in name.pieces() {
-            let span = match piece {
-                Piece::Literal(_) => continue,
-                Piece::Arg(name) => name.span,
-                Piece::Env(name) => name.span,
-                Piece::Platform(part) => part.span,
-            };
+            let Piece::Reference(reference) = piece else { continue };
             let why = format!("the name of {what} must be written out");
-            report(diagnostics::reference_not_here(span, &template_text::reference(piece), &why));
+            report(diagnostics::reference_not_here(reference.span, &template_text::reference(reference), &why));
         }
         return None;
     };

@@ -14,6 +14,8 @@ pub struct Stage {
     pub from: Spanned<Base>,
     /// What it is built for; `None` means [`StagePlatform::Target`].
     pub platform: Option<Spanned<StagePlatform>>,
+    /// What becomes of the base's `ONBUILD` instructions; `None` means [`OnBuild::Keep`].
+    pub onbuild: Option<Spanned<OnBuild>>,
     /// In force before the first step.
     pub settings: Settings,
     /// In order. The span is that of the verb and its value.
@@ -21,12 +23,23 @@ pub struct Stage {
 }
 
 /// What a stage is built for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StagePlatform {
     /// The platform of the image that needs it: `target`.
     Target,
     /// The platform of the machine that builds: `builder`.
     Builder,
+    /// This platform: `os/architecture[/variant]`. No `${env.…}`.
+    Named(Text),
+}
+
+/// What becomes of the `ONBUILD` instructions of a base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnBuild {
+    /// They are carried out before the stage's own steps, and are not in the config of what is built: `run`.
+    Run,
+    /// They stay in the config and are not carried out: `keep`.
+    Keep,
 }
 
 /// What stages, images and steps of their own can set. What is not set is that of the base.

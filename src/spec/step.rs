@@ -4,11 +4,29 @@ use std::time::Duration;
 
 use lapstrake_cache::Digest;
 
-use super::{Env, FileSource, Name, Spanned, Text};
+use super::words::SymbolicMode;
+use super::{Env, FileSource, Name, Spanned, Template, Text};
 
 /// One step: a table with exactly one verb.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
+pub struct Step {
+    /// What it does.
+    pub verb: Verb,
+    /// What the history of an image says of it, instead of our own words. `None` for [`Setting::History`], which is nothing else.
+    pub history: Option<Text>,
+}
+
+impl Step {
+    /// A step of which the history speaks in our own words.
+    #[must_use]
+    pub const fn of(verb: Verb) -> Step {
+        Step { verb, history: None }
+    }
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verb {
     /// `run`: runs a command.
     Run(Run),
     /// `copy`: copies files.
@@ -25,21 +43,28 @@ pub enum Step {
     MakeDirectory(MakeDirectory),
     /// `remove`: removes paths.
     Remove(Remove),
-    /// `env`, `workdir`, `user` or `shell` as a step of its own: changes a setting from here on.
+    /// `env`, `workdir`, `user`, `shell` or `history` as a step of its own: changes a setting from here on, or no more than the history.
     Setting(Setting),
 }
 
-/// A setting that is changed by a step.
+/// What a step changes that changes no file by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {
     /// `env`: adds to the environment.
     Env(Env),
     /// `workdir`: the working directory.
-    Workdir(Text),
+    Workdir {
+        /// Absolute or relative to the one before.
+        path: Text,
+        /// `user[:group]` of the directories that are made; `None` means 0:0.
+        owner: Option<Text>,
+    },
     /// `user`: `user[:group]`.
     User(Text),
     /// `shell`: what a script is given to; empty means the default.
     Shell(Vec<Text>),
+    /// `history`: an entry in the history of an image, without anything else.
+    History(Text),
 }
 
 /// Runs a command.
@@ -115,10 +140,14 @@ pub enum Mount {
         at: Text,
         /// Who may use it at a time; `None` means [`Sharing::Shared`].
         sharing: Option<Spanned<Sharing>>,
-        /// Its owner, `user[:group]`.
+        /// Its owner, `user[:group]`. Caches of one name with other owners are other caches.
         owner: Option<Text>,
-        /// Its mode.
+        /// Its mode. Caches of one name with other modes are other caches.
         mode: Option<Spanned<u16>>,
+        /// What is in it at first; `None` means nothing.
+        from: Option<Spanned<FileSource>>,
+        /// Which path there; `None` means all of it. Only with `from`.
+        path: Option<Text>,
     },
     /// Files from elsewhere.
     From {
@@ -153,12 +182,16 @@ pub enum Mount {
         /// Whether the step needs it; `None` means that it does.
         required: Option<Spanned<bool>>,
     },
-    /// The socket of an SSH agent. Accepted by the language, refused by this version.
+    /// The socket of an SSH agent.
     Ssh {
         /// Which agent.
         ssh: Spanned<Name>,
         /// Where; `None` leaves the place to the builder, which sets `SSH_AUTH_SOCK`.
         at: Option<Text>,
+        /// The socket's owner, `user[:group]`.
+        owner: Option<Text>,
+        /// The socket's mode; `None` means 0600.
+        mode: Option<Spanned<u16>>,
         /// Whether the step needs it; `None` means that it does.
         required: Option<Spanned<bool>>,
     },
@@ -208,17 +241,25 @@ pub struct Copy {
     pub exclude: Vec<Text>,
     /// Whether the sources' parent directories are kept below the destination; `None` means that they are not.
     pub parents: Option<Spanned<bool>>,
+    /// Whether sources that are tar archives by their first bytes are unpacked; `None` means that they are not.
+    pub unpack: Option<Spanned<bool>>,
     /// What becomes of line ends; `None` means [`Newlines::Keep`].
     pub newlines: Option<Spanned<Newlines>>,
 }
 
 /// What becomes of modes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModeRule {
     /// Kept: `keep`.
     Keep,
-    /// Files get these bits, directories the execute bits that go with them.
+    /// Files get these bits, directories the execute bits that go with them: `0644`.
     Set(u16),
+    /// Files, directories and the parents that are made get these bits: `=0644`.
+    Exactly(u16),
+    /// The bits of the source are changed: `u=rwX,go=rX`.
+    Symbolic(SymbolicMode),
+    /// One of the above, once its references are known. Holds at least one.
+    Unsettled(Template),
 }
 
 /// What becomes of line ends.
@@ -348,11 +389,21 @@ pub struct Fetch {
 pub enum FetchSource {
     /// One file.
     Url(Download),
-    /// The files of a git repository at a commit: `git+https://…`. Accepted by the language, refused by this version.
-    Git {
-        /// The repository, without `git+`. No `${env.…}`.
-        url: Text,
-        /// 40 lower-case hexadecimal digits; `None` leaves the commit to the lock file.
-        commit: Option<Spanned<String>>,
-    },
+    /// The files of a git repository at a commit: `git+https://…`.
+    Git(Git),
+}
+
+/// A git repository and what of it. No `${env.…}` in any of its texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Git {
+    /// The repository, without `git+`.
+    pub url: Text,
+    /// A branch or a tag, or a commit in full; `None` means the commit below, else what the repository's own `HEAD` is.
+    pub reference: Option<Text>,
+    /// 40 lower-case hexadecimal digits; `None` leaves the commit to the lock file.
+    pub commit: Option<Spanned<String>>,
+    /// Which directory or file of it; `None` means all.
+    pub path: Option<Text>,
+    /// Whether there is a `.git`; `None` means that there is none.
+    pub keep_git: Option<Spanned<bool>>,
 }

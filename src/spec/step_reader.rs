@@ -7,8 +7,8 @@ use super::field::{Grammar, Kind, Table};
 use super::reader::{Fields, Value};
 use super::sink::Sink;
 use super::{
-    Archive, Command, Copy, Download, Extract, Fetch, FetchSource, FileSource, Link, LinkKind, MakeDirectory, Missing, Network, Newlines,
-    Remove, Run, Setting, Spanned, Step, Text, Write, diagnostics, grammar, mount_reader, source_text, tables, value,
+    Archive, Command, Copy, Download, Extract, Fetch, FetchSource, FileSource, Git, Link, LinkKind, MakeDirectory, Missing, Network,
+    Newlines, Remove, Run, Setting, Spanned, Step, Text, Verb, Write, diagnostics, grammar, mount_reader, source_text, tables, value,
 };
 use crate::diagnostic::{Span, nearest};
 
@@ -18,24 +18,25 @@ pub(super) fn step(sink: &mut Sink<'_>, key: &str, value: &Value<'_>, stages: &[
     let kind = verb(sink, table, span)?;
     let (key, value) = table.get_key_value(kind.name)?;
     let span = sink.span(key.span().start..value.span().end.max(key.span().end));
-    let fields = Fields::with_hints(sink, kind, table, span, setting_hint);
-    let step = match kind.name {
-        "run" => Step::Run(run(fields, stages)?),
-        "copy" => Step::Copy(copy(fields, stages)),
-        "write" => Step::Write(write(fields)),
-        "fetch" => Step::Fetch(fetch(fields)),
-        "extract" => Step::Extract(extract(fields, stages)),
-        "link" => Step::Link(link(fields)),
-        "mkdir" => Step::MakeDirectory(make_directory(fields)),
-        "remove" => Step::Remove(remove(fields)),
-        _ => Step::Setting(setting(fields, kind)),
+    let mut fields = Fields::with_hints(sink, kind, table, span, setting_hint);
+    let history = if kind.name == "history" { None } else { fields.text("history", Grammar::Free) };
+    let verb = match kind.name {
+        "run" => Verb::Run(run(fields, stages)?),
+        "copy" => Verb::Copy(copy(fields, stages)),
+        "write" => Verb::Write(write(fields)),
+        "fetch" => Verb::Fetch(fetch(fields)),
+        "extract" => Verb::Extract(extract(fields, stages)),
+        "link" => Verb::Link(link(fields)),
+        "mkdir" => Verb::MakeDirectory(make_directory(fields)),
+        "remove" => Verb::Remove(remove(fields)),
+        _ => Verb::Setting(setting(fields, kind)),
     };
-    Some(Spanned::new(step, span))
+    Some(Spanned::new(Step { verb, history }, span))
 }
 
 /// Whether a step's key can also be that of a step with another verb.
 fn is_setting(table: &Table) -> bool {
-    matches!(table.name, "env" | "workdir" | "user" | "shell")
+    matches!(table.name, "env" | "workdir" | "user" | "shell" | "history")
 }
 
 fn setting_hint(word: &str) -> Option<String> {
@@ -43,12 +44,15 @@ fn setting_hint(word: &str) -> Option<String> {
     Some(format!("`{}` can be a step of its own: put it before this one", verb.name))
 }
 
-/// Finds the one verb. `env` and the other settings are verbs only where there is no other.
+/// Finds the one verb. `env` and the other settings are verbs only where there is no other, and `history` only where there is nothing else.
 fn verb(sink: &mut Sink<'_>, table: &DeTable<'_>, span: Span) -> Option<&'static Table> {
     let mut found: Vec<(&'static Table, Span)> =
         tables::STEPS.iter().filter_map(|step| table.get_key_value(step.name).map(|(key, _)| (*step, sink.span(key.span())))).collect();
     if found.iter().any(|(step, _)| !is_setting(step)) {
         found.retain(|(step, _)| !is_setting(step));
+    }
+    if found.len() > 1 {
+        found.retain(|(step, _)| step.name != "history");
     }
     found.sort_by_key(|(_, span)| *span);
     match found.as_slice() {
@@ -153,12 +157,13 @@ fn copy(mut fields: Fields<'_, '_, '_>, stages: &[&str]) -> Copy {
     let mode = fields.copy_mode("mode");
     let exclude = fields.list("exclude", Grammar::Pattern);
     let parents = fields.flag("parents", false, true);
+    let unpack = fields.flag("unpack", false, true);
     let newlines = fields.word("newlines", tables::NEWLINES, &[Newlines::Keep, Newlines::Lf]);
     if from.is_some() || !from_is_written {
         check_context_paths(fields.sink, from.as_ref(), &sources);
     }
     fields.finish();
-    Copy { sources, from, to, owner, mode, exclude, parents, newlines }
+    Copy { sources, from, to, owner, mode, exclude, parents, unpack, newlines }
 }
 
 fn write(mut fields: Fields<'_, '_, '_>) -> Write {
@@ -178,22 +183,32 @@ fn fetch(mut fields: Fields<'_, '_, '_>) -> Fetch {
     let address = fields.required_text("fetch", Grammar::Fetch);
     let to = fields.required_text("to", Grammar::Destination);
     let sha256 = fields.find("sha256", Kind::Sha256).and_then(|found| value::sha256(fields.sink, "sha256", found));
+    let reference = fields.text("ref", Grammar::Outside);
     let commit = fields.find("commit", Kind::Commit).and_then(|found| value::commit(fields.sink, "commit", found));
+    let path = fields.text("path", Grammar::SourcePath);
+    let keep_git = fields.flag("keep_git", false, true);
     let owner = fields.text("owner", Grammar::Owner);
     let mode = fields.mode("mode");
     let source = match source_text::after(&address, "git+") {
         Some(url) => {
             does_not_fit(&mut fields, "sha256", "a git repository is known by its `commit`");
             does_not_fit(&mut fields, "mode", "files from git have the modes that git knows");
-            FetchSource::Git { url, commit }
+            if let Some(reference) = &reference
+                && reference.as_literal() == Some("")
+            {
+                fields.sink.report(diagnostics::empty_value(reference.span, "ref", "empty"));
+            }
+            FetchSource::Git(Git { url, reference, commit, path, keep_git })
         }
         None => {
-            does_not_fit(&mut fields, "commit", "the address is not that of a git repository, which begins with `git+`");
+            for key in ["ref", "commit", "path", "keep_git"] {
+                does_not_fit(&mut fields, key, "the address is not that of a git repository, which begins with `git+`");
+            }
             FetchSource::Url(Download { url: address, sha256 })
         }
     };
     let mode = match source {
-        FetchSource::Git { .. } => None,
+        FetchSource::Git(_) => None,
         FetchSource::Url(_) => mode,
     };
     fields.finish();
@@ -263,9 +278,12 @@ fn remove(mut fields: Fields<'_, '_, '_>) -> Remove {
 fn setting(mut fields: Fields<'_, '_, '_>, kind: &Table) -> Setting {
     let setting = match kind.name {
         "env" => Setting::Env(fields.env("env")),
-        "workdir" => Setting::Workdir(fields.required_text("workdir", Grammar::Destination)),
+        "workdir" => {
+            Setting::Workdir { path: fields.required_text("workdir", Grammar::Destination), owner: fields.text("owner", Grammar::Owner) }
+        }
         "user" => Setting::User(fields.required_text("user", Grammar::Owner)),
-        _ => Setting::Shell(fields.list("shell", Grammar::Free)),
+        "shell" => Setting::Shell(fields.list("shell", Grammar::Free)),
+        _ => Setting::History(fields.required_text("history", Grammar::Free)),
     };
     fields.finish();
     setting

@@ -12,11 +12,13 @@ const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Field {
 
 const OWNER: Kind = Kind::Text(Grammar::Owner);
 const TO: Kind = Kind::Text(Grammar::Destination);
+const FREE: Kind = Kind::Text(Grammar::Free);
+const HISTORY: &str = "What the image's history says of it. Default: the verb and what it does.";
 
 pub(super) const SHARING: &[&str] = &["shared", "private", "locked"];
 pub(super) const NEWLINES: &[&str] = &["keep", "lf"];
 pub(super) const MISSING: &[&str] = &["fail", "ignore"];
-pub(super) const STAGE_PLATFORM: &[&str] = &["target", "builder"];
+pub(super) const ON_BUILD: &[&str] = &["run", "keep"];
 pub(super) const FORMAT: &[&str] = &["oci", "docker"];
 pub(super) const COMPRESSION: &[&str] = &["gzip", "zstd", "none"];
 
@@ -31,6 +33,13 @@ pub(super) static SPEC: Table = Table {
             Kind::DateTime,
             "The time of everything that is made, and `SOURCE_DATE_EPOCH` of every `run`. Default `1980-01-02T00:00:00Z`.",
         ),
+        optional("context", Kind::Plain, "The directory of the default context, relative to the spec's. Default `.`."),
+        optional(
+            "ignore",
+            Kind::Plain,
+            "The ignore file of the default context, relative to the spec. Default: the context's `.lapstrakeignore`, else its `.dockerignore`.",
+        ),
+        optional("contexts", Kind::Contexts, "Further contexts, by name, unless the caller gives another with `--context NAME=DIR`."),
         optional("args", Kind::Arguments, "What a caller may set with `--arg NAME=VALUE`."),
         required("stages", Kind::Tables(&STAGE), "The stages, by name."),
         optional("images", Kind::Tables(&IMAGE), "The images, by name."),
@@ -45,10 +54,25 @@ pub(super) static ARGUMENT: Table = Table {
         optional(
             "default",
             Kind::Plain,
-            "Its value when the caller says nothing, taken as it is. Without one the caller must say something.",
+            "Its value when the caller says nothing, taken as it is. Without one the caller must say something, unless it is `optional`.",
         ),
+        optional("optional", Kind::Flag, "Whether it can be left without a value. Default `false`."),
         optional("choices", Kind::Plains, "The values it may have. Default: any."),
         optional("help", Kind::Plain, "What it is for."),
+    ],
+};
+
+pub(super) static CONTEXT: Table = Table {
+    name: "context",
+    called: "a context",
+    doc: "A directory that files are copied from. A bare string is short for a table with that `path`.",
+    fields: &[
+        required("path", Kind::Plain, "Its directory, relative to the spec's."),
+        optional(
+            "ignore",
+            Kind::Plain,
+            "Its ignore file, relative to the spec. Default: the context's `.lapstrakeignore`, else its `.dockerignore`.",
+        ),
     ],
 };
 
@@ -64,8 +88,13 @@ pub(super) static STAGE: Table = Table {
         ),
         optional(
             "platform",
-            Kind::Word(STAGE_PLATFORM),
-            "What it is built for: the platform of the image, or of the machine that builds. Default `target`.",
+            Kind::Text(Grammar::StagePlatform),
+            "What it is built for: the platform of the image, of the machine that builds, or this one. Default `target`.",
+        ),
+        optional(
+            "onbuild",
+            Kind::Word(ON_BUILD),
+            "Whether the base's `ONBUILD` instructions are carried out before its own steps, or stay in the config. Default `keep`.",
         ),
         optional("env", Kind::Env, "Variables added to the base's environment; `false` takes one away."),
         optional(
@@ -89,7 +118,7 @@ pub(super) static STAGE: Table = Table {
 
 /// The tables of steps; the first key of each is its verb.
 pub(super) static STEPS: &[&Table] =
-    &[&RUN, &COPY, &WRITE, &FETCH, &EXTRACT, &LINK, &MKDIR, &REMOVE, &ENV_STEP, &WORKDIR_STEP, &USER_STEP, &SHELL_STEP];
+    &[&RUN, &COPY, &WRITE, &FETCH, &EXTRACT, &LINK, &MKDIR, &REMOVE, &ENV_STEP, &WORKDIR_STEP, &USER_STEP, &SHELL_STEP, &HISTORY_STEP];
 
 pub(super) static RUN: Table = Table {
     name: "run",
@@ -106,6 +135,7 @@ pub(super) static RUN: Table = Table {
         optional("discard", Kind::Texts(Grammar::Pattern), "Paths to drop from its result: logs and caches that differ every time."),
         optional("timeout", Kind::Duration, "How long it may take. Default: for ever."),
         optional("refresh", Kind::Duration, "How old its result may be before it is run again. Default: any age."),
+        optional("history", FREE, HISTORY),
     ],
 };
 
@@ -129,11 +159,17 @@ pub(super) static COPY: Table = Table {
         optional(
             "mode",
             Kind::CopyMode,
-            "Modes of files; directories get the execute bits that go with them. `keep` keeps them. Default: `0644` or `0755` by the execute bit from a context, else kept.",
+            "Modes of files; directories get the execute bits that go with them. `=` in front: of directories too. Symbolic: changes. `keep` keeps them. Default: `0644` or `0755` by the execute bit from a context, else kept.",
         ),
         optional("exclude", Kind::Texts(Grammar::Pattern), "Patterns of what is left out, relative to the source's root."),
         optional("parents", Kind::Flag, "Whether the sources' parent directories are kept. Default `false`."),
+        optional(
+            "unpack",
+            Kind::Flag,
+            "Whether each source that is a tar archive, also gzip, bzip2, xz or zstd, is unpacked into `to`, with its owners and modes. Default `false`.",
+        ),
         optional("newlines", Kind::Word(NEWLINES), "`lf` turns CR LF into LF. Default `keep`."),
+        optional("history", FREE, HISTORY),
     ],
 };
 
@@ -146,27 +182,40 @@ pub(super) static WRITE: Table = Table {
         required("content", Kind::Text(Grammar::Content), "Its text."),
         optional("owner", OWNER, "Its owner. Default `0:0`."),
         optional("mode", Kind::Mode, "Its mode. Default `0644`."),
+        optional("history", FREE, HISTORY),
     ],
 };
 
 pub(super) static FETCH: Table = Table {
     name: "fetch",
     called: "a `fetch` step",
-    doc: "Downloads a file.",
+    doc: "Downloads a file, or the files of a git repository.",
     fields: &[
-        required("fetch", Kind::Text(Grammar::Fetch), "`https://…`, `http://…`, or a git repository as `git+https://…`."),
+        required(
+            "fetch",
+            Kind::Text(Grammar::Fetch),
+            "`https://…`, `http://…`, or a git repository as `git+https://…`, `git+http://…`, `git+ssh://…` or `git+file://…`.",
+        ),
         required("to", TO, "Where to. A trailing slash means \"into\", under the last name in the address."),
         optional("sha256", Kind::Sha256, "What the bytes must be. Default: what `lapstrake.lock` says."),
+        optional(
+            "ref",
+            Kind::Text(Grammar::Outside),
+            "With git: a branch or tag, or a commit in full. Default: the repository's own `HEAD`.",
+        ),
         optional("commit", Kind::Commit, "With git: which commit. Default: what `lapstrake.lock` says."),
+        optional("path", Kind::Text(Grammar::SourcePath), "With git: which directory or file of it. Default: all."),
+        optional("keep_git", Kind::Flag, "With git: whether there is a `.git`. Default `false`."),
         optional("owner", OWNER, "Its owner. Default `0:0`."),
         optional("mode", Kind::Mode, "Its mode. Default `0644`. Not with git."),
+        optional("history", FREE, HISTORY),
     ],
 };
 
 pub(super) static EXTRACT: Table = Table {
     name: "extract",
     called: "an `extract` step",
-    doc: "Unpacks an archive: tar, tar.gz, tar.zst, tar.xz or zip, told apart by its first bytes.",
+    doc: "Unpacks an archive: tar, tar.gz, tar.bz2, tar.xz, tar.zst or zip, told apart by its first bytes.",
     fields: &[
         required("extract", Kind::Text(Grammar::Archive), "The archive: a path in the source, or `https://…` or `http://…`."),
         required("to", TO, "The directory to unpack into."),
@@ -175,6 +224,7 @@ pub(super) static EXTRACT: Table = Table {
         optional("strip", Kind::Number(1000), "How many leading names are dropped from each path. Default `0`."),
         optional("owner", OWNER, "The owner of everything in it. Default `0:0`."),
         optional("mode", Kind::CopyMode, "As in `copy`. Default: `0644` or `0755` by the execute bit."),
+        optional("history", FREE, HISTORY),
     ],
 };
 
@@ -186,6 +236,7 @@ pub(super) static LINK: Table = Table {
         required("link", TO, "Where the link is."),
         required("target", Kind::Text(Grammar::Free), "Where it points: as written for a symbolic link, a path for a hard one."),
         optional("hard", Kind::Flag, "Whether it is a second name of a file, not a symbolic link. Default `false`."),
+        optional("history", FREE, HISTORY),
     ],
 };
 
@@ -197,6 +248,7 @@ pub(super) static MKDIR: Table = Table {
         required("mkdir", Kind::TextOrTexts(Grammar::Destination), "The directories."),
         optional("owner", OWNER, "The owner of those named. Default: that of one that exists, else `0:0`."),
         optional("mode", Kind::Mode, "The mode of those named. Default: that of one that exists, else `0755`."),
+        optional("history", FREE, HISTORY),
     ],
 };
 
@@ -207,6 +259,7 @@ pub(super) static REMOVE: Table = Table {
     fields: &[
         required("remove", Kind::TextOrTexts(Grammar::Destination), "Paths and patterns."),
         optional("missing", Kind::Word(MISSING), "What to do when nothing is there. Default `fail`."),
+        optional("history", FREE, HISTORY),
     ],
 };
 
@@ -214,28 +267,42 @@ pub(super) static ENV_STEP: Table = Table {
     name: "env",
     called: "an `env` step",
     doc: "Changes the environment from here on.",
-    fields: &[required("env", Kind::Env, "Variables to add; `false` takes one away.")],
+    fields: &[required("env", Kind::Env, "Variables to add; `false` takes one away."), optional("history", FREE, HISTORY)],
 };
 
 pub(super) static WORKDIR_STEP: Table = Table {
     name: "workdir",
     called: "a `workdir` step",
     doc: "Changes the working directory from here on.",
-    fields: &[required("workdir", TO, "Absolute, or relative to the one before.")],
+    fields: &[
+        required("workdir", TO, "Absolute, or relative to the one before."),
+        optional("owner", OWNER, "The owner of the directories that are made. Default `0:0`."),
+        optional("history", FREE, HISTORY),
+    ],
 };
 
 pub(super) static USER_STEP: Table = Table {
     name: "user",
     called: "a `user` step",
     doc: "Changes the user from here on.",
-    fields: &[required("user", OWNER, "Who runs commands.")],
+    fields: &[required("user", OWNER, "Who runs commands."), optional("history", FREE, HISTORY)],
 };
 
 pub(super) static SHELL_STEP: Table = Table {
     name: "shell",
     called: "a `shell` step",
     doc: "Changes the shell from here on.",
-    fields: &[required("shell", Kind::Texts(Grammar::Free), "What scripts are given to; `[]` is the default one.")],
+    fields: &[
+        required("shell", Kind::Texts(Grammar::Free), "What scripts are given to; `[]` is the default one."),
+        optional("history", FREE, HISTORY),
+    ],
+};
+
+pub(super) static HISTORY_STEP: Table = Table {
+    name: "history",
+    called: "a `history` step",
+    doc: "Adds to the image's history, and changes nothing else.",
+    fields: &[required("history", FREE, "What it says.")],
 };
 
 /// The tables of mounts; the first key of each is its kind.
@@ -253,8 +320,10 @@ pub(super) static CACHE_MOUNT: Table = Table {
             Kind::Word(SHARING),
             "Whether several steps may use it at a time, each gets one of its own, or they take turns. Default `shared`.",
         ),
-        optional("owner", OWNER, "Its owner. Default `0:0`."),
-        optional("mode", Kind::Mode, "Its mode. Default `0755`."),
+        optional("owner", OWNER, "Its owner; of another owner it is another cache. Default `0:0`."),
+        optional("mode", Kind::Mode, "Its mode; of another mode it is another cache. Default `0755`."),
+        optional("from", Kind::Text(Grammar::Source), "Where what is in it at first comes from, as in `copy`. Default: nothing is."),
+        optional("path", Kind::Text(Grammar::SourcePath), "Which path there. Default: all of it."),
     ],
 };
 
@@ -287,10 +356,12 @@ pub(super) static SECRET_MOUNT: Table = Table {
 pub(super) static SSH_MOUNT: Table = Table {
     name: "ssh",
     called: "an `ssh` mount",
-    doc: "The socket of an SSH agent that the caller gives with `--ssh`. Part of the language; this version refuses it.",
+    doc: "The socket of an SSH agent that the caller gives with `--ssh`.",
     fields: &[
         required("ssh", Kind::Name("an agent"), "Its name, usually `default`."),
         optional("at", TO, "Where. Default: a place of the builder's choice, in `SSH_AUTH_SOCK`."),
+        optional("owner", OWNER, "The socket's owner. Default `0:0`."),
+        optional("mode", Kind::Mode, "The socket's mode. Default `0600`."),
         optional("required", Kind::Flag, "Whether the step needs it. Default `true`."),
     ],
 };
@@ -323,14 +394,27 @@ pub(super) static IMAGE: Table = Table {
         optional("env", Kind::Env, "Variables added to the stage's; `false` takes one away."),
         optional("workdir", Kind::TextOrFalse(Grammar::Destination), "The working directory; `false` takes it away."),
         optional("user", Kind::TextOrFalse(Grammar::Owner), "Who runs the program; `false` takes it away."),
-        optional("expose", Kind::Texts(Grammar::Port), "Ports, instead of the base's; `[]` clears them."),
-        optional("volumes", Kind::Texts(Grammar::Destination), "Paths that get a volume, instead of the base's; `[]` clears them."),
+        optional(
+            "expose",
+            Kind::Texts(Grammar::Port),
+            "Ports, instead of the base's; `[]` clears them, `\"...\"` in front keeps the base's.",
+        ),
+        optional(
+            "volumes",
+            Kind::Texts(Grammar::Volume),
+            "Paths that get a volume, instead of the base's; `[]` clears them, `\"...\"` in front keeps the base's.",
+        ),
         optional("labels", Kind::Labels, "Labels added to the base's; `false` takes one away."),
         optional("annotations", Kind::Annotations, "Remarks on the manifest."),
         optional("healthcheck", Kind::TableOrFalse(&HEALTHCHECK), "How to tell whether it is well; `false` takes the base's away."),
         optional("stop_signal", Kind::TextOrFalse(Grammar::Signal), "The signal that asks it to end; `false` takes the base's away."),
         optional("shell", Kind::Texts(Grammar::Free), "The shell that is noted in the image; `[]` clears it."),
         optional("author", Kind::Text(Grammar::Free), "Who made it."),
+        optional(
+            "onbuild",
+            Kind::PlainList,
+            "Docker's `ONBUILD` instructions for whoever builds on it, instead of the base's; `[]` clears them.",
+        ),
         optional("format", Kind::Word(FORMAT), "The family of media types. Default `oci`."),
         optional("compression", Kind::Word(COMPRESSION), "How its own layers are stored. Default `gzip`."),
     ],
@@ -354,6 +438,7 @@ pub(super) static HEALTHCHECK: Table = Table {
 pub(super) static ALL: &[&Table] = &[
     &SPEC,
     &ARGUMENT,
+    &CONTEXT,
     &STAGE,
     &RUN,
     &CACHE_MOUNT,
@@ -372,6 +457,7 @@ pub(super) static ALL: &[&Table] = &[
     &WORKDIR_STEP,
     &USER_STEP,
     &SHELL_STEP,
+    &HISTORY_STEP,
     &IMAGE,
     &HEALTHCHECK,
 ];

@@ -11,7 +11,8 @@ use super::field::Grammar;
 use super::reader::Value;
 use super::sink::Sink;
 use super::{
-    Change, Env, ModeRule, Name, Piece, Spanned, Template, Text, diagnostics, grammar, raw_string, template_text, toml_version, words,
+    Change, Env, INHERITED, ModeRule, Name, Piece, Spanned, Template, Text, diagnostics, grammar, raw_string, template_text, toml_version,
+    words,
 };
 use crate::diagnostic::{Diagnostic, Span};
 use crate::image::Platform;
@@ -108,7 +109,13 @@ pub(super) fn texts(sink: &mut Sink<'_>, key: &str, value: &Value<'_>, grammar: 
 }
 
 fn each_text(sink: &mut Sink<'_>, key: &str, items: &[Value<'_>], grammar: Grammar) -> Vec<Text> {
-    items.iter().enumerate().filter_map(|(place, item)| text(sink, &format!("{key}[{place}]"), item, grammar)).collect()
+    let each = |(place, item): (usize, &Value<'_>)| {
+        // What stands for the base's has not the form of what the base has.
+        let inherited = place == 0 && grammar.inherits() && item.get_ref().as_str() == Some(INHERITED);
+        let grammar = if inherited { Grammar::Free } else { grammar };
+        text(sink, &format!("{key}[{place}]"), item, grammar)
+    };
+    items.iter().enumerate().filter_map(each).collect()
 }
 
 pub(super) fn text_or_texts(sink: &mut Sink<'_>, key: &str, value: &Value<'_>, grammar: Grammar) -> Vec<Text> {
@@ -222,12 +229,13 @@ pub(super) fn mode(sink: &mut Sink<'_>, key: &str, value: &Value<'_>) -> Option<
 }
 
 pub(super) fn copy_mode(sink: &mut Sink<'_>, key: &str, value: &Value<'_>) -> Option<Spanned<ModeRule>> {
-    let (text, span) = mode_text(sink, key, value)?;
-    let rule = if text == "keep" { Some(ModeRule::Keep) } else { words::parse_mode(text).map(ModeRule::Set) };
-    if rule.is_none() {
-        sink.report(diagnostics::bad_mode(span, text, true));
-    }
-    rule.map(|rule| Spanned::new(rule, span))
+    mode_text(sink, key, value)?;
+    let text = text(sink, key, value, Grammar::Mode)?;
+    let rule = match text.as_literal() {
+        Some(literal) => words::parse_mode_rule(literal),
+        None => Some(ModeRule::Unsettled(text.value)),
+    };
+    rule.map(|rule| Spanned::new(rule, text.span))
 }
 
 pub(super) fn number(sink: &mut Sink<'_>, key: &str, value: &Value<'_>, most: u32) -> Option<Spanned<u32>> {
@@ -367,6 +375,6 @@ pub(super) fn epoch(sink: &mut Sink<'_>, key: &str, value: &Value<'_>) -> Option
 pub(super) fn leading(template: &Template) -> &str {
     match template.pieces().first() {
         Some(Piece::Literal(text)) => text,
-        Some(Piece::Arg(_) | Piece::Env(_) | Piece::Platform(_)) | None => "",
+        Some(Piece::Reference(_)) | None => "",
     }
 }

@@ -1,15 +1,19 @@
 //! Every template of a spec. Each type is taken apart field by field, so that a new field does not compile until it is decided here.
 
 use super::{
-    Archive, Argument, Base, Change, Command, Copy, Download, Env, Extract, Fetch, FetchSource, FileSource, Healthcheck, HealthcheckTest,
-    Image, ImageSource, Link, MakeDirectory, Mount, Remove, Run, Setting, Settings, Spec, Stage, Step, Template, Text, Write,
+    Archive, Argument, Base, Change, Command, Context, Copy, Download, Env, Extract, Fetch, FetchSource, FileSource, Git, Healthcheck,
+    HealthcheckTest, Image, ImageSource, Link, MakeDirectory, ModeRule, Mount, Remove, Run, Setting, Settings, Spanned, Spec, Stage,
+    StagePlatform, Step, Template, Text, Verb, Write,
 };
 
 /// Gives every template of a spec to `visit`.
 pub(super) fn templates<'s>(spec: &'s Spec, visit: &mut dyn FnMut(&'s Template)) {
-    let Spec { epoch: _, args, stages, images } = spec;
+    let Spec { epoch: _, context: _, ignore: _, contexts, args, stages, images } = spec;
+    for context in contexts.values() {
+        let Context { path: _, ignore: _ } = &context.value;
+    }
     for argument in args.values() {
-        let Argument { default: _, choices: _, help: _ } = &argument.value;
+        let Argument { default: _, optional: _, choices: _, help: _ } = &argument.value;
     }
     stages.values().for_each(|stage| visit_stage(&stage.value, visit));
     images.values().for_each(|image| visit_image(&image.value, visit));
@@ -31,7 +35,11 @@ fn env<'s>(env: &'s Env, visit: &mut dyn FnMut(&'s Template)) {
 }
 
 fn visit_stage<'s>(stage: &'s Stage, visit: &mut dyn FnMut(&'s Template)) {
-    let Stage { from, platform: _, settings, steps } = stage;
+    let Stage { from, platform, onbuild: _, settings, steps } = stage;
+    match platform.as_ref().map(|platform| &platform.value) {
+        Some(StagePlatform::Named(text)) => visit(&text.value),
+        Some(StagePlatform::Target | StagePlatform::Builder) | None => {}
+    }
     match &from.value {
         Base::Scratch | Base::Stage(_) => {}
         Base::Image(image) => visit_source(image, visit),
@@ -65,22 +73,34 @@ fn visit_files<'s>(source: &'s FileSource, visit: &mut dyn FnMut(&'s Template)) 
     }
 }
 
+fn mode_rule<'s>(rule: Option<&'s Spanned<ModeRule>>, visit: &mut dyn FnMut(&'s Template)) {
+    match rule.map(|rule| &rule.value) {
+        Some(ModeRule::Unsettled(template)) => visit(template),
+        Some(ModeRule::Keep | ModeRule::Set(_) | ModeRule::Exactly(_) | ModeRule::Symbolic(_)) | None => {}
+    }
+}
+
 fn visit_step<'s>(step: &'s Step, visit: &mut dyn FnMut(&'s Template)) {
-    match step {
-        Step::Run(run) => visit_run(run, visit),
-        Step::Copy(Copy { sources, from, to, owner, mode: _, exclude, parents: _, newlines: _ }) => {
+    let Step { verb, history } = step;
+    texts(history, visit);
+    match verb {
+        Verb::Run(run) => visit_run(run, visit),
+        Verb::Copy(Copy { sources, from, to, owner, mode, exclude, parents: _, unpack: _, newlines: _ }) => {
             from.iter().for_each(|from| visit_files(&from.value, visit));
             texts(sources.iter().chain([to]).chain(owner).chain(exclude), visit);
+            mode_rule(mode.as_ref(), visit);
         }
-        Step::Write(Write { path, content, owner, mode: _ }) => texts([path, content].into_iter().chain(owner), visit),
-        Step::Fetch(Fetch { source, to, owner, mode: _ }) => {
+        Verb::Write(Write { path, content, owner, mode: _ }) => texts([path, content].into_iter().chain(owner), visit),
+        Verb::Fetch(Fetch { source, to, owner, mode: _ }) => {
             match source {
                 FetchSource::Url(download) => visit_download(download, visit),
-                FetchSource::Git { url, commit: _ } => visit(&url.value),
+                FetchSource::Git(Git { url, reference, commit: _, path, keep_git: _ }) => {
+                    texts([url].into_iter().chain(reference).chain(path), visit);
+                }
             }
             texts([to].into_iter().chain(owner), visit);
         }
-        Step::Extract(Extract { archive, to, strip: _, owner, mode: _ }) => {
+        Verb::Extract(Extract { archive, to, strip: _, owner, mode }) => {
             match archive {
                 Archive::File { path, from } => {
                     from.iter().for_each(|from| visit_files(&from.value, visit));
@@ -89,13 +109,15 @@ fn visit_step<'s>(step: &'s Step, visit: &mut dyn FnMut(&'s Template)) {
                 Archive::Url(download) => visit_download(download, visit),
             }
             texts([to].into_iter().chain(owner), visit);
+            mode_rule(mode.as_ref(), visit);
         }
-        Step::Link(Link { path, target, kind: _ }) => texts([path, target], visit),
-        Step::MakeDirectory(MakeDirectory { paths, owner, mode: _ }) => texts(paths.iter().chain(owner), visit),
-        Step::Remove(Remove { paths, missing: _ }) => texts(paths, visit),
-        Step::Setting(setting) => match setting {
+        Verb::Link(Link { path, target, kind: _ }) => texts([path, target], visit),
+        Verb::MakeDirectory(MakeDirectory { paths, owner, mode: _ }) => texts(paths.iter().chain(owner), visit),
+        Verb::Remove(Remove { paths, missing: _ }) => texts(paths, visit),
+        Verb::Setting(setting) => match setting {
             Setting::Env(variables) => env(variables, visit),
-            Setting::Workdir(text) | Setting::User(text) => visit(&text.value),
+            Setting::Workdir { path, owner } => texts([path].into_iter().chain(owner), visit),
+            Setting::User(text) | Setting::History(text) => visit(&text.value),
             Setting::Shell(words) => texts(words, visit),
         },
     }
@@ -116,14 +138,17 @@ fn visit_run<'s>(run: &'s Run, visit: &mut dyn FnMut(&'s Template)) {
     texts(workdir.iter().chain(user).chain(shell.iter().flat_map(|shell| &shell.value)).chain(discard), visit);
     for mount in mounts {
         match &mount.value {
-            Mount::Cache { cache, at, sharing: _, owner, mode: _ } => texts([cache, at].into_iter().chain(owner), visit),
+            Mount::Cache { cache, at, sharing: _, owner, mode: _, from, path } => {
+                from.iter().for_each(|from| visit_files(&from.value, visit));
+                texts([cache, at].into_iter().chain(owner).chain(path), visit);
+            }
             Mount::From { from, path, at, access: _ } => {
                 visit_files(&from.value, visit);
                 texts(path.iter().chain([at]), visit);
             }
             Mount::Secret { secret: _, at, owner, mode: _, required: _ } => texts(at.iter().chain(owner), visit),
             Mount::SecretEnv { secret: _, env: _, required: _ } => {}
-            Mount::Ssh { ssh: _, at, required: _ } => texts(at, visit),
+            Mount::Ssh { ssh: _, at, owner, mode: _, required: _ } => texts(at.iter().chain(owner), visit),
             Mount::Tmpfs { at, size: _ } => visit(&at.value),
         }
     }
@@ -144,6 +169,7 @@ fn visit_image<'s>(image: &'s Image, visit: &mut dyn FnMut(&'s Template)) {
         healthcheck,
         stop_signal,
         author,
+        onbuild: _,
         format: _,
         compression: _,
     } = image;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::ModeRule;
+pub use super::symbolic_mode::{Directory, SymbolicMode};
+
 /// Units of durations in nanoseconds, from the largest down.
 const DURATION_UNITS: [(&str, u64); 7] = [
     ("d", 86_400_000_000_000),
@@ -114,12 +117,45 @@ pub fn parse_mode(text: &str) -> Option<u16> {
     if good { u16::from_str_radix(text, 8).ok() } else { None }
 }
 
-/// Whether this is a port: `NUMBER`, or with `/tcp`, `/udp` or `/sctp`.
+/// Reads what becomes of modes: `keep`, octal digits, those behind `=`, or a symbolic mode.
 #[must_use]
-pub fn is_port(text: &str) -> bool {
-    let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let digits = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0');
-    digits && number.parse::<u16>().is_ok() && matches!(protocol, "tcp" | "udp" | "sctp")
+pub fn parse_mode_rule(text: &str) -> Option<ModeRule> {
+    if text == "keep" {
+        return Some(ModeRule::Keep);
+    }
+    match text.strip_prefix('=').and_then(parse_mode) {
+        Some(bits) => Some(ModeRule::Exactly(bits)),
+        None => parse_mode(text).map(ModeRule::Set).or_else(|| SymbolicMode::parse(text).map(ModeRule::Symbolic)),
+    }
+}
+
+/// Writes a rule as [`parse_mode_rule`] reads it; one with references has none but its template.
+#[must_use]
+pub fn write_mode_rule(rule: &ModeRule) -> Option<String> {
+    match rule {
+        ModeRule::Keep => Some("keep".to_owned()),
+        ModeRule::Set(bits) => Some(format!("{bits:04o}")),
+        ModeRule::Exactly(bits) => Some(format!("={bits:04o}")),
+        ModeRule::Symbolic(changes) => Some(changes.to_string()),
+        ModeRule::Unsettled(_) => None,
+    }
+}
+
+/// The ports of an entry: `NUMBER`, `FIRST-LAST`, each with `/tcp`, `/udp` or `/sctp` if need be; in order, each with its protocol. `None`
+/// where the text is none.
+#[must_use]
+pub fn parse_ports(text: &str) -> Option<Vec<String>> {
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let number = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+        if digits { text.parse::<u16>().ok() } else { None }
+    };
+    let (first, last) = match numbers.split_once('-') {
+        Some((first, last)) => (number(first)?, number(last)?),
+        None => (number(numbers)?, number(numbers)?),
+    };
+    let good = first <= last && matches!(protocol, "tcp" | "udp" | "sctp");
+    good.then(|| (first..=last).map(|number| format!("{number}/{protocol}")).collect())
 }
 
 /// Whether this is a signal: a name such as `SIGTERM` or `SIGRTMIN+3`, or a number from 1 to 64.
@@ -186,16 +222,15 @@ mod tests {
             assert_eq!(parse_mode(bad), None, "{bad}");
         }
         for (text, good) in [
-            ("80", true),
-            ("53/udp", true),
-            ("0", false),
-            ("080", false),
-            ("65536", false),
-            ("80/TCP", false),
-            ("8000-8010", false),
-            ("", false),
+            ("80", vec!["80/tcp"]),
+            ("53/udp", vec!["53/udp"]),
+            ("8000-8002/sctp", vec!["8000/sctp", "8001/sctp", "8002/sctp"]),
+            ("7-7", vec!["7/tcp"]),
         ] {
-            assert_eq!(is_port(text), good, "{text}");
+            assert_eq!(parse_ports(text).unwrap(), good, "{text}");
+        }
+        for bad in ["", "0", "080", "65536", "80/TCP", "8001-8000", "1-", "-1", "1-2-3", "80 81"] {
+            assert_eq!(parse_ports(bad), None, "{bad}");
         }
         for (text, good) in [
             ("SIGTERM", true),
@@ -224,7 +259,7 @@ mod tests {
 
         #[test]
         fn any_text_is_read_or_refused(text: String) {
-            let _ = (parse_duration(&text), parse_size(&text), parse_mode(&text), is_port(&text), is_signal(&text), is_owner(&text));
+            let _ = (parse_duration(&text), parse_size(&text), parse_mode(&text), parse_ports(&text), parse_mode_rule(&text), is_signal(&text), is_owner(&text));
         }
     }
 }

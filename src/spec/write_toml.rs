@@ -2,24 +2,31 @@
 
 use std::collections::BTreeMap;
 
-use super::words::{write_duration, write_size};
+use super::words::{write_duration, write_mode_rule, write_size};
 use super::{
-    Access, Archive, Argument, Base, Change, Command, Compression, Copy, Env, Extract, Fetch, FetchSource, Format, Healthcheck,
-    HealthcheckTest, Image, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Network, Newlines, Remove, Run, Setting, Settings, Sharing,
-    Spanned, Spec, Stage, StagePlatform, Step, Template, Text, source_text, template_text,
+    Access, Archive, Argument, Base, Change, Command, Compression, Context, Copy, Env, Extract, Fetch, FetchSource, FileSource, Format,
+    Git, Healthcheck, HealthcheckTest, Image, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Network, Newlines, OnBuild, Remove, Run,
+    Setting, Settings, Sharing, Spanned, Spec, Stage, StagePlatform, Step, Template, Text, Verb, source_text, template_text,
 };
 
 /// Writes a spec. Everything that a spec can hold within the bounds that its types document comes back when the text is read; places do
 /// not, and defaults that were written out stay written out.
 #[must_use]
 pub fn to_toml(spec: &Spec) -> String {
-    let Spec { epoch, args, stages, images } = spec;
+    let Spec { epoch, context, ignore, contexts, args, stages, images } = spec;
     let mut top = Entries::default();
     top.add("spec", super::LANGUAGE_VERSION.to_string());
     if let Some(time) = epoch.as_ref().and_then(|epoch| jiff::Timestamp::from_second(epoch.value).ok()) {
         top.add("epoch", time.to_string());
     }
+    top.add_some("context", context.as_ref().map(|context| string(context)));
+    top.add_some("ignore", ignore.as_ref().map(|ignore| string(ignore)));
     let mut text = top.lines();
+    if !contexts.is_empty() {
+        let mut entries = Entries::default();
+        contexts.iter().for_each(|(name, context)| entries.add(name.as_str(), write_context(context)));
+        text.push_str(&format!("\n[contexts]\n{}", entries.lines()));
+    }
     if !args.is_empty() {
         let mut entries = Entries::default();
         args.iter().for_each(|(name, argument)| entries.add(name.as_str(), write_argument(argument)));
@@ -153,20 +160,36 @@ fn mode(mode: u16) -> String {
     format!("\"{mode:04o}\"")
 }
 
-fn mode_rule(rule: ModeRule) -> String {
+fn mode_rule(rule: &ModeRule) -> String {
     match rule {
-        ModeRule::Keep => "\"keep\"".to_owned(),
-        ModeRule::Set(bits) => mode(bits),
+        ModeRule::Unsettled(text) => template(text),
+        ModeRule::Keep | ModeRule::Set(_) | ModeRule::Exactly(_) | ModeRule::Symbolic(_) => {
+            string(&write_mode_rule(rule).unwrap_or_default())
+        }
     }
 }
 
+fn from(from: Option<&Spanned<FileSource>>) -> Option<String> {
+    from.map(|from| string(&source_text::write_files(from)))
+}
+
+fn write_context(context: &Context) -> String {
+    let Context { path, ignore } = context;
+    let Some(ignore) = ignore else { return string(path) };
+    let mut entries = Entries::default();
+    entries.add("path", string(path));
+    entries.add("ignore", string(ignore));
+    entries.inline()
+}
+
 fn write_argument(argument: &Argument) -> String {
-    let Argument { default, choices, help } = argument;
-    if let (Some(default), [], None) = (default, choices.as_slice(), help) {
+    let Argument { default, optional, choices, help } = argument;
+    if let (Some(default), None, [], None) = (default, optional, choices.as_slice(), help) {
         return string(default);
     }
     let mut entries = Entries::default();
     entries.add_some("default", default.as_ref().map(|default| string(default)));
+    entries.add_some("optional", optional.map(|optional| optional.value.to_string()));
     if !choices.is_empty() {
         entries.add("choices", array(choices.iter().map(|choice| string(choice))));
     }
@@ -175,16 +198,24 @@ fn write_argument(argument: &Argument) -> String {
 }
 
 fn stage_entries(spec: &Spec, stage: &Stage) -> Entries {
-    let Stage { from, platform, settings, steps: _ } = stage;
+    let Stage { from, platform, onbuild, settings, steps: _ } = stage;
     let mut entries = Entries::default();
     let base: &Base = from;
     entries.add("from", string(&source_text::write_base(base, |name| spec.stages.contains_key(name))));
     entries.add_some(
         "platform",
-        platform.as_ref().map(|platform| {
-            string(match platform.value {
-                StagePlatform::Target => "target",
-                StagePlatform::Builder => "builder",
+        platform.as_ref().map(|platform| match &platform.value {
+            StagePlatform::Target => string("target"),
+            StagePlatform::Builder => string("builder"),
+            StagePlatform::Named(text) => template(text),
+        }),
+    );
+    entries.add_some(
+        "onbuild",
+        onbuild.map(|onbuild| {
+            string(match onbuild.value {
+                OnBuild::Run => "run",
+                OnBuild::Keep => "keep",
             })
         }),
     );
@@ -214,26 +245,27 @@ fn add_list(entries: &mut Entries, name: &str, list: &[Text]) {
 
 fn step_entries(step: &Step) -> Entries {
     let mut entries = Entries::default();
-    match step {
-        Step::Run(run) => add_run(&mut entries, run),
-        Step::Copy(copy) => add_copy(&mut entries, copy),
-        Step::Write(write) => {
+    let Step { verb, history } = step;
+    match verb {
+        Verb::Run(run) => add_run(&mut entries, run),
+        Verb::Copy(copy) => add_copy(&mut entries, copy),
+        Verb::Write(write) => {
             entries.add("write", template(&write.path));
             entries.add("content", long_string(&template_text::write(&write.content)));
             add_owner_and_mode(&mut entries, write.owner.as_ref(), write.mode);
         }
-        Step::Fetch(fetch) => add_fetch(&mut entries, fetch),
-        Step::Extract(extract) => add_extract(&mut entries, extract),
-        Step::Link(link) => {
+        Verb::Fetch(fetch) => add_fetch(&mut entries, fetch),
+        Verb::Extract(extract) => add_extract(&mut entries, extract),
+        Verb::Link(link) => {
             entries.add("link", template(&link.path));
             entries.add("target", template(&link.target));
             entries.add_some("hard", link.kind.map(|kind| matches!(kind.value, LinkKind::Hard).to_string()));
         }
-        Step::MakeDirectory(MakeDirectory { paths, owner, mode }) => {
+        Verb::MakeDirectory(MakeDirectory { paths, owner, mode }) => {
             entries.add("mkdir", one_or_more(paths));
             add_owner_and_mode(&mut entries, owner.as_ref(), *mode);
         }
-        Step::Remove(Remove { paths, missing }) => {
+        Verb::Remove(Remove { paths, missing }) => {
             entries.add("remove", one_or_more(paths));
             entries.add_some(
                 "missing",
@@ -245,11 +277,16 @@ fn step_entries(step: &Step) -> Entries {
                 }),
             );
         }
-        Step::Setting(Setting::Env(env)) => entries.add("env", changes(env)),
-        Step::Setting(Setting::Workdir(path)) => entries.add("workdir", template(path)),
-        Step::Setting(Setting::User(user)) => entries.add("user", template(user)),
-        Step::Setting(Setting::Shell(words)) => entries.add("shell", texts(words)),
+        Verb::Setting(Setting::Env(env)) => entries.add("env", changes(env)),
+        Verb::Setting(Setting::Workdir { path, owner }) => {
+            entries.add("workdir", template(path));
+            entries.add_some("owner", owner.as_ref().map(|owner| template(owner)));
+        }
+        Verb::Setting(Setting::User(user)) => entries.add("user", template(user)),
+        Verb::Setting(Setting::Shell(words)) => entries.add("shell", texts(words)),
+        Verb::Setting(Setting::History(text)) => entries.add("history", template(text)),
     }
+    entries.add_some("history", history.as_ref().map(|history| template(history)));
     entries
 }
 
@@ -283,7 +320,7 @@ fn add_run(entries: &mut Entries, run: &Run) {
 fn mount_entries(mount: &Mount) -> Entries {
     let mut entries = Entries::default();
     match mount {
-        Mount::Cache { cache, at, sharing, owner, mode } => {
+        Mount::Cache { cache, at, sharing, owner, mode, from: filled, path } => {
             entries.add("cache", template(cache));
             entries.add("at", template(at));
             entries.add_some(
@@ -297,6 +334,8 @@ fn mount_entries(mount: &Mount) -> Entries {
                 }),
             );
             add_owner_and_mode(&mut entries, owner.as_ref(), *mode);
+            entries.add_some("from", from(filled.as_ref()));
+            entries.add_some("path", path.as_ref().map(|path| template(path)));
         }
         Mount::From { from, path, at, access } => {
             entries.add("from", string(&source_text::write_files(from)));
@@ -315,9 +354,10 @@ fn mount_entries(mount: &Mount) -> Entries {
             entries.add("env", string(env));
             entries.add_some("required", required.map(|required| required.value.to_string()));
         }
-        Mount::Ssh { ssh, at, required } => {
+        Mount::Ssh { ssh, at, owner, mode, required } => {
             entries.add("ssh", string(ssh.as_str()));
             entries.add_some("at", at.as_ref().map(|at| template(at)));
+            add_owner_and_mode(&mut entries, owner.as_ref(), *mode);
             entries.add_some("required", required.map(|required| required.value.to_string()));
         }
         Mount::Tmpfs { at, size } => {
@@ -330,14 +370,15 @@ fn mount_entries(mount: &Mount) -> Entries {
 }
 
 fn add_copy(entries: &mut Entries, copy: &Copy) {
-    let Copy { sources, from, to, owner, mode, exclude, parents, newlines } = copy;
+    let Copy { sources, from: source, to, owner, mode, exclude, parents, unpack, newlines } = copy;
     entries.add("copy", one_or_more(sources));
-    entries.add_some("from", from.as_ref().map(|from| string(&source_text::write_files(from))));
+    entries.add_some("from", from(source.as_ref()));
     entries.add("to", template(to));
     entries.add_some("owner", owner.as_ref().map(|owner| template(owner)));
-    entries.add_some("mode", mode.map(|rule| mode_rule(rule.value)));
+    entries.add_some("mode", mode.as_ref().map(|rule| mode_rule(rule)));
     add_list(entries, "exclude", exclude);
     entries.add_some("parents", parents.map(|parents| parents.value.to_string()));
+    entries.add_some("unpack", unpack.map(|unpack| unpack.value.to_string()));
     entries.add_some(
         "newlines",
         newlines.map(|newlines| {
@@ -356,9 +397,12 @@ fn add_fetch(entries: &mut Entries, fetch: &Fetch) {
             entries.add("fetch", template(&download.url));
             entries.add_some("sha256", download.sha256.map(|digest| string(&digest.hex())));
         }
-        FetchSource::Git { url, commit } => {
+        FetchSource::Git(Git { url, reference, commit, path, keep_git }) => {
             entries.add("fetch", string(&format!("git+{}", template_text::write(url))));
+            entries.add_some("ref", reference.as_ref().map(|reference| template(reference)));
             entries.add_some("commit", commit.as_ref().map(|commit| string(commit)));
+            entries.add_some("path", path.as_ref().map(|path| template(path)));
+            entries.add_some("keep_git", keep_git.map(|keep| keep.value.to_string()));
         }
     }
     entries.add("to", template(to));
@@ -368,9 +412,9 @@ fn add_fetch(entries: &mut Entries, fetch: &Fetch) {
 fn add_extract(entries: &mut Entries, extract: &Extract) {
     let Extract { archive, to, strip, owner, mode } = extract;
     match archive {
-        Archive::File { path, from } => {
+        Archive::File { path, from: source } => {
             entries.add("extract", template(path));
-            entries.add_some("from", from.as_ref().map(|from| string(&source_text::write_files(from))));
+            entries.add_some("from", from(source.as_ref()));
         }
         Archive::Url(download) => {
             entries.add("extract", template(&download.url));
@@ -380,7 +424,7 @@ fn add_extract(entries: &mut Entries, extract: &Extract) {
     entries.add("to", template(to));
     entries.add_some("strip", strip.map(|strip| strip.value.to_string()));
     entries.add_some("owner", owner.as_ref().map(|owner| template(owner)));
-    entries.add_some("mode", mode.map(|rule| mode_rule(rule.value)));
+    entries.add_some("mode", mode.as_ref().map(|rule| mode_rule(rule)));
 }
 
 fn image_entries(image: &Image) -> Entries {
@@ -398,6 +442,7 @@ fn image_entries(image: &Image) -> Entries {
         healthcheck,
         stop_signal,
         author,
+        onbuild,
         format,
         compression,
     } = image;
@@ -428,6 +473,7 @@ fn image_entries(image: &Image) -> Entries {
     );
     entries.add_some("stop_signal", stop_signal.as_ref().map(|signal| change(signal)));
     entries.add_some("author", author.as_ref().map(|author| template(author)));
+    entries.add_some("onbuild", onbuild.as_ref().map(|list| array(list.iter().map(|instruction| string(instruction)))));
     entries.add_some(
         "format",
         format.map(|format| {

@@ -10,7 +10,7 @@ use super::*;
 use crate::spec::{
     Access, Archive, Compression, Copy, Download, Extract, Fetch, FetchSource, FileSource, Format, Healthcheck, HealthcheckTest, Image,
     ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Network, Newlines, Remove, Run, Setting, Settings, Sharing,
-    Stage, StagePlatform, Step, Text, Write,
+    Stage, StagePlatform, Step, Text, Verb, Write,
 };
 
 /// What a change of a field does to the plan.
@@ -60,43 +60,50 @@ const CHANGES: &[Group] = &[
     ("stage", |spec, which| change_stage(app(spec), which)),
     ("settings", |spec, which| change_settings(&mut app(spec).settings, which)),
     ("run", |spec, which| {
-        let Step::Run(run) = step(spec, 0) else { panic!("another step") };
+        let Verb::Run(run) = step(spec, 0) else { panic!("another step") };
         change_run(run, which)
     }),
     ("copy", |spec, which| {
-        let Step::Copy(copy) = step(spec, 1) else { panic!("another step") };
+        let Verb::Copy(copy) = step(spec, 1) else { panic!("another step") };
         change_copy(copy, which)
     }),
     ("fetch", |spec, which| {
-        let Step::Fetch(fetch) = step(spec, 4) else { panic!("another step") };
+        let Verb::Fetch(fetch) = step(spec, 4) else { panic!("another step") };
         change_fetch(fetch, which)
     }),
     ("extract", |spec, which| {
-        let Step::Extract(extract) = step(spec, 5) else { panic!("another step") };
+        let Verb::Extract(extract) = step(spec, 5) else { panic!("another step") };
         change_extract(extract, which)
     }),
     ("extract a file", |spec, which| {
-        let Step::Extract(Extract { archive, .. }) = step(spec, 6) else { panic!("another step") };
+        let Verb::Extract(Extract { archive, .. }) = step(spec, 6) else { panic!("another step") };
         change_archive(archive, which)
     }),
     ("link", |spec, which| {
-        let Step::Link(link) = step(spec, 7) else { panic!("another step") };
+        let Verb::Link(link) = step(spec, 7) else { panic!("another step") };
         change_link(link, which)
     }),
     ("mkdir", |spec, which| {
-        let Step::MakeDirectory(make) = step(spec, 8) else { panic!("another step") };
+        let Verb::MakeDirectory(make) = step(spec, 8) else { panic!("another step") };
         change_make_directory(make, which)
     }),
     ("remove", |spec, which| {
-        let Step::Remove(remove) = step(spec, 9) else { panic!("another step") };
+        let Verb::Remove(remove) = step(spec, 9) else { panic!("another step") };
         change_remove(remove, which)
     }),
     ("env", |spec, which| change_setting(step(spec, 11), which)),
     ("workdir", |spec, which| change_setting(step(spec, 12), which)),
     ("user", |spec, which| change_setting(step(spec, 13), which)),
     ("shell", |spec, which| change_setting(step(spec, 14), which)),
+    ("history", |spec, which| {
+        let Step { verb: _, history } = &mut app(spec).steps[0].value;
+        match which {
+            0 => changed("history", || *history = Some(text("what was done"))),
+            _ => None,
+        }
+    }),
     ("write", |spec, which| {
-        let Step::Write(write) = &mut spec.stages.get_mut("tools").unwrap().value.steps[0].value else { panic!("another step") };
+        let Verb::Write(write) = &mut spec.stages.get_mut("tools").unwrap().value.steps[0].value.verb else { panic!("another step") };
         change_write(write, which)
     }),
     ("layout", |spec, which| change_base(&mut spec.stages.get_mut("tools").unwrap().value.from.value, which)),
@@ -118,12 +125,12 @@ fn app(spec: &mut Spec) -> &mut Stage {
     &mut spec.stages.get_mut("app").unwrap().value
 }
 
-fn step(spec: &mut Spec, index: usize) -> &mut Step {
-    &mut app(spec).steps[index].value
+fn step(spec: &mut Spec, index: usize) -> &mut Verb {
+    &mut app(spec).steps[index].value.verb
 }
 
 fn mount(spec: &mut Spec, index: usize) -> &mut Mount {
-    let Step::Run(run) = step(spec, 0) else { panic!("another step") };
+    let Verb::Run(run) = step(spec, 0) else { panic!("another step") };
     &mut run.mounts[index].value
 }
 
@@ -154,7 +161,7 @@ fn inert(field: &'static str, change: impl FnOnce()) -> Done {
 }
 
 fn change_spec(spec: &mut Spec, which: usize) -> Done {
-    let Spec { epoch, args, stages, images } = spec;
+    let Spec { epoch, context: _, ignore: _, contexts: _, args, stages, images } = spec;
     match which {
         0 => changed("epoch", || put(epoch, 1)),
         1 => inert("an argument that nothing uses", || {
@@ -171,7 +178,7 @@ fn change_spec(spec: &mut Spec, which: usize) -> Done {
 }
 
 fn change_argument(argument: &mut Argument, which: usize) -> Done {
-    let Argument { default, choices, help } = argument;
+    let Argument { default, optional, choices, help } = argument;
     match which {
         0 => changed("default", || {
             choices.clear();
@@ -179,13 +186,14 @@ fn change_argument(argument: &mut Argument, which: usize) -> Done {
         }),
         1 => inert("choices", || choices.clear()),
         2 => inert("help", || put(help, "other".to_owned())),
+        3 => inert("optional beside a default", || put(optional, true)),
         _ => None,
     }
 }
 
 fn change_stage(stage: &mut Stage, which: usize) -> Done {
     // Settings have a group of their own.
-    let Stage { from, platform, settings: _, steps } = stage;
+    let Stage { from, platform, onbuild: _, settings: _, steps } = stage;
     match which {
         0 => changed("from", || from.value = spec::Base::Scratch),
         // It is for the builder anyway.
@@ -231,7 +239,7 @@ fn change_run(run: &mut Run, which: usize) -> Done {
 
 fn change_mount(mount: &mut Mount, which: usize) -> Done {
     match mount {
-        Mount::Cache { cache, at, sharing, owner, mode } => match which {
+        Mount::Cache { cache, at, sharing, owner, mode, from: _, path: _ } => match which {
             0 => changed("cache", || add(cache)),
             1 => changed("at", || add(at)),
             2 => changed("sharing", || put(sharing, Sharing::Locked)),
@@ -270,7 +278,7 @@ fn change_mount(mount: &mut Mount, which: usize) -> Done {
 }
 
 fn change_copy(copy: &mut Copy, which: usize) -> Done {
-    let Copy { sources, from, to, owner, mode, exclude, parents, newlines } = copy;
+    let Copy { sources, from, to, owner, mode, exclude, parents, unpack: _, newlines } = copy;
     match which {
         0 => changed("sources", || sources.push(text("other"))),
         1 => changed("from", || put(from, FileSource::Stage(name("base")))),
@@ -314,7 +322,7 @@ fn change_fetch(fetch: &mut Fetch, which: usize) -> Done {
         more => match source {
             FetchSource::Url(download) => change_download(download, more - 3),
             // Refused by this version.
-            FetchSource::Git { .. } => None,
+            FetchSource::Git(_) => None,
         },
     }
 }
@@ -371,11 +379,11 @@ fn change_remove(remove: &mut Remove, which: usize) -> Done {
     }
 }
 
-fn change_setting(step: &mut Step, which: usize) -> Done {
-    let Step::Setting(setting) = step else { panic!("{step:?}") };
+fn change_setting(verb: &mut Verb, which: usize) -> Done {
+    let Verb::Setting(setting) = verb else { panic!("{verb:?}") };
     match (setting, which) {
         (Setting::Env(variables), 0) => changed("value", || *variables = env("LATE", "2")),
-        (Setting::Workdir(text) | Setting::User(text), 0) => changed("value", || add(text)),
+        (Setting::Workdir { path: text, owner: _ } | Setting::User(text), 0) => changed("value", || add(text)),
         (Setting::Shell(words), 0) => changed("value", || words.truncate(1)),
         _ => None,
     }
@@ -410,6 +418,7 @@ fn change_image(image: &mut Image, which: usize) -> Done {
         healthcheck,
         stop_signal,
         author,
+        onbuild,
         format,
         compression,
     } = image;
@@ -435,6 +444,7 @@ fn change_image(image: &mut Image, which: usize) -> Done {
             put(format, Format::Docker);
         }),
         13 => changed("compression", || put(compression, Compression::Zstd)),
+        14 => changed("onbuild", || put(onbuild, vec![Spanned::made("RUN x".to_owned())])),
         _ => None,
     }
 }

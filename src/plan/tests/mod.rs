@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use lapstrake_cache::Digest;
 use proptest::prelude::*;
 
-use self::sample::{sample, text};
+use self::sample::{sample, text, to};
 use super::*;
 use crate::diagnostic::Diagnosed;
 use crate::image::ImageConfig;
@@ -57,12 +57,18 @@ fn name(name: &str) -> Spanned<Name> {
 }
 
 fn stage_on(base: spec::Base) -> Spanned<spec::Stage> {
-    Spanned::made(spec::Stage { from: Spanned::made(base), platform: None, settings: spec::Settings::default(), steps: Vec::new() })
+    Spanned::made(spec::Stage {
+        from: Spanned::made(base),
+        platform: None,
+        onbuild: None,
+        settings: spec::Settings::default(),
+        steps: Vec::new(),
+    })
 }
 
-fn one_stage(steps: Vec<spec::Step>) -> Spec {
+fn one_stage(steps: Vec<spec::Verb>) -> Spec {
     let mut stage = stage_on(spec::Base::Scratch);
-    stage.value.steps = steps.into_iter().map(Spanned::made).collect();
+    stage.value.steps = steps.into_iter().map(|verb| Spanned::made(spec::Step::of(verb))).collect();
     Spec { stages: BTreeMap::from([(Name::new("app").unwrap(), stage)]), ..Spec::default() }
 }
 
@@ -109,12 +115,12 @@ fn a_chain_of_many_stages_is_no_deep_recursion() {
 #[test]
 fn variables_that_double_each_other_are_stopped() {
     let double = || {
-        let reference = || spec::Piece::Env(Spanned::made("A".to_owned()));
+        let reference = || to(spec::Referent::Env("A".to_owned()));
         let value = Template::new([reference(), spec::Piece::Literal("x".to_owned()), reference()]);
-        spec::Step::Setting(spec::Setting::Env(BTreeMap::from([("A".to_owned(), Spanned::made(Change::Set(value)))])))
+        spec::Verb::Setting(spec::Setting::Env(BTreeMap::from([("A".to_owned(), Spanned::made(Change::Set(value)))])))
     };
     let first =
-        spec::Step::Setting(spec::Setting::Env(BTreeMap::from([("A".to_owned(), Spanned::made(Change::Set(Template::literal("x"))))])));
+        spec::Verb::Setting(spec::Setting::Env(BTreeMap::from([("A".to_owned(), Spanned::made(Change::Set(Template::literal("x"))))])));
     let steps = std::iter::once(first).chain((0..64).map(|_| double())).collect();
     // What follows the first is not reported again.
     assert_eq!(codes(&planned(&one_stage(steps), &Target::everything(builder()))), ["value-too-long"]);
@@ -150,9 +156,9 @@ fn what_the_lock_pins_is_not_asked_for_unless_upgraded() {
 }
 
 fn script_with(value: &str) -> Diagnosed<Plan> {
-    let reference = spec::Piece::Arg(name("x"));
+    let reference = to(spec::Referent::Arg(name("x").value));
     let script = Template::new([spec::Piece::Literal("echo ".to_owned()), reference]);
-    let mut spec = one_stage(vec![spec::Step::Run(spec::Run::of(Command::Script(Spanned::made(script))))]);
+    let mut spec = one_stage(vec![spec::Verb::Run(spec::Run::of(Command::Script(Spanned::made(script))))]);
     let argument = Argument { default: Some(Spanned::made(value.to_owned())), ..Argument::default() };
     spec.args.insert(Name::new("x").unwrap(), Spanned::made(argument));
     planned(&spec, &Target::everything(builder()))
@@ -170,7 +176,7 @@ proptest! {
 
     #[test]
     fn a_path_is_absolute_and_stays_inside(workdir in "(/[a-z.]{1,3}){0,3}", path in "([a-z.]{0,3}/){0,4}[a-z.]{0,3}") {
-        let mut spec = one_stage(vec![spec::Step::MakeDirectory(spec::MakeDirectory {
+        let mut spec = one_stage(vec![spec::Verb::MakeDirectory(spec::MakeDirectory {
             paths: vec![text(&path)],
             owner: None,
             mode: None,

@@ -9,7 +9,8 @@ use super::{name, stage_on};
 use crate::spec::{
     Access, Archive, Argument, Base, Change, Command, Compression, Copy, Download, Env, Extract, Fetch, FetchSource, FileSource, Format,
     Healthcheck, HealthcheckTest, Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Name, Network, Newlines,
-    Piece, PlatformPart, Remove, Run, Setting, Settings, Sharing, Spanned, Spec, StagePlatform, Step, Template, Text, Write,
+    Piece, PlatformOf, PlatformPart, Reference, Referent, Remove, Run, Setting, Settings, Sharing, Spanned, Spec, StagePlatform, Step,
+    Template, Text, Verb, Write,
 };
 
 pub(super) fn text(text: &str) -> Text {
@@ -24,6 +25,10 @@ fn reference(before: &str, piece: Piece, after: &str) -> Text {
     Spanned::made(Template::new([Piece::Literal(before.to_owned()), piece, Piece::Literal(after.to_owned())]))
 }
 
+pub(super) fn to(referent: Referent) -> Piece {
+    Piece::Reference(Spanned::made(Reference::to(referent)))
+}
+
 fn some<T>(value: T) -> Option<Spanned<T>> {
     Some(Spanned::made(value))
 }
@@ -33,10 +38,13 @@ fn set(text: &str) -> Option<Spanned<Change<Template>>> {
 }
 
 pub(super) fn sample() -> Spec {
-    let python = Argument { default: some("3.11".to_owned()), choices: Vec::new(), help: some("which Python".to_owned()) };
-    let kind = Argument { default: some("local".to_owned()), choices: vec![Spanned::made("local".to_owned())], help: None };
+    let python = Argument { default: some("3.11".to_owned()), optional: None, choices: Vec::new(), help: some("which Python".to_owned()) };
+    let kind = Argument { default: some("local".to_owned()), optional: None, choices: vec![Spanned::made("local".to_owned())], help: None };
     Spec {
         epoch: some(1_000_000_000),
+        context: None,
+        ignore: None,
+        contexts: BTreeMap::new(),
         args: BTreeMap::from([(Name::new("python").unwrap(), Spanned::made(python)), (Name::new("kind").unwrap(), Spanned::made(kind))]),
         stages: BTreeMap::from([
             (Name::new("base").unwrap(), base_stage()),
@@ -48,19 +56,19 @@ pub(super) fn sample() -> Spec {
 }
 
 fn base_stage() -> Spanned<crate::spec::Stage> {
-    let from = reference("python:", Piece::Arg(name("python")), "-slim");
+    let from = reference("python:", to(Referent::Arg(name("python").value)), "-slim");
     stage_on(Base::Image(ImageSource::Registry(from)))
 }
 
 fn tools_stage() -> Spanned<crate::spec::Stage> {
     let mut stage = stage_on(Base::Image(ImageSource::Layout { path: text("bases/tools"), tag: Some(text("v1")) }));
     stage.value.platform = some(StagePlatform::Builder);
-    stage.value.steps = vec![Spanned::made(Step::Write(Write {
+    stage.value.steps = vec![Spanned::made(Step::of(Verb::Write(Write {
         path: text("/kind"),
-        content: reference("", Piece::Arg(name("kind")), "\n"),
+        content: reference("", to(Referent::Arg(name("kind").value)), "\n"),
         owner: Some(text("1:1")),
         mode: some(0o600),
-    }))];
+    })))];
     stage
 }
 
@@ -70,47 +78,55 @@ fn app_stage() -> Spanned<crate::spec::Stage> {
         Settings { env: env("LANG", "C.UTF-8"), workdir: set("/app"), user: set("app"), shell: some(vec![text("/bin/bash"), text("-c")]) };
     let digest = Digest::of(b"archive");
     let steps = vec![
-        Step::Run(run()),
-        Step::Copy(copy()),
-        Step::Copy(Copy { from: some(FileSource::Context(some(Name::new("assets").unwrap()))), ..copy() }),
-        Step::Copy(Copy { from: some(FileSource::Image(ImageSource::Registry(text("busybox")))), ..copy() }),
-        Step::Fetch(Fetch {
+        Verb::Run(run()),
+        Verb::Copy(copy()),
+        Verb::Copy(Copy { from: some(FileSource::Context(some(Name::new("assets").unwrap()))), ..copy() }),
+        Verb::Copy(Copy { from: some(FileSource::Image(ImageSource::Registry(text("busybox")))), ..copy() }),
+        Verb::Fetch(Fetch {
             source: FetchSource::Url(Download { url: text("https://example.com/tool"), sha256: None }),
             to: text("/usr/bin/"),
             owner: Some(text("0:0")),
             mode: some(0o755),
         }),
-        Step::Extract(Extract {
+        Verb::Extract(Extract {
             archive: Archive::Url(Download { url: text("https://example.com/a.tar"), sha256: some(digest) }),
             to: text("/opt"),
             strip: some(1),
             owner: Some(text("2")),
             mode: some(ModeRule::Keep),
         }),
-        Step::Extract(Extract {
+        Verb::Extract(Extract {
             archive: Archive::File { path: text("b.tar"), from: some(FileSource::Image(ImageSource::Tar { path: text("c.tar") })) },
             to: text("/opt"),
             strip: None,
             owner: None,
             mode: None,
         }),
-        Step::Link(Link { path: text("/l"), target: text("/m"), kind: some(LinkKind::Symbolic) }),
-        Step::MakeDirectory(MakeDirectory { paths: vec![text("/d")], owner: Some(text("3")), mode: some(0o700) }),
-        Step::Remove(Remove { paths: vec![text("/r")], missing: some(Missing::Fail) }),
-        Step::Run(Run::of(Command::Script(text("early")))),
-        Step::Setting(Setting::Env(env("LATE", "1"))),
-        Step::Setting(Setting::Workdir(text("sub"))),
-        Step::Setting(Setting::User(text("late"))),
-        Step::Setting(Setting::Shell(vec![text("/bin/dash"), text("-c")])),
-        Step::Run(Run::of(Command::Script(text("late")))),
+        Verb::Link(Link { path: text("/l"), target: text("/m"), kind: some(LinkKind::Symbolic) }),
+        Verb::MakeDirectory(MakeDirectory { paths: vec![text("/d")], owner: Some(text("3")), mode: some(0o700) }),
+        Verb::Remove(Remove { paths: vec![text("/r")], missing: some(Missing::Fail) }),
+        Verb::Run(Run::of(Command::Script(text("early")))),
+        Verb::Setting(Setting::Env(env("LATE", "1"))),
+        Verb::Setting(Setting::Workdir { path: text("sub"), owner: None }),
+        Verb::Setting(Setting::User(text("late"))),
+        Verb::Setting(Setting::Shell(vec![text("/bin/dash"), text("-c")])),
+        Verb::Run(Run::of(Command::Script(text("late")))),
     ];
-    stage.value.steps = steps.into_iter().map(Spanned::made).collect();
+    stage.value.steps = steps.into_iter().map(|verb| Spanned::made(Step::of(verb))).collect();
     stage
 }
 
 fn run() -> Run {
     let mounts = vec![
-        Mount::Cache { cache: text("pip"), at: text("/c"), sharing: some(Sharing::Shared), owner: Some(text("4")), mode: some(0o700) },
+        Mount::Cache {
+            cache: text("pip"),
+            at: text("/c"),
+            sharing: some(Sharing::Shared),
+            owner: Some(text("4")),
+            mode: some(0o700),
+            from: None,
+            path: None,
+        },
         Mount::From {
             from: Spanned::made(FileSource::Stage(name("tools"))),
             path: Some(text("/")),
@@ -122,7 +138,7 @@ fn run() -> Run {
         Mount::Tmpfs { at: text("/t"), size: some(1024) },
     ];
     Run {
-        command: Command::Script(reference("make ", Piece::Platform(Spanned::made(PlatformPart::Arch)), "")),
+        command: Command::Script(reference("make ", to(Referent::Platform(PlatformOf::Stage, PlatformPart::Arch)), "")),
         env: env("OWN", "1"),
         workdir: Some(text("work")),
         user: Some(text("builder")),
@@ -144,6 +160,7 @@ fn copy() -> Copy {
         mode: some(ModeRule::Set(0o755)),
         exclude: vec![text("*.pyc")],
         parents: some(false),
+        unpack: None,
         newlines: some(Newlines::Keep),
     }
 }
@@ -170,6 +187,7 @@ fn web() -> Image {
         })),
         stop_signal: set("SIGINT"),
         author: Some(text("me")),
+        onbuild: None,
         format: some(Format::Oci),
         compression: some(Compression::Gzip),
     }
