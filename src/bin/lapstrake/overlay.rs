@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lapstrake::image::Reference;
 use lapstrake::spec::{
-    Base, Change, Copy, FileSource, Image, ImageSource, ModeRule, Mount, Name, Network, Spanned, Spec, Stage, Step, Template, Text,
+    Base, Change, Copy, FileSource, Image, ImageSource, ModeRule, Mount, Name, Network, Spanned, Spec, Stage, Step, Template, Text, Verb,
 };
 
 use crate::exit::Failure;
@@ -21,7 +21,7 @@ enum Replacement {
 pub(crate) fn cut_network(spec: &mut Spec) {
     for stage in spec.stages.values_mut() {
         for step in &mut stage.value.steps {
-            if let Step::Run(run) = &mut step.value {
+            if let Verb::Run(run) = &mut step.value.verb {
                 run.network = Some(Spanned::made(Network::Off));
             }
         }
@@ -151,9 +151,10 @@ impl BuildContexts {
                     mode: Some(Spanned::made(ModeRule::Keep)),
                     exclude: Vec::new(),
                     parents: None,
+                    unpack: None,
                     newlines: None,
                 };
-                stage.steps.insert(0, Spanned::new(Step::Copy(copy), stage.from.span));
+                stage.steps.insert(0, Spanned::new(Step::of(Verb::Copy(copy)), stage.from.span));
                 stage.from.value = Base::Scratch;
             }
         }
@@ -182,21 +183,22 @@ fn names(name: &str, reference: &Text) -> bool {
 }
 
 fn file_sources(step: &mut Step) -> Vec<&mut FileSource> {
-    match step {
-        Step::Copy(copy) => copy.from.iter_mut().map(|from| &mut from.value).collect(),
-        Step::Extract(extract) => match &mut extract.archive {
+    match &mut step.verb {
+        Verb::Copy(copy) => copy.from.iter_mut().map(|from| &mut from.value).collect(),
+        Verb::Extract(extract) => match &mut extract.archive {
             lapstrake::spec::Archive::File { path: _, from } => from.iter_mut().map(|from| &mut from.value).collect(),
             lapstrake::spec::Archive::Url(_) => Vec::new(),
         },
-        Step::Run(run) => run
+        Verb::Run(run) => run
             .mounts
             .iter_mut()
             .filter_map(|mount| match &mut mount.value {
                 Mount::From { from, .. } => Some(&mut from.value),
-                Mount::Cache { .. } | Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Ssh { .. } | Mount::Tmpfs { .. } => None,
+                Mount::Cache { from, .. } => from.as_mut().map(|from| &mut from.value),
+                Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Ssh { .. } | Mount::Tmpfs { .. } => None,
             })
             .collect(),
-        Step::Write(_) | Step::Fetch(_) | Step::Link(_) | Step::MakeDirectory(_) | Step::Remove(_) | Step::Setting(_) => Vec::new(),
+        Verb::Write(_) | Verb::Fetch(_) | Verb::Link(_) | Verb::MakeDirectory(_) | Verb::Remove(_) | Verb::Setting(_) => Vec::new(),
     }
 }
 
