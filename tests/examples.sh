@@ -3,7 +3,8 @@
 #
 #   bash tests/examples.sh [EXAMPLE…]
 #
-# Environment: LAPSTRAKE names the binary (default: a release build of this checkout).
+# Environment: LAPSTRAKE names the binary (default: a release build of this checkout); LAPSTRAKE_TEST_KEEP=1 leaves stores, logs and
+# metadata where they are when something fails, to be looked at.
 # Wants the packages of tests/support/install.sh, and root or sudo: container engines need it, lapstrake does not.
 set -euo pipefail
 
@@ -31,7 +32,11 @@ clean_up() {
         [ -z "$docker_pid" ] || stop_docker
         [ -z "$postgres_data" ] || stop_postgres
         [ -z "$registry_pid" ] || bash tests/support/registry.sh stop "$registry_pid" || true
-        remove_tree "$work"
+        if [ "$code" != 0 ] && [ -n "${LAPSTRAKE_TEST_KEEP-}" ]; then
+            note "everything is left in $work"
+        else
+            remove_tree "$work"
+        fi
     fi
     exit "$code"
 }

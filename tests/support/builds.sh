@@ -49,7 +49,9 @@ builds_twice_the_same() {
     home=$work/home
     mkdir -p "$home/config" "$home/out"
     cp -R "$XDG_CONFIG_HOME/lapstrake" "$home/config/"
-    as_root chown -R "$test_user:" "$copy" "$home"
+    # Not the store, in which files belong to many.
+    as_root chown -R "$test_user:" "$copy" "$home/config" "$home/out"
+    as_root chown "$test_user:" "$home"
     # shellcheck disable=SC2046
     under_another_name as_test_user TZ=Asia/Kathmandu LANG=C LC_ALL=C XDG_CONFIG_HOME="$home/config" LAPSTRAKE_HOME="$home/store" \
         sh -c 'umask 077; exec "$@"' sh \

@@ -78,6 +78,8 @@ stop_docker() {
         [ -n "$pid" ] && as_root kill -0 "$pid" 2>/dev/null || break
         sleep 0.1
     done
+    # The engine leaves the name of its host network mounted.
+    as_root umount "$work/docker/exec/netns/default" 2>/dev/null || true
     docker_pid=
 }
 
