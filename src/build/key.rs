@@ -65,7 +65,7 @@ impl Surroundings<'_> {
             parents,
             newlines,
         } = copy;
-        self.begin("copy", 1)
+        self.begin("copy", 2)
             .with("files", Value::Fingerprint(selected))
             .with("to", Value::text(to))
             .with("owner", Value::optional(owner.as_deref()))

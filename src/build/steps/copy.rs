@@ -272,7 +272,7 @@ impl Putting<'_> {
         Ok(())
     }
 
-    /// Copies what is in a directory. The destination keeps its metadata where it exists, and has the source's where it does not.
+    /// Copies what is in a directory. The destination keeps its metadata where it exists; where it does not, it is made as its parents are.
     fn directory_contents(&mut self, target: &[u8], tree: &Tree, from: &TreePath) -> Result<(), StepError> {
         let target = slashed(target);
         let at = self.editor.resolve(&target, LastLink::Follow)?;
@@ -282,11 +282,7 @@ impl Putting<'_> {
                 return Err(StepError::InTheWay { what: "a directory", path: at, there: sort(&there) });
             }
             None => {
-                if let Some(parent) = at.parent() {
-                    self.editor.make_directories(&slashed(parent.as_bytes()), &self.made_parents()).map_err(in_the_way)?;
-                }
-                let metadata = self.metadata(&tree.root.metadata);
-                self.editor.put(&at, Node::Directory(Arc::new(Directory::new(metadata, BTreeMap::new()))))?;
+                self.editor.make_directories(&target, &self.made_parents()).map_err(in_the_way)?;
             }
         }
         self.merge(&at, &tree.root, from)?;

@@ -182,6 +182,21 @@ fn existing_directories_named_as_destination_keep_their_metadata() {
 }
 
 #[test]
+fn a_destination_that_is_missing_is_made_as_its_parents_are() {
+    let mut editor = Editor::new(&tree_of(&[("from/x", file(b"a"))]));
+    editor.set_metadata(&path("from"), Metadata { uid: 9, ..plain(0o700) }).unwrap();
+    let source = editor.finish();
+    for (owner, uid) in [(None, 0), (Some("5".to_owned()), 5)] {
+        let from = TreeSource::Stage(StageId(0));
+        let found = above(&Copy { from, owner, ..asking(&["from"], "/new/there") }, &source, &tree_of(&[]));
+        for made in ["new", "new/there"] {
+            let Metadata { mode, uid: owner, .. } = found.get(&path(made)).unwrap().metadata().clone();
+            assert_eq!((mode, owner), (0o755, uid), "{made}");
+        }
+    }
+}
+
+#[test]
 fn line_ends_are_changed_and_their_origin_is_remembered() {
     let source = tree_of(&[("text", file(CRLF)), ("binary", file(SAMPLES[3]))]);
     let below = tree_of(&[]);
