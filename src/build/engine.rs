@@ -247,7 +247,7 @@ impl Engine {
             plan,
             options,
             needs,
-            sources: Sources::new(stages()),
+            sources: Sources::new(stages(), plan.context_places.clone()),
             begun: Mutex::default(),
             ended: Mutex::default(),
             cames: Mutex::default(),

@@ -91,11 +91,12 @@ impl Surroundings<'_> {
 
     /// Directories.
     pub(super) fn make_directory(&self, make: &MakeDirectory) -> Preimage {
-        let MakeDirectory { paths, owner, mode } = make;
+        let MakeDirectory { paths, owner, owner_of_new, mode } = make;
         self.begin("mkdir", 1)
             .with("paths", Value::texts(paths))
             .with("owner", Value::optional(owner.as_deref()))
             .with("mode", mode.map_or(Value::Absent, |mode| Value::Number(i64::from(mode))))
+            .with_any("owner of new ones", Value::optional(owner_of_new.as_deref()))
     }
 
     /// A link.

@@ -45,6 +45,11 @@ impl Preimage {
         self
     }
 
+    /// Adds a field, unless it does not apply: one that came to be known later leaves the keys alone of all that do without it.
+    pub(crate) fn with_any(self, name: &str, value: Value) -> Preimage {
+        if value == Value::Absent { self } else { self.with(name, value) }
+    }
+
     /// The fields by name.
     #[must_use]
     pub fn fields(&self) -> &[(String, Value)] {

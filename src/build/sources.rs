@@ -13,7 +13,7 @@ use super::site::Site;
 use super::state::{LayerName, State};
 use super::steps::{Origin, Origins, newlines, parents};
 use crate::input::{Context, Outside};
-use crate::plan::{BaseImage, ImageSource, StageId, TreeSource};
+use crate::plan::{self, BaseImage, ImageSource, StageId, TreeSource};
 use crate::tree::{Content, Contents, Difference, DirectoryContents, Editor, Modes, Node, Tree, TreePath};
 
 /// A place that files come from.
@@ -28,6 +28,8 @@ pub(super) enum Source {
 /// Contexts that were read and images that were opened in one build, and the ends of its stages.
 pub(super) struct Sources {
     contexts: Once<String, Context>,
+    /// What the spec says of contexts.
+    context_places: BTreeMap<String, plan::Context>,
     /// By name and path in it.
     context_states: Once<(String, String), State>,
     bases: Once<String, State>,
@@ -35,9 +37,9 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new(stages: impl IntoIterator<Item = StageId>) -> Sources {
+    pub(super) fn new(stages: impl IntoIterator<Item = StageId>, context_places: BTreeMap<String, plan::Context>) -> Sources {
         let ends = stages.into_iter().map(|stage| (stage, OnceLock::new())).collect();
-        Sources { contexts: Once::default(), context_states: Once::default(), bases: Once::default(), ends }
+        Sources { contexts: Once::default(), context_places, context_states: Once::default(), bases: Once::default(), ends }
     }
 
     /// Remembers the end of a stage.
@@ -62,7 +64,8 @@ impl Sources {
     }
 
     fn context(&self, outside: &Outside<'_>, name: &str) -> Result<Context, Failure> {
-        self.contexts.get(&name.to_owned(), || Ok(outside.context(name)?))
+        let said = self.context_places.get(name).cloned().unwrap_or_default();
+        self.contexts.get(&name.to_owned(), || Ok(outside.context(name, &said)?))
     }
 
     /// What is at a path of the place as a state, for mounts. What is there of a context becomes a layer of its own, in normal form.

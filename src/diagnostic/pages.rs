@@ -20,6 +20,7 @@ const PAGES: &[(&str, &str)] = pages![
     "bad-number",
     "bad-owner",
     "bad-path",
+    "bad-pattern",
     "bad-platform",
     "bad-port",
     "bad-reference",
@@ -73,6 +74,7 @@ const PAGES: &[(&str, &str)] = pages![
     "unset-variable",
     "unsupported-version",
     "unused-argument",
+    "value-required",
     "value-too-long",
     "wrong-type",
 ];

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::remembered::Remembered;
 use super::{Error, Outside};
 use crate::event::{Outcome, TaskKind};
+use crate::plan;
 use crate::tree::{LocalDirectory, Patterns, Tree};
 
 /// The files that say what of a context is left out; the first that is there counts.
@@ -23,17 +24,18 @@ pub struct Context {
 }
 
 impl Outside<'_> {
-    /// Reads a context. Files that did not change since the last time are not read again.
+    /// Reads a context; `said` is what the spec says of it. Files that did not change since the last time are not read again.
     ///
     /// # Errors
     /// When no directory was given for it or it cannot be read.
-    pub fn context(&self, name: &str) -> Result<Context, Error> {
-        let path = self.context_directory(name)?;
+    pub fn context(&self, name: &str, said: &plan::Context) -> Result<Context, Error> {
+        let plan::Context { path: directory, ignore } = said;
+        let path = self.context_directory(name, directory.as_deref())?;
         let wrong = |source: std::io::Error| Error::File { path: path.clone(), source };
         self.task(TaskKind::Scan, path.display().to_string(), |_| {
             let path = path.canonicalize().map_err(wrong)?;
             let handle = LocalDirectory::open(&path).map_err(|source| Error::File { path: path.clone(), source })?.ignoring_xattrs();
-            let patterns = self.ignored(&path)?;
+            let patterns = self.ignored(&path, ignore.as_deref())?;
             let remembered = Remembered::load(self.store, &path);
             let scanned = crate::tree::scan_ignoring(&handle, &patterns, &remembered, self.cancel)
                 .map_err(|source| Error::Scan { path: path.clone(), source: Box::new(source) })?;
@@ -43,17 +45,21 @@ impl Outside<'_> {
     }
 
     /// What is left out of a context: what its ignore file says, and the store where it lies inside, as caches of CI systems do.
-    fn ignored(&self, path: &Path) -> Result<Patterns, Error> {
+    fn ignored(&self, path: &Path, ignore: Option<&str>) -> Result<Patterns, Error> {
         let mut text = String::new();
         let mut named = path.to_path_buf();
-        for name in IGNORE_FILES {
-            let file = path.join(name);
+        let files = match ignore {
+            Some(file) => vec![self.directory.join(file)],
+            None => IGNORE_FILES.iter().map(|name| path.join(name)).collect(),
+        };
+        for file in files {
             match std::fs::read_to_string(&file) {
                 Ok(found) => {
                     (text, named) = (found, file);
                     break;
                 }
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // A file that the spec names has to be there.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && ignore.is_none() => {}
                 Err(source) => return Err(Error::File { path: file, source }),
             }
         }

@@ -83,7 +83,7 @@ pub enum Error {
         what: String,
     },
     /// A context that nobody gave a directory for.
-    #[error("no directory was given for the context `{name}`; pass `--context {name}=DIR`")]
+    #[error("no directory was given for the context `{name}`; pass `--context {name}=DIR`, or name it in `[contexts]`")]
     NoContext {
         /// Its name.
         name: String,
@@ -167,15 +167,16 @@ impl Outside<'_> {
         self.events.send(Event { task, kind: EventKind::Advanced { done, of } });
     }
 
-    /// The directory of a context.
+    /// The directory of a context: the caller's, else the one that the spec says.
     ///
     /// # Errors
     /// When nobody gave one.
-    pub fn context_directory(&self, name: &str) -> Result<PathBuf, Error> {
-        match self.contexts.get(name) {
-            Some(directory) => Ok(directory.clone()),
-            None if name.is_empty() => Ok(self.directory.to_path_buf()),
-            None => Err(Error::NoContext { name: name.to_owned() }),
+    pub fn context_directory(&self, name: &str, said: Option<&str>) -> Result<PathBuf, Error> {
+        match (self.contexts.get(name), said) {
+            (Some(directory), _) => Ok(directory.clone()),
+            (None, Some(said)) => Ok(self.directory.join(said)),
+            (None, None) if name.is_empty() => Ok(self.directory.to_path_buf()),
+            (None, None) => Err(Error::NoContext { name: name.to_owned() }),
         }
     }
 

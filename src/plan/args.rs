@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::diagnostics as say;
 use super::sink::Sink;
-use crate::diagnostic::Span;
+use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::{Argument, Name, Spanned, Spec};
 
 /// Every argument of a spec.
@@ -15,6 +15,7 @@ pub(super) struct Arguments<'s> {
 /// One argument: its value, or where the one stands that the caller should have given.
 struct Value {
     text: Option<String>,
+    optional: bool,
     declared: Span,
 }
 
@@ -28,21 +29,32 @@ impl<'s> Arguments<'s> {
         Arguments { values }
     }
 
-    /// The value of an argument that is used at a place. A missing one is only asked for where it is used.
-    pub(super) fn get(&self, name: &Name, used: Span, sink: &mut Sink) -> Option<&str> {
+    /// The value of an argument that is used at a place, if it has one; the outer `None` is one that was never declared.
+    pub(super) fn look(&self, name: &Name, used: Span, sink: &mut Sink) -> Option<Option<&str>> {
         let Some(value) = self.values.get(name.as_str()) else {
             sink.push(say::undeclared_argument(used, name.as_str(), self.values.keys().copied()));
             return None;
         };
-        if value.text.is_none() {
-            sink.push(say::missing_argument(value.declared, name.as_str(), used));
+        Some(value.text.as_deref())
+    }
+
+    /// What is said of an argument without a value where it is used. Before that it is not missed.
+    pub(super) fn missing(&self, name: &Name, used: Span) -> Diagnostic {
+        match self.values.get(name.as_str()) {
+            Some(Value { declared, optional: true, .. }) => say::left_out_argument(*declared, name.as_str(), used),
+            Some(Value { declared, .. }) => say::missing_argument(*declared, name.as_str(), used),
+            None => say::missing_argument(used, name.as_str(), used),
         }
-        value.text.as_deref()
+    }
+
+    /// Whether an argument is optional and has no value.
+    pub(super) fn is_left_out(&self, name: &Name) -> bool {
+        self.values.get(name.as_str()).is_some_and(|value| value.optional && value.text.is_none())
     }
 }
 
 fn settle(name: &Name, argument: &Spanned<Argument>, given: &BTreeMap<String, String>, sink: &mut Sink) -> Value {
-    let Argument { default, optional: _, choices, help: _ } = &argument.value;
+    let Argument { default, optional, choices, help: _ } = &argument.value;
     let text = given.get(name.as_str()).cloned().or_else(|| default.as_ref().map(|default| default.value.clone()));
     if let Some(text) = &text
         && !choices.is_empty()
@@ -52,5 +64,6 @@ fn settle(name: &Name, argument: &Spanned<Argument>, given: &BTreeMap<String, St
             if given.contains_key(name.as_str()) { Span::NONE } else { default.as_ref().map_or(argument.span, |default| default.span) };
         sink.push(say::not_a_choice(span, argument.span, name.as_str(), text, choices.iter().map(|choice| choice.value.as_str())));
     }
-    Value { text, declared: argument.span }
+    let optional = optional.as_ref().is_some_and(|optional| optional.value);
+    Value { text, optional, declared: argument.span }
 }

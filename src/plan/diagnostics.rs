@@ -3,13 +3,16 @@
 use super::path::BadPath;
 use super::{Format, ImageSource};
 use crate::diagnostic::{Code, Diagnostic, Span, nearest};
-use crate::image::{InvalidReference, Platform};
+use crate::image::{InvalidPlatform, InvalidReference, Platform};
+use crate::spec::{Absent, Referent};
 
 /// The codes of this room, sorted.
 pub const CODES: &[&str] = &[
     "bad-image-reference",
     "bad-owner",
     "bad-path",
+    "bad-pattern",
+    "bad-platform",
     "bad-port",
     "bad-signal",
     "bad-tag",
@@ -39,12 +42,15 @@ pub const CODES: &[&str] = &[
     "unresolved-input",
     "unsafe-in-script",
     "unset-variable",
+    "value-required",
     "value-too-long",
 ];
 
 const BAD_IMAGE_REFERENCE: Code = Code("bad-image-reference");
 const BAD_OWNER: Code = Code("bad-owner");
 const BAD_PATH: Code = Code("bad-path");
+const BAD_PATTERN: Code = Code("bad-pattern");
+const BAD_PLATFORM: Code = Code("bad-platform");
 const BAD_PORT: Code = Code("bad-port");
 const BAD_SIGNAL: Code = Code("bad-signal");
 const BAD_TAG: Code = Code("bad-tag");
@@ -74,6 +80,7 @@ const UNKNOWN_STAGE: Code = Code("unknown-stage");
 const UNRESOLVED: Code = Code("unresolved-input");
 const UNSAFE_IN_SCRIPT: Code = Code("unsafe-in-script");
 const UNSET_VARIABLE: Code = Code("unset-variable");
+const VALUE_REQUIRED: Code = Code("value-required");
 const VALUE_TOO_LONG: Code = Code("value-too-long");
 
 pub(super) fn unknown_argument<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Diagnostic {
@@ -93,6 +100,37 @@ pub(super) fn missing_argument(declared: Span, name: &str, used: Span) -> Diagno
         .labelled("declared here")
         .also(used, "used here")
         .hint(format!("say `--arg {name}=VALUE`, or give it a `default`"))
+}
+
+pub(super) fn left_out_argument(declared: Span, name: &str, used: Span) -> Diagnostic {
+    Diagnostic::error(MISSING_ARGUMENT, used, format!("the optional argument `{name}` has no value, and one is needed here"))
+        .also(declared, "declared here")
+        .hint(format!("say what stands for it: `${{args.{name}:-VALUE}}`; only as the whole value of a variable it can be left out"))
+}
+
+/// What `?` says, or the usual words where it says nothing.
+pub(super) fn value_required(span: Span, referent: &Referent, message: &str, absent: Absent) -> Diagnostic {
+    let what = match referent {
+        Referent::Arg(name) => format!("argument `{name}`"),
+        Referent::Env(name) => format!("variable `{name}`"),
+        Referent::Platform(of, part) => format!("`{}.{}`", of.word(), part.word()),
+    };
+    let message = match (message, absent) {
+        ("", Absent::Unset) => "it must be set",
+        ("", Absent::UnsetOrEmpty) => "it must be set and not be empty",
+        (message, Absent::Unset | Absent::UnsetOrEmpty) => message,
+    };
+    Diagnostic::error(VALUE_REQUIRED, span, format!("{what}: {message}"))
+}
+
+pub(super) fn bad_pattern(span: Span, character: Option<char>) -> Diagnostic {
+    let what = character.map_or_else(|| "nothing".to_owned(), shown);
+    Diagnostic::error(BAD_PATTERN, span, format!("in the pattern of this reference, a backslash stands before {what}"))
+        .hint("it can stand before `*`, `?` and `\\`; as one of these itself it is written twice, and twice again inside a reference")
+}
+
+pub(super) fn invalid_platform(span: Span, error: &InvalidPlatform) -> Diagnostic {
+    Diagnostic::error(BAD_PLATFORM, span, error.to_string()).hint("such as `linux/amd64`")
 }
 
 pub(super) fn not_a_choice<'a>(span: Span, declared: Span, name: &str, value: &str, choices: impl Iterator<Item = &'a str>) -> Diagnostic {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::diagnostics as say;
-use super::fill::Scope;
 use super::outside::{self, Knowledge};
 use super::select::{Node, Selection, select};
 use super::settings::InForce;
@@ -11,10 +10,10 @@ use super::sink::Sink;
 use super::steps::{self, Surroundings};
 use super::target::{Found, Requirement, Target};
 use super::wish;
-use super::{Base, Image, ImageSource, Plan, Stage, StageId};
+use super::{Base, Context, Image, ImageSource, Plan, Stage, StageId};
 use crate::diagnostic::{Diagnosed, Span};
-use crate::image::{ImageConfig, Platform, Reference};
-use crate::spec::{self, DEFAULT_EPOCH_SECONDS, Spec};
+use crate::image::{ImageConfig, Reference};
+use crate::spec::{self, DEFAULT_EPOCH_SECONDS, Spanned, Spec};
 
 /// What a stage leaves to the images and stages that are made from it.
 #[derive(Debug, Clone)]
@@ -49,9 +48,7 @@ pub fn plan(spec: &Spec, target: &Target, found: &Found) -> Diagnosed<Plan> {
 fn lower(spec: &Spec, selection: &Selection<'_>, knowledge: Knowledge<'_>, sink: &mut Sink) -> Option<Plan> {
     // Names and places of all are with the selection; what is left to say of them is what happens when it is done.
     let Spec { epoch, context, ignore, contexts, args: _, stages: _, images: _ } = spec;
-    for span in context.iter().chain(ignore).map(|text| text.span).chain(contexts.values().map(|context| context.span)) {
-        sink.push(say::not_in_this_version(span, "contexts of the spec"));
-    }
+
     let mut ends: Vec<End> = Vec::with_capacity(selection.nodes.len());
     let mut stages: Vec<Option<Stage>> = Vec::with_capacity(selection.nodes.len());
     for node in &selection.nodes {
@@ -68,28 +65,44 @@ fn lower(spec: &Spec, selection: &Selection<'_>, knowledge: Knowledge<'_>, sink:
             }
         }
     }
-    Some(Plan {
+    let mut plan = Plan {
         epoch: epoch.as_ref().map_or(DEFAULT_EPOCH_SECONDS, |epoch| epoch.value),
         stages: stages.into_iter().collect::<Option<Vec<Stage>>>()?,
         images: images.into_iter().map(|image| image.map(|(image, _)| image)).collect::<Option<Vec<Image>>>()?,
-    })
+        context_places: BTreeMap::new(),
+    };
+    let text = |text: &Spanned<String>| text.value.clone();
+    let mut places: BTreeMap<String, Context> = contexts
+        .iter()
+        .map(|(name, Spanned { value: spec::Context { path, ignore }, span: _ })| {
+            (name.to_string(), Context { path: Some(text(path)), ignore: ignore.as_ref().map(text) })
+        })
+        .collect();
+    places.insert(String::new(), Context { path: context.as_ref().map(text), ignore: ignore.as_ref().map(text) });
+    let read = plan.contexts();
+    places.retain(|name, place| read.contains_key(name.as_str()) && *place != Context::default());
+    plan.context_places = places;
+    Some(plan)
 }
 
 fn lower_stage(surroundings: Surroundings<'_>, ends: &[End], sink: &mut Sink) -> (Option<Stage>, End) {
     let Surroundings { selection, node, knowledge } = surroundings;
     let spec::Stage { from, platform: _, onbuild, settings, steps } = node.stage;
-    match onbuild.as_ref().map(|onbuild| onbuild.value) {
-        Some(spec::OnBuild::Run) => sink.push(say::not_in_this_version(from.span, "the `ONBUILD` instructions of a base")),
-        Some(spec::OnBuild::Keep) | None => {}
-    }
-    let scope = Scope { args: &selection.args, platform: &node.platform, env: None };
+    let scope = selection.scope(&node.platform, &node.target);
     let (base, mut end) = match lower_base(&from.value, from.span, node, ends, selection, knowledge, sink) {
         Some((base, end)) => (Some(base), end),
         None => (None, End { settings: InForce::unknown(), author: None, extra: BTreeMap::new() }),
     };
+    let instructions = match onbuild.as_ref().map_or(spec::OnBuild::Keep, |onbuild| onbuild.value) {
+        spec::OnBuild::Run => end.settings.config.on_build.take().unwrap_or_default(),
+        spec::OnBuild::Keep => Vec::new(),
+    };
+    if !instructions.is_empty() {
+        sink.push(say::not_in_this_version(from.span, "the `ONBUILD` instructions of a base"));
+    }
     let mut lowered = Vec::with_capacity(steps.len());
     if let Some((workdir, span)) = end.settings.change(settings, scope, sink) {
-        lowered.push(Some(steps::make_workdir(workdir, span)));
+        lowered.push(Some(steps::make_workdir(workdir, None, span)));
     }
     lowered.extend(steps.iter().map(|step| steps::settle(step, surroundings, &mut end.settings, sink)));
     let stage = base.zip(lowered.into_iter().collect::<Option<Vec<_>>>()).map(|(base, steps)| Stage {
@@ -114,7 +127,7 @@ fn lower_base(
     match base {
         spec::Base::Scratch => Some((Base::Scratch, End { settings: InForce::default(), author: None, extra: BTreeMap::new() })),
         spec::Base::Stage(name) => {
-            let place = selection.place(name.as_str(), &node.platform)?;
+            let place = selection.place(name.as_str(), &node.platform, &node.target)?;
             let end = ends.get(place)?.clone();
             if let Some(below) = selection.nodes.get(place)
                 && below.platform != node.platform
@@ -129,11 +142,11 @@ fn lower_base(
             Some((Base::Stage(StageId(place)), end))
         }
         spec::Base::Image(source) => {
-            let scope = Scope { args: &selection.args, platform: &node.platform, env: None };
+            let scope = selection.scope(&node.platform, &node.target);
             let known = knowledge.image(source, scope, sink)?;
             let end = match known.config {
                 Some(config) => {
-                    check_base(config, &known.image.source, span, &node.platform, sink);
+                    check_base(config, &known.image.source, span, node, sink);
                     End { settings: InForce::of_base(&config.config), author: config.author.clone(), extra: config.extra.clone() }
                 }
                 None => End { settings: InForce::unknown(), author: None, extra: BTreeMap::new() },
@@ -143,14 +156,19 @@ fn lower_base(
     }
 }
 
-fn check_base(config: &ImageConfig, source: &ImageSource, span: Span, wanted: &Platform, sink: &mut Sink) {
+fn check_base(config: &ImageConfig, source: &ImageSource, span: Span, node: &Node<'_>, sink: &mut Sink) {
+    let wanted = &node.platform;
     let ImageConfig { os, architecture, .. } = config;
     let differs = |known: &str, wanted: &str| !known.is_empty() && known != wanted;
     // Variants are told too carelessly to be held against a base.
     if differs(os, &wanted.os) || differs(architecture, &wanted.architecture) {
         sink.push(say::base_platform(span, &format!("`{source}`"), &format!("{os}/{architecture}"), wanted));
     }
-    if config.config.on_build.as_ref().is_some_and(|instructions| !instructions.is_empty()) {
+    let kept = match node.stage.onbuild.as_ref().map_or(spec::OnBuild::Keep, |onbuild| onbuild.value) {
+        spec::OnBuild::Keep => config.config.on_build.as_ref().is_some_and(|instructions| !instructions.is_empty()),
+        spec::OnBuild::Run => false,
+    };
+    if kept {
         sink.push(say::base_on_build(span, &source.to_string()));
     }
 }

@@ -12,6 +12,7 @@ mod mounts;
 mod needs;
 mod outside;
 mod path;
+mod pattern;
 mod render;
 mod select;
 mod settings;
@@ -49,6 +50,17 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// What was asked for, in order of names. Empty when a single stage was asked for.
     pub images: Vec<Image>,
+    /// Where the contexts are that are read, as far as the spec says so; the empty name is the default one.
+    pub context_places: BTreeMap<String, Context>,
+}
+
+/// What a spec says of a build context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Context {
+    /// Its directory, relative to the spec's. `None` leaves it to the caller, and for the default one means the spec's own.
+    pub path: Option<String>,
+    /// Its ignore file, relative to the spec's directory. `None` means the one that lies in it.
+    pub ignore: Option<String>,
 }
 
 /// Names a stage of a [`Plan`] by its place.
@@ -351,8 +363,10 @@ pub struct Write {
 pub struct MakeDirectory {
     /// Absolute.
     pub paths: Vec<String>,
-    /// `user[:group]` for the directories named, not for parents.
+    /// `user[:group]` for the directories named, be they new or not; not for parents.
     pub owner: Option<String>,
+    /// `user[:group]` for all that are made, parents too, and for none that exists. Instead of `owner`.
+    pub owner_of_new: Option<String>,
     /// Permission bits of the directories named; `None` leaves those that exist alone and makes others 0755.
     pub mode: Option<u16>,
 }

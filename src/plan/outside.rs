@@ -21,7 +21,7 @@ pub(super) fn requirements(selection: &Selection<'_>, sink: &mut Sink) -> Vec<Re
     let mut seen = BTreeSet::new();
     let mut requirements = Vec::new();
     for node in &selection.nodes {
-        let scope = Scope { args: &selection.args, platform: &node.platform, env: None };
+        let scope = selection.scope(&node.platform, &node.target);
         for (used, purpose) in uses::of(node.stage) {
             let outside = match used {
                 Use::Image(source) => {

@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use super::label::one_line;
 use super::{
-    Access, ArchiveSource, Base, BaseImage, Compression, Copy, Download, Extract, Fetch, Format, Image, Link, LinkKind, MakeDirectory,
-    Missing, ModeRule, Mount, MountKind, Network, Newlines, Plan, Remove, Run, Sharing, Stage, StageId, Step, StepKind, TreeSource, Write,
+    Access, ArchiveSource, Base, BaseImage, Compression, Context, Copy, Download, Extract, Fetch, Format, Image, Link, LinkKind,
+    MakeDirectory, Missing, ModeRule, Mount, MountKind, Network, Newlines, Plan, Remove, Run, Sharing, Stage, StageId, Step, StepKind,
+    TreeSource, Write,
 };
 
 /// The version of the JSON form.
@@ -37,6 +38,11 @@ impl Plan {
             details(&mut text, 1, &self.image_json(image));
             text.push('\n');
         }
+        for (name, context) in &self.context_places {
+            line(&mut text, 0, &self.tree_name(&TreeSource::Context(name.clone())));
+            details(&mut text, 1, &context_json(context));
+            text.push('\n');
+        }
         line(&mut text, 0, &format!("epoch {}", self.epoch));
         text
     }
@@ -44,7 +50,7 @@ impl Plan {
     /// For programs. `version` is that of this form.
     #[must_use]
     pub fn to_json(&self) -> Value {
-        let Plan { epoch, stages, images } = self;
+        let Plan { epoch, stages, images, context_places } = self;
         let stages: Vec<Value> = stages.iter().map(|stage| self.stage_json(stage)).collect();
         let images: Vec<Value> = images
             .iter()
@@ -55,7 +61,14 @@ impl Plan {
                 Value::from_iter(value)
             })
             .collect();
-        json!({ "version": JSON_VERSION, "epoch": epoch, "stages": stages, "images": images })
+        let mut plan = json!({ "version": JSON_VERSION, "epoch": epoch, "stages": stages, "images": images });
+        if let Value::Object(plan) = &mut plan
+            && !context_places.is_empty()
+        {
+            let contexts = context_places.iter().map(|(name, context)| (name.clone(), Value::from_iter(context_json(context))));
+            plan.insert("contexts".to_owned(), contexts.collect());
+        }
+        plan
     }
 
     fn stage_json(&self, stage: &Stage) -> Value {
@@ -93,9 +106,12 @@ impl Plan {
                 ("owner", json!(owner)),
                 ("mode", octal(*mode)),
             ]),
-            StepKind::MakeDirectory(MakeDirectory { paths, owner, mode }) => {
-                only([("paths", json!(paths)), ("owner", json!(owner)), ("mode", mode.map_or(Value::Null, octal))])
-            }
+            StepKind::MakeDirectory(MakeDirectory { paths, owner, owner_of_new, mode }) => only([
+                ("paths", json!(paths)),
+                ("owner", json!(owner)),
+                ("owner_of_new", json!(owner_of_new)),
+                ("mode", mode.map_or(Value::Null, octal)),
+            ]),
             StepKind::Link(Link { path, target, kind }) => {
                 let kind = match kind {
                     LinkKind::Symbolic => Value::Null,
@@ -245,6 +261,11 @@ impl Plan {
         let alone = self.stages.iter().filter(|other| other.name == stage.name).count() == 1;
         if alone { format!("stage:{}", stage.name) } else { format!("stage:{} for {}", stage.name, stage.platform) }
     }
+}
+
+fn context_json(context: &Context) -> Details {
+    let Context { path, ignore } = context;
+    only([("path", json!(path)), ("ignore", json!(ignore))])
 }
 
 fn image_name(image: &BaseImage) -> String {

@@ -1,15 +1,16 @@
 //! Spec and target → the stages that are needed, each before those that need it, and the images that are wanted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::args::Arguments;
 use super::diagnostics as say;
+use super::fill::Scope;
 use super::sink::Sink;
 use super::target::{ExtraTag, Target, Wanted};
 use super::uses::{self, Use};
 use crate::diagnostic::Span;
 use crate::image::Platform;
-use crate::spec::{Image, Name, Spanned, Spec, Stage, StagePlatform, Verb};
+use crate::spec::{Image, Name, Piece, PlatformOf, Referent, Spanned, Spec, Stage, StagePlatform, Verb};
 
 /// The needed part of a spec.
 pub(super) struct Selection<'s> {
@@ -19,15 +20,22 @@ pub(super) struct Selection<'s> {
     pub(super) nodes: Vec<Node<'s>>,
     /// In order of names.
     pub(super) images: Vec<Wish<'s>>,
-    places: BTreeMap<(&'s str, Platform), usize>,
+    places: BTreeMap<Key<'s>, usize>,
+    /// The stages that are not the same for every wanted image.
+    of_target: BTreeSet<&'s str>,
     builder: Platform,
 }
+
+/// What makes a stage another one: its name, what it is built for, and what the wanted image is built for where that is of account.
+type Key<'s> = (&'s str, Platform, Option<Platform>);
 
 /// A stage for a platform.
 pub(super) struct Node<'s> {
     pub(super) name: &'s str,
     pub(super) stage: &'s Stage,
     pub(super) platform: Platform,
+    /// What the image is built for that needs it; the first one where it is the same for several.
+    pub(super) target: Platform,
 }
 
 /// A wanted image.
@@ -40,28 +48,94 @@ pub(super) struct Wish<'s> {
 }
 
 impl Selection<'_> {
-    /// The place of a stage in [`Selection::nodes`], as needed by something that is built for `platform`. `None` where it is unknown or
-    /// needs what needs it, which has been said.
-    pub(super) fn place(&self, name: &str, platform: &Platform) -> Option<usize> {
-        let platform = effective(self.spec.stages.get(name)?, platform, &self.builder);
-        self.places.get(&(name, platform)).copied()
+    /// The place of a stage in [`Selection::nodes`], as needed by something that is built for `platform` for an image that is built for
+    /// `target`. `None` where it is unknown or needs what needs it, which has been said.
+    pub(super) fn place(&self, name: &str, platform: &Platform, target: &Platform) -> Option<usize> {
+        let (known, stage) = self.spec.stages.get_key_value(name)?;
+        // What is wrong with the platform was said when the stage was found.
+        let platform = effective(stage, self.scope(platform, target), &mut Sink::default());
+        let target = self.of_target.contains(name).then(|| target.clone());
+        self.places.get(&(known.as_str(), platform, target)).copied()
+    }
+
+    /// What references stand for before there is an environment.
+    pub(super) fn scope<'a>(&'a self, platform: &'a Platform, target: &'a Platform) -> Scope<'a> {
+        Scope { args: &self.args, platform, target, builder: &self.builder, env: None }
     }
 }
 
-/// What a stage is built for when something on `platform` needs it.
-fn effective(stage: &Stage, platform: &Platform, builder: &Platform) -> Platform {
+/// What a stage is built for when something on the scope's platform needs it.
+fn effective(stage: &Stage, scope: Scope<'_>, sink: &mut Sink) -> Platform {
     match stage.platform.as_ref().map(|platform| &platform.value) {
-        Some(StagePlatform::Builder) => builder.clone(),
-        Some(StagePlatform::Named(text)) => text.as_literal().and_then(|name| name.parse().ok()).unwrap_or_else(|| platform.clone()),
-        Some(StagePlatform::Target) | None => platform.clone(),
+        Some(StagePlatform::Builder) => scope.builder.clone(),
+        Some(StagePlatform::Named(text)) => {
+            let named = scope.word(text, sink).and_then(|name| {
+                let platform = match name.as_str() {
+                    "target" => Ok(scope.platform.clone()),
+                    "builder" => Ok(scope.builder.clone()),
+                    name => name.parse(),
+                };
+                sink.take(platform.map_err(|error| say::invalid_platform(text.span, &error)))
+            });
+            named.unwrap_or_else(|| scope.platform.clone())
+        }
+        Some(StagePlatform::Target) | None => scope.platform.clone(),
     }
+}
+
+/// The stages in which something speaks of the platform of the wanted image, and those that need one of them.
+fn of_target(spec: &Spec) -> BTreeSet<&str> {
+    let mut found: BTreeSet<&str> = BTreeSet::new();
+    let mut needed_by: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut open: Vec<&str> = Vec::new();
+    for (name, stage) in &spec.stages {
+        let mut speaks = false;
+        stage.each_template(&mut |template| {
+            template.each_piece(&mut |piece| match piece {
+                Piece::Literal(_) => {}
+                Piece::Reference(reference) => match reference.value.referent {
+                    Referent::Platform(PlatformOf::Target, _) => speaks = true,
+                    Referent::Platform(PlatformOf::Stage | PlatformOf::Builder, _) | Referent::Arg(_) | Referent::Env(_) => {}
+                },
+            });
+        });
+        if speaks {
+            open.push(name.as_str());
+        }
+        for needed in needs(stage) {
+            needed_by.entry(needed.as_str()).or_default().push(name.as_str());
+        }
+    }
+    while let Some(name) = open.pop() {
+        if found.insert(name) {
+            open.extend(needed_by.get(name).into_iter().flatten());
+        }
+    }
+    found
+}
+
+/// The stages that a stage needs.
+fn needs(stage: &Stage) -> Vec<&Spanned<Name>> {
+    let stages = uses::of(stage).into_iter().filter_map(|(used, _)| match used {
+        Use::Stage(name) => Some(name),
+        Use::Image(_) | Use::Download(_) | Use::Git(_) | Use::Ssh(_) => None,
+    });
+    stages.collect()
 }
 
 /// Finds what is needed. Refuses what this version cannot do in any of it.
 pub(super) fn select<'s>(spec: &'s Spec, target: &Target, sink: &mut Sink) -> Selection<'s> {
     let args = Arguments::resolve(spec, &target.args, sink);
     let images = wishes(spec, target, sink);
-    let mut graph = Graph { spec, builder: &target.builder, nodes: Vec::new(), places: BTreeMap::new(), states: BTreeMap::new() };
+    let mut graph = Graph {
+        spec,
+        args: &args,
+        builder: &target.builder,
+        of_target: of_target(spec),
+        nodes: Vec::new(),
+        places: BTreeMap::new(),
+        states: BTreeMap::new(),
+    };
     for wish in &images {
         graph.visit(&wish.image.stage, &wish.platform, sink);
     }
@@ -82,11 +156,11 @@ pub(super) fn select<'s>(spec: &'s Spec, target: &Target, sink: &mut Sink) -> Se
         }
         Wanted::All | Wanted::Images(_) => {}
     }
-    let Graph { nodes, places, .. } = graph;
+    let Graph { nodes, places, of_target, .. } = graph;
     for node in &nodes {
         refuse_foreign_run(node, &target.builder, sink);
     }
-    Selection { spec, args, nodes, images, places, builder: target.builder.clone() }
+    Selection { spec, args, nodes, images, places, of_target, builder: target.builder.clone() }
 }
 
 fn wishes<'s>(spec: &'s Spec, target: &Target, sink: &mut Sink) -> Vec<Wish<'s>> {
@@ -155,10 +229,12 @@ fn refuse_foreign_run(node: &Node<'_>, builder: &Platform, sink: &mut Sink) {
 
 struct Graph<'s, 't> {
     spec: &'s Spec,
+    args: &'t Arguments<'s>,
     builder: &'t Platform,
+    of_target: BTreeSet<&'s str>,
     nodes: Vec<Node<'s>>,
-    places: BTreeMap<(&'s str, Platform), usize>,
-    states: BTreeMap<(&'s str, Platform), State>,
+    places: BTreeMap<Key<'s>, usize>,
+    states: BTreeMap<Key<'s>, State>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -180,32 +256,46 @@ struct Frame<'s> {
 }
 
 impl<'s> Graph<'s, '_> {
-    /// Puts a stage behind all that it needs. Keeps its own stack, since a chain of stages may be longer than the program's.
-    fn visit(&mut self, name: &Spanned<Name>, platform: &Platform, sink: &mut Sink) {
+    /// Puts a stage behind all that it needs, for an image that is built for `target`. Keeps its own stack, since a chain of stages may be
+    /// longer than the program's.
+    fn visit(&mut self, name: &Spanned<Name>, target: &Platform, sink: &mut Sink) {
         let mut frames: Vec<Frame<'s>> = Vec::new();
-        frames.extend(self.enter(name, platform, &[], sink));
+        frames.extend(self.enter(name, target, target, &[], sink));
         while let Some(frame) = frames.last_mut() {
             if let Some(needed) = frame.rest.next() {
                 let platform = frame.platform.clone();
-                let next = self.enter(needed, &platform, &frames, sink);
+                let next = self.enter(needed, &platform, target, &frames, sink);
                 frames.extend(next);
             } else if let Some(Frame { name, stage, platform, .. }) = frames.pop() {
-                self.states.insert((name, platform.clone()), State::Done);
-                self.places.insert((name, platform.clone()), self.nodes.len());
+                let key = self.key(name, &platform, target);
+                self.states.insert(key.clone(), State::Done);
+                self.places.insert(key, self.nodes.len());
                 refuse_unsupported(stage, sink);
-                self.nodes.push(Node { name, stage, platform });
+                self.nodes.push(Node { name, stage, platform, target: target.clone() });
             }
         }
     }
 
+    fn key(&self, name: &'s str, platform: &Platform, target: &Platform) -> Key<'s> {
+        (name, platform.clone(), self.of_target.contains(name).then(|| target.clone()))
+    }
+
     /// A frame for a stage that was not met before.
-    fn enter(&mut self, name: &Spanned<Name>, platform: &Platform, above: &[Frame<'s>], sink: &mut Sink) -> Option<Frame<'s>> {
+    fn enter(
+        &mut self,
+        name: &Spanned<Name>,
+        platform: &Platform,
+        target: &Platform,
+        above: &[Frame<'s>],
+        sink: &mut Sink,
+    ) -> Option<Frame<'s>> {
         let Some((known, stage)) = self.spec.stages.get_key_value(&name.value) else {
             sink.push(say::unknown_stage(name.span, name.as_str(), self.spec.stages.keys().map(Name::as_str)));
             return None;
         };
-        let platform = effective(stage, platform, self.builder);
-        let key = (known.as_str(), platform.clone());
+        let scope = Scope { args: self.args, platform, target, builder: self.builder, env: None };
+        let platform = effective(stage, scope, sink);
+        let key = self.key(known.as_str(), &platform, target);
         match self.states.get(&key) {
             Some(State::Done) => return None,
             Some(State::Open) => {
@@ -219,14 +309,7 @@ impl<'s> Graph<'s, '_> {
             None => {}
         }
         self.states.insert(key, State::Open);
-        let needs: Vec<&Spanned<Name>> = uses::of(stage)
-            .into_iter()
-            .filter_map(|(used, _)| match used {
-                Use::Stage(name) => Some(name),
-                Use::Image(_) | Use::Download(_) | Use::Git(_) | Use::Ssh(_) => None,
-            })
-            .collect();
-        Some(Frame { name: known.as_str(), stage: &stage.value, platform, named: name.span, rest: needs.into_iter() })
+        Some(Frame { name: known.as_str(), stage: &stage.value, platform, named: name.span, rest: needs(stage).into_iter() })
     }
 }
 

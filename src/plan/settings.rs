@@ -113,6 +113,9 @@ impl InForce {
         let before = self.clone();
         let scope = Scope { env: Some(&before), ..scope };
         for (name, change) in env {
+            if is_left_out(change, scope) {
+                continue;
+            }
             match filled_variable(name, change, scope, sink) {
                 Some(Change::Set(value)) => self.set_variable(name, &value),
                 Some(Change::Clear) => self.clear_variable(name),
@@ -175,6 +178,14 @@ impl InForce {
             self.change_shell(shell, scope, sink);
         }
         made
+    }
+}
+
+/// Whether a variable's value is an optional argument that nobody gave one.
+fn is_left_out(change: &Change<Template>, scope: Scope<'_>) -> bool {
+    match change {
+        Change::Set(template) => scope.is_left_out(template),
+        Change::Clear => false,
     }
 }
 

@@ -40,7 +40,7 @@ type Settled = (StepKind, String);
 
 /// Settles a step; one that changes settings changes them.
 pub(super) fn settle(step: &Spanned<spec::Step>, surroundings: Surroundings<'_>, settings: &mut InForce, sink: &mut Sink) -> Option<Step> {
-    let scope = Scope { args: &surroundings.selection.args, platform: &surroundings.node.platform, env: None };
+    let scope = surroundings.selection.scope(&surroundings.node.platform, &surroundings.node.target);
     let before = settings.clone();
     let point = Point { surroundings, settings: &before, scope: Scope { env: Some(&before), ..scope } };
     let spec::Step { verb, history: said } = &step.value;
@@ -63,14 +63,15 @@ pub(super) fn settle(step: &Spanned<spec::Step>, surroundings: Surroundings<'_>,
     Some(Step { span: step.span, label, history, kind })
 }
 
-/// The directory that comes with a working directory: it is there for the next step and in the image. It belongs to 0:0 whoever the user
-/// is; one that exists is left alone, as is the root.
-pub(super) fn make_workdir(workdir: String, span: Span) -> Step {
+/// The directory that comes with a working directory: it is there for the next step and in the image. It belongs to 0:0, whoever the user
+/// is, unless the step says otherwise; one that exists is left alone, as is the root.
+pub(super) fn make_workdir(workdir: String, owner: Option<String>, span: Span) -> Step {
     let history = format!("workdir {workdir}");
     if workdir == "/" {
         return named(span, StepKind::Setting, history);
     }
-    named(span, StepKind::MakeDirectory(MakeDirectory { paths: vec![workdir], owner: None, mode: None }), history)
+    let make = MakeDirectory { paths: vec![workdir], owner: None, owner_of_new: owner, mode: None };
+    named(span, StepKind::MakeDirectory(make), history)
 }
 
 fn named(span: Span, kind: StepKind, history: String) -> Step {
@@ -89,10 +90,11 @@ fn change(setting: &Setting, scope: Scope<'_>, settings: &mut InForce, sink: &mu
         }
         Setting::Workdir { path, owner } => {
             let workdir = settings.change_workdir(path, scope, sink)?;
-            if let Some(owner) = owner {
-                sink.push(say::not_in_this_version(owner.span, "the owner of a working directory"));
-            }
-            let Step { kind, history, .. } = make_workdir(workdir, path.span);
+            let owner = match owner {
+                Some(text) => Some(settings::owner(text, Scope { env: Some(settings), ..scope }, sink)?),
+                None => None,
+            };
+            let Step { kind, history, .. } = make_workdir(workdir, owner, path.span);
             return Some((kind, history));
         }
         Setting::User(text) => {
@@ -265,7 +267,7 @@ impl<'a> Point<'a> {
         let owner = self.owner(owner.as_ref(), sink);
         let paths = paths.into_iter().collect::<Option<Vec<String>>>()?;
         let history = format!("mkdir {}", label::words(&paths));
-        Some((StepKind::MakeDirectory(MakeDirectory { paths, owner: owner?, mode: bits(mode.as_ref()) }), history))
+        Some((StepKind::MakeDirectory(MakeDirectory { paths, owner: owner?, owner_of_new: None, mode: bits(mode.as_ref()) }), history))
     }
 
     fn remove(&self, remove: &spec::Remove, sink: &mut Sink) -> Option<Settled> {
@@ -314,7 +316,8 @@ impl<'a> Point<'a> {
         match &from.value {
             FileSource::Context(name) => Some(TreeSource::Context(name.as_ref().map_or_else(String::new, |name| name.value.to_string()))),
             FileSource::Stage(name) => {
-                let place = self.surroundings.selection.place(name.as_str(), &self.surroundings.node.platform)?;
+                let Node { platform, target, .. } = self.surroundings.node;
+                let place = self.surroundings.selection.place(name.as_str(), platform, target)?;
                 Some(TreeSource::Stage(StageId(place)))
             }
             FileSource::Image(source) => Some(TreeSource::Image(self.surroundings.knowledge.image(source, self.scope, sink)?.image)),

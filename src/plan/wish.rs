@@ -40,13 +40,13 @@ pub(super) fn settle(wish: &Wish<'_>, selection: &Selection<'_>, ends: &[End], s
         format,
         compression,
     } = &wish.image.value;
-    let place = selection.place(stage.as_str(), &wish.platform)?;
+    let place = selection.place(stage.as_str(), &wish.platform, &wish.platform)?;
     let end = ends.get(place)?;
     let built_for = &selection.nodes.get(place)?.platform;
     if *built_for != wish.platform {
         sink.push(say::base_platform(stage.span, &format!("stage `{}`", stage.value), &built_for.to_string(), &wish.platform));
     }
-    let bare = Scope { args: &selection.args, platform: &wish.platform, env: None };
+    let bare = selection.scope(&wish.platform, &wish.platform);
     let mut own = end.settings.clone();
     own.change(settings, bare, sink);
     let InForce { mut config, .. } = own.clone();

@@ -1,7 +1,7 @@
 //! What can be said of a string before its references are known.
 
 use super::field::Grammar;
-use super::{Piece, Referent, Text, diagnostics, template_text, words};
+use super::{Piece, PlatformOf, Referent, Text, diagnostics, template_text, words};
 use crate::diagnostic::Diagnostic;
 use crate::image::{Platform, Reference};
 
@@ -16,6 +16,10 @@ pub(super) fn check(key: &str, text: &Text, grammar: Grammar, report: &mut dyn F
         Piece::Reference(reference) => match &reference.value.referent {
             Referent::Env(_) if !grammar.knows_env() => {
                 let why = "what comes from outside must be known before any stage has an environment";
+                report(diagnostics::reference_not_here(reference.span, &template_text::reference(reference), why));
+            }
+            Referent::Platform(PlatformOf::Stage, _) if grammar == Grammar::StagePlatform => {
+                let why = "it would be the platform of the very stage whose platform this says";
                 report(diagnostics::reference_not_here(reference.span, &template_text::reference(reference), why));
             }
             Referent::Arg(_) | Referent::Env(_) | Referent::Platform(..) => {}

@@ -19,6 +19,13 @@ pub(super) fn templates<'s>(spec: &'s Spec, visit: &mut dyn FnMut(&'s Template))
     images.values().for_each(|image| visit_image(&image.value, visit));
 }
 
+impl Stage {
+    /// Gives every template of the stage to `visit`, in no order.
+    pub fn each_template<'s>(&'s self, visit: &mut dyn FnMut(&'s Template)) {
+        visit_stage(self, visit);
+    }
+}
+
 fn texts<'s>(texts: impl IntoIterator<Item = &'s Text>, visit: &mut dyn FnMut(&'s Template)) {
     texts.into_iter().for_each(|text| visit(&text.value));
 }

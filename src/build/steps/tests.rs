@@ -37,7 +37,7 @@ fn a_file_is_written_through_links_with_its_owner_and_mode() {
 #[test]
 fn directories_that_exist_change_only_where_that_is_asked_for() {
     let run = |at: &str, owner: Option<&str>, mode| {
-        let make = MakeDirectory { paths: vec![at.to_owned()], owner: owner.map(str::to_owned), mode };
+        let make = MakeDirectory { paths: vec![at.to_owned()], owner: owner.map(str::to_owned), owner_of_new: None, mode };
         make_directory(&make, &below(), &Accounts::new(&below(), &Samples)).map(|edited| edited.above)
     };
     assert_eq!(run("/link", None, None).unwrap(), below());
@@ -47,6 +47,20 @@ fn directories_that_exist_change_only_where_that_is_asked_for() {
     assert_eq!(new.get(&path("a")).unwrap().metadata(), &parents());
     assert_eq!(new.get(&path("a/b")).unwrap().metadata(), &made(0o700, Owner { uid: 5, gid: 5 }));
     assert!(run("/data/x", None, None).is_err());
+}
+
+#[test]
+fn an_owner_of_what_is_new_is_that_of_parents_too_and_of_nothing_that_exists() {
+    let run = |at: &str| {
+        let make = MakeDirectory { paths: vec![at.to_owned()], owner: None, owner_of_new: Some("5:6".to_owned()), mode: None };
+        make_directory(&make, &below(), &Accounts::new(&below(), &Samples)).map(|edited| edited.above).unwrap()
+    };
+    assert_eq!(run("/data"), below());
+    let above = run("/data/a/b");
+    let new = made(0o755, Owner { uid: 5, gid: 6 });
+    assert_eq!(above.get(&path("data")).unwrap().metadata(), below().get(&path("data")).unwrap().metadata());
+    assert_eq!(above.get(&path("data/a")).unwrap().metadata(), &new);
+    assert_eq!(above.get(&path("data/a/b")).unwrap().metadata(), &new);
 }
 
 #[test]

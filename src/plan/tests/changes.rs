@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::sample::{env, sample, text};
 use super::*;
 use crate::spec::{
-    Access, Archive, Compression, Copy, Download, Extract, Fetch, FetchSource, FileSource, Format, Healthcheck, HealthcheckTest, Image,
-    ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Network, Newlines, Remove, Run, Setting, Settings, Sharing,
-    Stage, StagePlatform, Step, Text, Verb, Write,
+    Access, Archive, Compression, Context, Copy, Download, Extract, Fetch, FetchSource, FileSource, Format, Healthcheck, HealthcheckTest,
+    Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Network, Newlines, OnBuild, Remove, Run, Setting,
+    Settings, Sharing, Stage, StagePlatform, Step, Text, Verb, Write,
 };
 
 /// What a change of a field does to the plan.
@@ -56,6 +56,14 @@ type Group = (&'static str, fn(&mut Spec, usize) -> Done);
 
 const CHANGES: &[Group] = &[
     ("spec", change_spec),
+    ("context", |spec, which| {
+        let Context { path, ignore } = &mut spec.contexts.get_mut("assets").unwrap().value;
+        match which {
+            0 => changed("path", || path.value.push('s')),
+            1 => changed("ignore", || *ignore = None),
+            _ => None,
+        }
+    }),
     ("argument", |spec, which| change_argument(&mut spec.args.get_mut("kind").unwrap().value, which)),
     ("stage", |spec, which| change_stage(app(spec), which)),
     ("settings", |spec, which| change_settings(&mut app(spec).settings, which)),
@@ -161,7 +169,7 @@ fn inert(field: &'static str, change: impl FnOnce()) -> Done {
 }
 
 fn change_spec(spec: &mut Spec, which: usize) -> Done {
-    let Spec { epoch, context: _, ignore: _, contexts: _, args, stages, images } = spec;
+    let Spec { epoch, context, ignore, contexts, args, stages, images } = spec;
     match which {
         0 => changed("epoch", || put(epoch, 1)),
         1 => inert("an argument that nothing uses", || {
@@ -172,6 +180,12 @@ fn change_spec(spec: &mut Spec, which: usize) -> Done {
         }),
         3 => changed("images", || {
             images.insert(Name::new("more").unwrap(), Spanned::made(Image::of(name("base"))));
+        }),
+        4 => changed("context", || put(context, "elsewhere".to_owned())),
+        5 => changed("ignore", || *ignore = None),
+        6 => inert("a context that nothing reads", || {
+            let more = Context { path: Spanned::made("more".to_owned()), ignore: None };
+            contexts.insert(Name::new("more").unwrap(), Spanned::made(more));
         }),
         _ => None,
     }
@@ -193,13 +207,16 @@ fn change_argument(argument: &mut Argument, which: usize) -> Done {
 
 fn change_stage(stage: &mut Stage, which: usize) -> Done {
     // Settings have a group of their own.
-    let Stage { from, platform, onbuild: _, settings: _, steps } = stage;
+    let Stage { from, platform, onbuild, settings: _, steps } = stage;
     match which {
         0 => changed("from", || from.value = spec::Base::Scratch),
         // It is for the builder anyway.
         1 => inert("platform", || put(platform, StagePlatform::Builder)),
         2 => changed("order of steps", || steps.swap(7, 8)),
         3 => changed("fewer steps", || steps.truncate(13)),
+        // The base has none.
+        4 => inert("onbuild", || put(onbuild, OnBuild::Run)),
+        5 => inert("a platform by its name", || put(platform, StagePlatform::Named(text("linux/amd64")))),
         _ => None,
     }
 }
@@ -383,7 +400,9 @@ fn change_setting(verb: &mut Verb, which: usize) -> Done {
     let Verb::Setting(setting) = verb else { panic!("{verb:?}") };
     match (setting, which) {
         (Setting::Env(variables), 0) => changed("value", || *variables = env("LATE", "2")),
-        (Setting::Workdir { path: text, owner: _ } | Setting::User(text), 0) => changed("value", || add(text)),
+        (Setting::Workdir { path, owner: _ }, 0) => changed("value", || add(path)),
+        (Setting::Workdir { path: _, owner }, 1) => changed("owner", || *owner = Some(text("7"))),
+        (Setting::User(text), 0) => changed("value", || add(text)),
         (Setting::Shell(words), 0) => changed("value", || words.truncate(1)),
         _ => None,
     }

@@ -7,10 +7,10 @@ use lapstrake_cache::Digest;
 
 use super::{name, stage_on};
 use crate::spec::{
-    Access, Archive, Argument, Base, Change, Command, Compression, Copy, Download, Env, Extract, Fetch, FetchSource, FileSource, Format,
-    Healthcheck, HealthcheckTest, Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Name, Network, Newlines,
-    Piece, PlatformOf, PlatformPart, Reference, Referent, Remove, Run, Setting, Settings, Sharing, Spanned, Spec, StagePlatform, Step,
-    Template, Text, Verb, Write,
+    Access, Archive, Argument, Base, Change, Command, Compression, Context, Copy, Download, Env, Extract, Fetch, FetchSource, FileSource,
+    Format, Healthcheck, HealthcheckTest, Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Name, Network,
+    Newlines, Piece, PlatformOf, PlatformPart, Reference, Referent, Remove, Run, Setting, Settings, Sharing, Spanned, Spec, StagePlatform,
+    Step, Template, Text, Verb, Write,
 };
 
 pub(super) fn text(text: &str) -> Text {
@@ -42,9 +42,12 @@ pub(super) fn sample() -> Spec {
     let kind = Argument { default: some("local".to_owned()), optional: None, choices: vec![Spanned::made("local".to_owned())], help: None };
     Spec {
         epoch: some(1_000_000_000),
-        context: None,
-        ignore: None,
-        contexts: BTreeMap::new(),
+        context: some("project".to_owned()),
+        ignore: some("project.ignore".to_owned()),
+        contexts: BTreeMap::from([(
+            Name::new("assets").unwrap(),
+            Spanned::made(Context { path: Spanned::made("../assets".to_owned()), ignore: some("assets.ignore".to_owned()) }),
+        )]),
         args: BTreeMap::from([(Name::new("python").unwrap(), Spanned::made(python)), (Name::new("kind").unwrap(), Spanned::made(kind))]),
         stages: BTreeMap::from([
             (Name::new("base").unwrap(), base_stage()),
