@@ -55,6 +55,7 @@
 pub mod build;
 pub mod diagnostic;
 pub mod event;
+pub mod frontend;
 pub mod image;
 pub mod input;
 pub mod layer;

@@ -1,0 +1,3 @@
+//! Other languages into the same [`Spec`](crate::spec::Spec): what people have today is built by the same plan and the same engine.
+
+pub mod dockerfile;
