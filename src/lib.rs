@@ -52,6 +52,7 @@
 //! # }
 //! ```
 
+pub mod advice;
 pub mod build;
 pub mod diagnostic;
 pub mod event;

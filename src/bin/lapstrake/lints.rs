@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use lapstrake::advice::Directive;
 use lapstrake::diagnostic::{self, Diagnostic, Severity, nearest};
 
 use crate::args;
@@ -44,6 +45,17 @@ impl Lints {
         Ok(lints)
     }
 
+    /// What a Dockerfile says of its own checks counts too; what the caller denies stays denied.
+    pub(crate) fn with(mut self, directive: Directive) -> Lints {
+        self.allowed.extend(directive.skipped);
+        if self.all == All::Shown && directive.all {
+            self.all = All::Hidden;
+        } else if self.all == All::Shown && directive.deny {
+            self.all = All::Denied;
+        }
+        self
+    }
+
     /// Puts them in force.
     pub(crate) fn apply(&self, diagnostics: &[Diagnostic]) -> Vec<Diagnostic> {
         let judged = diagnostics.iter().filter_map(|diagnostic| match diagnostic.severity {
@@ -58,7 +70,7 @@ impl Lints {
 }
 
 fn denied(diagnostic: &Diagnostic) -> Diagnostic {
-    Diagnostic { severity: Severity::Error, ..diagnostic.clone() }.hint("a warning by itself, and an error by `--deny`")
+    Diagnostic { severity: Severity::Error, ..diagnostic.clone() }.hint("a warning by itself, and an error because warnings are denied")
 }
 
 fn code(option: &str, word: &str) -> Result<String, Failure> {
@@ -71,6 +83,7 @@ fn code(option: &str, word: &str) -> Result<String, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use lapstrake::advice::Directive;
     use lapstrake::diagnostic::{Code, Span};
 
     use super::*;
@@ -94,6 +107,24 @@ mod tests {
         assert_eq!(severities(&["warnings"], &[]), all(Error, Error));
         assert_eq!(severities(&["unset-variable"], &[]), all(Warning, Error));
         assert_eq!(severities(&["warnings"], &["unused-argument", "unknown-key"]), [("unknown-key", Error), ("unset-variable", Error)]);
+    }
+
+    #[test]
+    fn a_file_may_skip_codes_or_all_of_them_and_deny_the_rest() {
+        let codes = |lints: Lints| {
+            let given = [
+                Diagnostic::warning(Code("unused-argument"), Span::NONE, "x"),
+                Diagnostic::warning(Code("unset-variable"), Span::NONE, "x"),
+            ];
+            lints.apply(&given).into_iter().map(|diagnostic| (diagnostic.code.0, diagnostic.severity)).collect::<Vec<_>>()
+        };
+        let skipped = BTreeSet::from(["unused-argument".to_owned()]);
+        let directive = Directive { all: false, skipped, deny: true };
+        assert_eq!(codes(Lints::default().with(directive)), [("unset-variable", Severity::Error)]);
+        let all = Directive { all: true, ..Directive::default() };
+        assert_eq!(codes(Lints::default().with(all.clone())), []);
+        let denied = Lints::new(&args::Lints { deny: vec!["warnings".to_owned()], allow: Vec::new() }).unwrap();
+        assert_eq!(codes(denied.with(all)).len(), 2);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use lapstrake::advice::{self, Facts, Language};
 use lapstrake::build::Class;
 use lapstrake::cache::Store;
 use lapstrake::diagnostic::{Diagnosed, Diagnostic, Severity, SourceMap};
@@ -37,12 +38,15 @@ pub(crate) struct Project {
     pub(crate) contexts: BTreeMap<String, PathBuf>,
     /// What the lock says.
     pub(crate) pins: Pins,
+    /// Whether all of the spec is looked at.
+    pub(crate) wanted: advice::Wanted,
     /// Proxies for steps that use the network, by the names of the variables.
     pub(crate) proxies: BTreeMap<String, String>,
     /// `SOURCE_DATE_EPOCH`, where it was given as an argument of the build.
     pub(crate) source_date: Option<String>,
     /// What was found while reading and stops nothing; not shown yet where the command shows more with it.
     pub(crate) warnings: Vec<Diagnostic>,
+    kind: Kind,
     has_context: HasContext,
     lints: Lints,
     voice: Voice,
@@ -86,6 +90,10 @@ impl Project {
         let source = source::read(arguments)?;
         let mut sources = SourceMap::new();
         let id = sources.add(source.name.clone(), source.text.clone());
+        let lints = match source.kind {
+            Kind::Dockerfile => lints.with(advice::directive(&source.text)),
+            Kind::Toml | Kind::Compose => lints,
+        };
         let parsed = language::parse(&source, id, arguments)?;
         let errors = |sources: &SourceMap, found: Vec<Diagnostic>| match show(sources, &found, &lints, voice) {
             Ok(()) => Failure::new(Class::Bug, "nothing came of the spec, and nothing was said about it; please report this"),
@@ -138,9 +146,11 @@ impl Project {
             directory: source.directory,
             contexts,
             pins,
+            wanted: if arguments.docker.target.is_some() { advice::Wanted::Part } else { advice::Wanted::Everything },
             proxies: given.proxies,
             source_date: given.source_date,
             warnings,
+            kind: source.kind,
             has_context,
             lints,
             voice,
@@ -157,6 +167,16 @@ impl Project {
         self.show(&diagnosed.diagnostics)?;
         let nothing = || Failure::new(Class::Bug, "nothing came of the spec, and nothing was said about it; please report this");
         diagnosed.value.ok_or_else(nothing)
+    }
+
+    /// What is worth saying about the spec although it can be built.
+    pub(crate) fn advice(&self) -> Vec<Diagnostic> {
+        let language = match self.kind {
+            Kind::Toml => Language::Toml,
+            Kind::Dockerfile | Kind::Compose => Language::Dockerfile,
+        };
+        let pinned = self.pins.images().map(|(reference, _, _)| reference.clone()).collect();
+        advice::of(&self.spec, &self.sources, &Facts { language, pinned, wanted: self.wanted })
     }
 
     /// What must be known of the outside.

@@ -1,5 +1,7 @@
 //! `lapstrake check`: every mistake in a spec, and advice, without building anything.
 
+use lapstrake::plan;
+
 use crate::args;
 use crate::exit::{Failure, print};
 use crate::lints::Lints;
@@ -8,8 +10,12 @@ use crate::project::{Project, Reading};
 
 pub(crate) fn check(machine: &Machine, arguments: &args::Check) -> Result<(), Failure> {
     let reading = Reading { tags: &[], lints: Lints::new(&arguments.lints)? };
-    let project = Project::load(machine, &arguments.project, reading)?;
-    project.requirements()?;
+    let mut project = Project::read(machine, &arguments.project, reading)?;
+    let mut found = std::mem::take(&mut project.warnings);
+    found.extend(plan::requirements(&project.spec, &project.target).diagnostics);
+    found.extend(project.advice());
+    found.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span));
+    project.show(&found)?;
     let (stages, images) = (project.spec.stages.len(), project.spec.images.len());
     print(&format!("the spec is sound: {}, {}\n", count(stages, "stage"), count(images, "image")))
 }
