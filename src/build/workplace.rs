@@ -12,14 +12,16 @@ use lapstrake_cache::{RemoveOwn, RemoveTree, Shelf, Store};
 use super::agent::AgentHandle;
 use super::marks::Marks;
 use super::once::Once;
-use crate::sandbox::{Isolation, Options, UpperKind};
+use crate::sandbox::{Isolation, Options, Rung, Unusable, UpperKind};
 use crate::tree::{DirectoryHandle, DiskError, LocalDirectory, Metadata, NodeKind, SpecialKind, Status, TreePath};
 
 /// How steps may be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IsolationChoice {
-    /// In a user namespace, as these options have it.
-    UserNamespace(Options),
+    /// In the best way that this machine allows.
+    Auto(Options),
+    /// In this way only.
+    Only(Rung, Options),
     /// Not at all: a spec with `run` is refused.
     None,
 }
@@ -62,15 +64,21 @@ impl Workplace {
     /// The sandbox.
     pub(super) fn isolation(&self) -> Result<&Isolation, NoSandbox> {
         let opened = self.isolation.get_or_init(|| match &self.choice {
-            IsolationChoice::UserNamespace(options) => Isolation::open(options).map_err(|error| NoSandbox::Unusable(Arc::new(error))),
+            IsolationChoice::Auto(options) => open_best(options).map_err(|error| NoSandbox::Unusable(Arc::new(error))),
+            IsolationChoice::Only(rung, options) => Isolation::open(*rung, options).map_err(|error| NoSandbox::Unusable(Arc::new(error))),
             IsolationChoice::None => Err(NoSandbox::Refused),
         });
         opened.as_ref().map_err(Clone::clone)
     }
 
+    /// Whether real root gives files away himself. Where ids are a model, nobody does.
+    pub(super) fn has_root_hands(&self) -> bool {
+        is_root() && !matches!(self.choice, IsolationChoice::Only(Rung::SingleId, _))
+    }
+
     /// Whether it is known without further ado whose hands work on directories.
     pub(super) fn has_hands(&self) -> bool {
-        is_root() || self.isolation.get().is_some()
+        self.has_root_hands() || self.isolation.get().is_some()
     }
 
     /// Where upper directories can be.
@@ -82,7 +90,7 @@ impl Workplace {
     /// Where unpacked layers of these hands are kept: owners on disk depend on the id mapping.
     pub(super) fn shelf(&self, store: &Store) -> Shelf {
         const CONTENTS: Shelf = Shelf::named("layers-contents");
-        let hands = match is_root() {
+        let hands = match self.has_root_hands() {
             true => Some("root".to_owned()),
             false => self.isolation().ok().map(|isolation| isolation.mapping().name().to_owned()),
         };
@@ -102,7 +110,7 @@ impl Workplace {
 
     /// The same without remembering it: for directories that will be moved or removed.
     pub(super) fn open_fresh(&self, path: &Path) -> Result<Arc<dyn DirectoryHandle>, DiskError> {
-        if is_root() {
+        if self.has_root_hands() {
             return Ok(Arc::new(local(path)?));
         }
         match self.isolation() {
@@ -115,7 +123,7 @@ impl Workplace {
 impl RemoveTree for Workplace {
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
         match RemoveOwn.remove_tree(path) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !is_root() => match self.isolation() {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !self.has_root_hands() => match self.isolation() {
                 Ok(isolation) => isolation.agent().remove(path).map_err(crate::sandbox::AgentError::into_io),
                 Err(_) => Err(error),
             },
@@ -124,11 +132,20 @@ impl RemoveTree for Workplace {
     }
 }
 
+/// The first rung that works. What is missing for the best one is what is said when none does.
+fn open_best(options: &Options) -> Result<Isolation, Unusable> {
+    let best = match Isolation::open(Rung::UserNamespace, options) {
+        Err(error) if !is_root() => error,
+        opened => return opened,
+    };
+    Isolation::open(Rung::SingleId, options).map_err(|_| best)
+}
+
 fn local(path: &Path) -> Result<LocalDirectory, DiskError> {
     LocalDirectory::open(path).map_err(|error| DiskError::new("open", &TreePath::root(), error))
 }
 
-pub(super) fn is_root() -> bool {
+fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 

@@ -3,6 +3,7 @@
 //! Every path is relative, its links are never followed, and it cannot leave its directory (`openat2` with `RESOLVE_BENEATH` and
 //! `RESOLVE_NO_SYMLINKS`). Ids are those inside the namespace.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -13,7 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use super::AgentError;
 use super::connection::Connection;
 use super::owner::Owner;
-use super::wire::{AgentReply, AgentRequest, Bytes, ListedEntry, Operation, OwnerRequest};
+use super::wire::{AgentReply, AgentRequest, Bytes, EntryKind, ListedEntry, Operation, OwnerRequest, SpecialOwner};
 
 /// How many requests are served at once; each takes a process of the helper.
 const MOST_CONNECTIONS: usize = 8;
@@ -29,6 +30,8 @@ pub struct FileAgent {
 pub struct AgentDirectory {
     agent: FileAgent,
     directory: Arc<OwnedFd>,
+    /// What in it does not say itself whom it belongs to, by inode.
+    specials: Arc<BTreeMap<u64, SpecialOwner>>,
 }
 
 #[derive(Debug)]
@@ -80,7 +83,7 @@ impl FileAgent {
 
     /// A directory whose descriptor came from a step.
     pub(super) fn opened(&self, directory: OwnedFd) -> AgentDirectory {
-        AgentDirectory { agent: self.clone(), directory: Arc::new(directory) }
+        AgentDirectory { agent: self.clone(), directory: Arc::new(directory), specials: Arc::default() }
     }
 
     fn ask(&self, request: &AgentRequest, directory: Option<BorrowedFd<'_>>) -> Result<Answer, AgentError> {
@@ -165,7 +168,8 @@ impl AgentDirectory {
     /// When it is no directory or cannot be read.
     pub fn list(&self, directory: &[u8]) -> Result<Vec<ListedEntry>, AgentError> {
         let answer = self.ask(&AgentRequest::List { at: Bytes(directory.to_vec()) })?;
-        answer.entries().map_err(|source| AgentError::Refused { operation: "list", path: directory.to_vec(), source })
+        let entries = answer.entries().map_err(|source| AgentError::Refused { operation: "list", path: directory.to_vec(), source })?;
+        Ok(entries.into_iter().map(|entry| self.as_known(entry)).collect())
     }
 
     /// One entry; the empty path is this directory.
@@ -175,7 +179,25 @@ impl AgentDirectory {
     pub fn stat(&self, at: &[u8]) -> Result<ListedEntry, AgentError> {
         let answer = self.ask(&AgentRequest::Stat { at: Bytes(at.to_vec()) })?;
         let entry = answer.entries().and_then(|entries| entries.into_iter().next().ok_or_else(not_understood));
-        entry.map_err(|source| AgentError::Refused { operation: "look at", path: at.to_vec(), source })
+        let entry = entry.map_err(|source| AgentError::Refused { operation: "look at", path: at.to_vec(), source })?;
+        Ok(self.as_known(entry))
+    }
+
+    /// The directory with what else is known of it.
+    pub(super) fn with_specials(mut self, specials: Vec<SpecialOwner>) -> AgentDirectory {
+        self.specials = Arc::new(specials.into_iter().map(|special| (special.inode, special)).collect());
+        self
+    }
+
+    fn as_known(&self, mut entry: ListedEntry) -> ListedEntry {
+        if let Some(SpecialOwner { inode: _, uid, gid, node }) = self.specials.get(&entry.inode) {
+            entry.uid = *uid;
+            entry.gid = *gid;
+            if let (EntryKind::Socket {}, Some(node)) = (&entry.kind, node) {
+                entry.kind = EntryKind::Special { node: node.clone() };
+            }
+        }
+        entry
     }
 
     /// Opens a regular file for reading.
@@ -203,7 +225,7 @@ impl AgentDirectory {
     pub fn subdirectory(&self, at: &[u8]) -> Result<AgentDirectory, AgentError> {
         let answer = self.ask(&AgentRequest::OpenDirectory { at: Bytes(at.to_vec()) })?;
         let directory = answer.descriptor().map_err(|source| AgentError::Refused { operation: "open", path: at.to_vec(), source })?;
-        Ok(self.agent.opened(directory))
+        Ok(AgentDirectory { specials: Arc::clone(&self.specials), ..self.agent.opened(directory) })
     }
 
     /// Makes changes in order, many in one go; stops at the first that fails.

@@ -29,14 +29,20 @@ pub trait Sandbox: Send + Sync {
 pub enum Rung {
     /// A user namespace with a range of ids, an overlay, and all namespaces.
     UserNamespace,
+    /// The same with one id, and a supervisor that knows of the others.
+    SingleId,
 }
 
 impl Rung {
+    /// All, the best first.
+    pub const ALL: [Rung; 2] = [Rung::UserNamespace, Rung::SingleId];
+
     /// Its name on the command line and in records.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Rung::UserNamespace => "userns",
+            Rung::SingleId => "single-id",
         }
     }
 }
@@ -122,6 +128,7 @@ pub struct Probe {
 /// One user namespace with its file agent, opened once per process. Steps may run in it from several threads at once.
 #[derive(Debug)]
 pub struct Isolation {
+    rung: Rung,
     owner: Arc<Owner>,
     agent: FileAgent,
     mapping: IdMapping,
@@ -134,17 +141,23 @@ impl Isolation {
     ///
     /// # Errors
     /// When the machine does not let it; says what to do.
-    pub fn open(options: &Options) -> Result<Isolation, Unusable> {
-        let isolation = Isolation::start(options)?;
+    pub fn open(rung: Rung, options: &Options) -> Result<Isolation, Unusable> {
+        let isolation = Isolation::start(rung, options)?;
         isolation.probe(Vec::new(), memory()).map_err(|error| no_step(&error))?;
         Ok(isolation)
     }
 
-    fn start(options: &Options) -> Result<Isolation, Unusable> {
-        let (owner, mapping) = Owner::start(options)?;
+    fn start(rung: Rung, options: &Options) -> Result<Isolation, Unusable> {
+        let (owner, mapping) = Owner::start(rung, options)?;
         let owner = Arc::new(owner);
         let agent = FileAgent::new(Arc::clone(&owner));
-        Ok(Isolation { owner, agent, mapping, resolv: options.resolv.clone(), mount_api: options.mount_api })
+        Ok(Isolation { rung, owner, agent, mapping, resolv: options.resolv.clone(), mount_api: options.mount_api })
+    }
+
+    /// On which rung it is.
+    #[must_use]
+    pub const fn rung(&self) -> Rung {
+        self.rung
     }
 
     /// Which ids the namespace has.
@@ -195,7 +208,7 @@ impl Isolation {
     #[must_use]
     pub fn doctor(options: &Options, store: &Path) -> Vec<Probe> {
         let mut probes = Vec::new();
-        let isolation = match Isolation::start(options) {
+        let isolation = match Isolation::start(Rung::UserNamespace, options) {
             Ok(isolation) => isolation,
             Err(error) => {
                 probes.push(Probe { name: "user namespace", outcome: Err(error) });
@@ -230,9 +243,21 @@ impl Isolation {
             classic: self.mount_api == MountApi::Classic,
             resolv: None,
             command: wire::CommandLine::Probe {},
+            ownership: self.rung.ownership(),
+            specials: Vec::new(),
         };
         let nothing = run::Told { at: &|_| Vec::new(), program: String::new(), searched: String::new(), uid: 0, gid: 0 };
         run::run(&self.owner, &job, None, &nothing, &mut |_, _| {}, &Cancel::new()).map(drop)
+    }
+}
+
+impl Rung {
+    /// Where it stands whom files belong to.
+    pub(super) const fn ownership(self) -> wire::Ownership {
+        match self {
+            Rung::UserNamespace => wire::Ownership::Inodes {},
+            Rung::SingleId => wire::Ownership::Attributes {},
+        }
     }
 }
 
@@ -262,10 +287,17 @@ fn no_step(error: &SandboxError) -> Unusable {
 
 impl Sandbox for Isolation {
     fn check(&self) -> Result<Rung, Unusable> {
-        Ok(Rung::UserNamespace)
+        Ok(self.rung)
     }
 
     fn run(&self, job: &Job, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Finished, SandboxError> {
-        run::run_job(&self.owner, &self.agent, &run::Host { resolv: &self.resolv, mount_api: self.mount_api }, job, output, cancel)
+        run::run_job(
+            &self.owner,
+            &self.agent,
+            &run::Host { resolv: &self.resolv, mount_api: self.mount_api, ownership: self.rung.ownership() },
+            job,
+            output,
+            cancel,
+        )
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{AgentDirectory, EntryMetadata};
+use super::{AgentDirectory, EntryMetadata, SpecialBelow};
 
 /// One command with all that it sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,9 @@ pub struct Job {
     pub hostname: String,
     /// When the command is killed; counted from its start.
     pub time_limit: Option<Duration>,
+    /// For [`Rung::SingleId`](super::Rung::SingleId), where only files and directories say themselves whom they belong to: all devices of
+    /// the root and of what is mounted into it, and the links and pipes that do not belong to 0:0. Paths are those of the root.
+    pub specials: Vec<SpecialBelow>,
 }
 
 /// Where a step's changes go.

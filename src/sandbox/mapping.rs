@@ -29,10 +29,17 @@ pub enum IdMapping {
         /// Groups, ascending inside.
         gids: Vec<Extent>,
     },
+    /// The caller alone, as 0:0. Whom a file belongs to does not stand in its inode.
+    Single {
+        /// The caller.
+        uid: u32,
+        /// His group.
+        gid: u32,
+    },
 }
 
 impl IdMapping {
-    /// A name for directories that are good for this mapping only: `root`, or the extents, such as `1000-100000-65536`.
+    /// A name for directories that are good for this mapping only: `root`, the extents, such as `1000-100000-65536`, or `single-1000-1000`.
     #[must_use]
     pub fn name(&self) -> String {
         match self {
@@ -44,6 +51,7 @@ impl IdMapping {
                 }
                 name
             }
+            IdMapping::Single { uid, gid } => format!("single-{uid}-{gid}"),
         }
     }
 
@@ -51,6 +59,7 @@ impl IdMapping {
     pub(super) fn count(&self) -> u64 {
         match self {
             IdMapping::Identity => u64::from(u32::MAX),
+            IdMapping::Single { .. } => 1,
             IdMapping::Ranges { uids, gids: _ } => uids.iter().map(|extent| u64::from(extent.count)).sum(),
         }
     }
@@ -96,6 +105,8 @@ pub(super) struct MappingPlan {
 enum Way {
     /// Root writes the maps himself.
     Write,
+    /// Whoever it is writes a map of himself alone, which the kernel allows where no groups can be dropped.
+    WriteOwn,
     /// Programs with more rights do it.
     Programs { newuidmap: PathBuf, newgidmap: PathBuf },
 }
@@ -136,10 +147,27 @@ pub(super) fn plan(caller: &Caller, options: &Options) -> Result<MappingPlan, Un
     Ok(MappingPlan { mapping, uids, gids, way })
 }
 
+/// The caller alone.
+pub(super) fn plan_single(caller: &Caller) -> MappingPlan {
+    let Caller { uid, gid } = *caller;
+    let own = |outside| vec![Extent { inside: 0, outside, count: 1 }];
+    MappingPlan { mapping: IdMapping::Single { uid, gid }, uids: own(uid), gids: own(gid), way: Way::WriteOwn }
+}
+
 impl MappingPlan {
     /// Gives the ids to the namespace of a process.
     pub(super) fn write(&self, pid: u32) -> Result<(), Unusable> {
         match &self.way {
+            Way::WriteOwn => {
+                let path = format!("/proc/{pid}/setgroups");
+                std::fs::write(&path, "deny").map_err(|source| Unusable {
+                    reason: format!("cannot write `{path}`: {source}"),
+                    remedy: "allow user namespaces with a map of the caller alone".to_owned(),
+                    source: Some(source),
+                })?;
+                write_map(pid, "uid_map", &self.uids)?;
+                write_map(pid, "gid_map", &self.gids)
+            }
             Way::Write => {
                 write_map(pid, "uid_map", &self.uids)?;
                 write_map(pid, "gid_map", &self.gids)

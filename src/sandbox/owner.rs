@@ -15,7 +15,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 use super::connection::Connection;
 use super::mapping::{self, Caller};
 use super::wire::{OwnerReply, OwnerRequest};
-use super::{IdMapping, Options, Start, Unusable};
+use super::{IdMapping, Options, Rung, Start, Unusable};
 
 /// The program that all processes of the sandbox are.
 const HELPER: &[u8] = include_bytes!(env!("LAPSTRAKE_HELPER"));
@@ -30,9 +30,12 @@ pub(super) struct Owner {
 
 impl Owner {
     /// Starts the helper and makes the namespace.
-    pub(super) fn start(options: &Options) -> Result<(Owner, IdMapping), Unusable> {
+    pub(super) fn start(rung: Rung, options: &Options) -> Result<(Owner, IdMapping), Unusable> {
         let caller = Caller::current();
-        let plan = mapping::plan(&caller, options)?;
+        let plan = match rung {
+            Rung::UserNamespace => mapping::plan(&caller, options)?,
+            Rung::SingleId => mapping::plan_single(&caller),
+        };
         let (connection, theirs) = Connection::pair().map_err(|error| cannot_start(error, "make a socket"))?;
         let child = spawn(theirs, &options.start)?;
         let pid = child.id();
@@ -45,7 +48,7 @@ impl Owner {
             OwnerReply::Failed { what, errno } => return Err(no_namespace(&what.0, errno)),
         }
         plan.write(pid)?;
-        match owner.exchange(Some(&OwnerRequest::Mapped {})).map_err(lost)? {
+        match owner.exchange(Some(&OwnerRequest::Mapped { ownership: rung.ownership() })).map_err(lost)? {
             OwnerReply::Ready {} => Ok((owner, plan.mapping)),
             OwnerReply::Unmapped {} => Err(lost(io::ErrorKind::InvalidData.into())),
             OwnerReply::Failed { what, errno } => Err(no_namespace(&what.0, errno)),

@@ -27,6 +27,7 @@ const HOST_NAME_BYTES: usize = 64;
 pub(super) struct Host<'a> {
     pub(super) resolv: &'a Path,
     pub(super) mount_api: MountApi,
+    pub(super) ownership: wire::Ownership,
 }
 
 /// What errors say about a job.
@@ -45,6 +46,8 @@ pub(super) struct Ended {
     pub(super) made: Vec<Vec<u8>>,
     /// The upper directory, where the step has it.
     pub(super) upper: Option<OwnedFd>,
+    /// What in it does not say itself whom it belongs to.
+    pub(super) specials: Vec<wire::SpecialOwner>,
 }
 
 /// Runs a job.
@@ -69,6 +72,7 @@ pub(super) fn run_job(
         Upper::OnDisk { upper, work: _ } => (agent.directory(upper).map_err(|error| lost(error.into_io()))?, Some(upper.clone())),
         Upper::Memory { .. } => (agent.opened(ended.upper.ok_or_else(|| lost(io::ErrorKind::InvalidData.into()))?), None),
     };
+    let directory = directory.with_specials(ended.specials);
     Ok(Finished { exit: ended.exit, upper: UpperHandle { directory, path }, mount_points_made: ended.made })
 }
 
@@ -146,7 +150,7 @@ pub(super) fn run(
                 upper = descriptors.into_iter().next();
                 deadline = time_limit.and_then(|limit| Instant::now().checked_add(limit));
             }
-            StepReply::Ended { status, made } => {
+            StepReply::Ended { status, made, specials } => {
                 // Every writer is gone; what they wrote is still there.
                 for (stream, pipe) in &mut streams {
                     while pipe.as_ref().is_some_and(|pipe| read_some(pipe, &mut buffer, |bytes| output(*stream, bytes)) == More::Yes) {}
@@ -157,7 +161,7 @@ pub(super) fn run(
                     (None, Some(Stopped::TimedOut)) => Exit::TimedOut,
                     (None, None) => return Err(lost("ran a step")(io::Error::other("process 1 of the step was killed from outside"))),
                 };
-                return Ok(Ended { exit, made: made.into_iter().map(|path| path.0).collect(), upper });
+                return Ok(Ended { exit, made: made.into_iter().map(|path| path.0).collect(), upper, specials });
             }
             StepReply::Failed { stage, what, errno, head } => return Err(failure(job, told, &stage, &what.0, errno, &head.0)),
         }
@@ -281,6 +285,8 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
         // A host without one resolves by itself, and so does the step.
         resolv: network.then(|| Bytes(std::fs::read(host.resolv).unwrap_or_default())),
         command,
+        ownership: host.ownership.clone(),
+        specials: job.specials.clone(),
     };
     if has_nul(job) {
         return invalid("an argument, a variable or a path has a NUL byte in it".to_owned());

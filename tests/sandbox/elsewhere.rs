@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use lapstrake::sandbox::{Access, Isolation, MountApi, MountKind, Options, SandboxError, Start, Upper, UpperKind};
+use lapstrake::sandbox::{Access, Isolation, MountApi, MountKind, Options, Rung, SandboxError, Start, Upper, UpperKind};
 
 use crate::lab::{Lab, contents, mount, names, root};
 use crate::users;
@@ -100,7 +100,7 @@ fn where_a_fresh_proc_is_refused_the_outer_one_serves() {
 #[test]
 fn the_older_way_to_mount_gives_the_same() {
     let mut lab = Lab::new();
-    lab.isolation = Isolation::open(&Options { mount_api: MountApi::Classic, ..Options::default() }).unwrap();
+    lab.isolation = Isolation::open(Rung::UserNamespace, &Options { mount_api: MountApi::Classic, ..Options::default() }).unwrap();
     let mut job = lab.job("a", "ls / | grep -c layer; cat /same; echo; rm /same; echo x > /new; mkdir /bin/more; cat /in/same");
     let layers: Vec<PathBuf> = (0..120)
         .map(|number| {
@@ -139,12 +139,12 @@ fn the_helper_can_be_started_from_a_directory() {
     let options = |path: PathBuf| Options { start: Start::FromDirectory { path }, ..Options::default() };
     let mut lab = Lab::new();
     for name in ["a", "b"] {
-        lab.isolation = Isolation::open(&options(directory.path().to_owned())).unwrap();
+        lab.isolation = Isolation::open(Rung::UserNamespace, &options(directory.path().to_owned())).unwrap();
         assert_eq!(lab.sh(name, "echo x").out, "x\n");
     }
     let modes: Vec<_> =
         std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().permissions().mode() & 0o777).collect();
     assert_eq!(modes, [0o500]);
-    let error = Isolation::open(&options(directory.path().join("missing"))).unwrap_err();
+    let error = Isolation::open(Rung::UserNamespace, &options(directory.path().join("missing"))).unwrap_err();
     assert!(error.remedy.contains("noexec"), "{error}");
 }

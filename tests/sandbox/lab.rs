@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lapstrake::event::{Cancel, Stream};
 use lapstrake::sandbox::{
-    AgentDirectory, Bytes, EntryKind, EntryMetadata, Exit, Finished, Isolation, Job, Mount, MountKind, Network, Operation, Options,
+    AgentDirectory, Bytes, EntryKind, EntryMetadata, Exit, Finished, Isolation, Job, Mount, MountKind, Network, Operation, Options, Rung,
     Sandbox as _, SandboxError, SpecialNode, Upper, User,
 };
 
@@ -35,7 +35,7 @@ impl Lab {
 
     /// In a directory that the caller removes.
     pub(crate) fn at(path: &Path) -> Lab {
-        Lab { isolation: Isolation::open(&Options::default()).unwrap(), directory: None, path: path.to_owned() }
+        Lab { isolation: Isolation::open(Rung::UserNamespace, &Options::default()).unwrap(), directory: None, path: path.to_owned() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -83,6 +83,7 @@ impl Lab {
             network: Network::Off,
             hostname: "step".to_owned(),
             time_limit: None,
+            specials: Vec::new(),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use lapstrake::sandbox::{Isolation, Options, User};
+use lapstrake::sandbox::{Isolation, Options, Rung, User};
 
 use crate::lab::Lab;
 
@@ -53,13 +53,14 @@ fn nothing_is_opened_for_a_user_without_ranges() {
     let options = Options { subuid: empty.clone(), ..Options::default() };
     if rustix::process::geteuid().is_root() {
         // Root asks nobody.
-        Isolation::open(&options).unwrap();
+        Isolation::open(Rung::UserNamespace, &options).unwrap();
         return;
     }
-    let error = Isolation::open(&options).unwrap_err();
+    let error = Isolation::open(Rung::UserNamespace, &options).unwrap_err();
     assert!(error.reason.contains("has no range of ids"), "{error}");
     assert!(error.remedy.contains("usermod --add-subuids"), "{error}");
-    let error = Isolation::open(&Options { programs: vec![directory.path().to_owned()], ..Options::default() }).unwrap_err();
+    let error =
+        Isolation::open(Rung::UserNamespace, &Options { programs: vec![directory.path().to_owned()], ..Options::default() }).unwrap_err();
     assert!(error.remedy.contains("uidmap"), "{error}");
 }
 

@@ -244,6 +244,8 @@ pub(crate) enum Isolation {
     Auto,
     /// A user namespace with a range of ids
     Userns,
+    /// A user namespace with the caller's id alone; users and owners are a model
+    SingleId,
     /// No steps that run commands
     None,
 }

@@ -8,7 +8,7 @@ use lapstrake::build::{Engine, IsolationChoice};
 use lapstrake::cache::{Limits, Store};
 use lapstrake::event::Cancel;
 use lapstrake::registry::{Certificates, DockerCredentials, Mirror, Patience, Registry, Settings};
-use lapstrake::sandbox::{Options, Start};
+use lapstrake::sandbox::{Options, Rung, Start};
 
 use crate::args::Progress;
 use crate::exit::{Failure, Voice, chain};
@@ -106,7 +106,9 @@ impl Machine {
     /// The engine.
     pub(crate) fn engine(&self, isolation: crate::args::Isolation) -> Result<Engine, Failure> {
         Ok(Engine::new(match isolation {
-            crate::args::Isolation::Auto | crate::args::Isolation::Userns => IsolationChoice::UserNamespace(self.sandbox_options()),
+            crate::args::Isolation::Auto => IsolationChoice::Only(Rung::UserNamespace, self.sandbox_options()),
+            crate::args::Isolation::Userns => IsolationChoice::Only(Rung::UserNamespace, self.sandbox_options()),
+            crate::args::Isolation::SingleId => IsolationChoice::Only(Rung::SingleId, self.sandbox_options()),
             crate::args::Isolation::None => IsolationChoice::None,
         }))
     }

@@ -9,6 +9,7 @@ pub(super) mod make_directory;
 pub(super) mod newlines;
 pub(super) mod remove;
 pub(super) mod run;
+mod specials;
 pub(super) mod write;
 
 use std::collections::BTreeMap;

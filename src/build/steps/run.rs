@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use lapstrake_cache::Scratch;
 
-use super::caches::Caches;
+use super::{caches::Caches, specials};
 use crate::build::accounts::{Account, Accounts};
 use crate::build::agent::{AgentHandle, entry_metadata};
 use crate::build::execute::refuse_reserved;
@@ -15,11 +15,11 @@ use crate::build::layers::make_root;
 use crate::build::mask::Mask;
 use crate::build::site::Site;
 use crate::build::state::State;
-use crate::build::workplace::{NoSandbox, is_root};
+use crate::build::workplace::NoSandbox;
 use crate::build::{Exit, Failure, Lost};
 use crate::event::{Event, EventKind, Stream, TaskId};
 use crate::plan::{self, MountKind, Run};
-use crate::sandbox::{self, Job, Mount, Sandbox, Upper, UpperKind, User};
+use crate::sandbox::{self, Job, Mount, Rung, Sandbox, Upper, UpperKind, User};
 use crate::tree::{
     Difference, DirectoryContents, DirectoryHandle, LocalDirectory, Metadata, NodeKind, NoneKnown, Patterns, Tree, TreePath,
 };
@@ -89,6 +89,10 @@ pub(in crate::build) fn run(
         },
         hostname: HOST_NAME.to_owned(),
         time_limit: run.timeout,
+        specials: match isolation.rung() {
+            Rung::UserNamespace => Vec::new(),
+            Rung::SingleId => specials::of_step(site, run, &tree, shown)?,
+        },
     };
 
     let mut tail = Vec::new();
@@ -121,7 +125,7 @@ pub(in crate::build) fn run(
     }
 
     let upper: Arc<dyn DirectoryHandle> = match finished.upper.path() {
-        Some(path) if is_root() => {
+        Some(path) if site.workplace.has_root_hands() => {
             Arc::new(LocalDirectory::open(path).map_err(|source| Failure::File { path: path.to_path_buf(), source })?)
         }
         Some(_) | None => Arc::new(AgentHandle::of(finished.upper.directory())),

@@ -6,13 +6,15 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::channel;
+use crate::supervisor::Owner;
+use crate::supervisor::owners::{self, Carried};
 use crate::sys::{self, At, BENEATH, EACCES, EINVAL, EISDIR, ENODATA, ENOENT, EOPNOTSUPP, EPERM, EPROTO, Errno, Follow, Result};
-use crate::wire::{AgentReply, AgentRequest, Bytes, EntryKind, EntryMetadata, ListedEntry, Operation, SpecialNode};
+use crate::wire::{AgentReply, AgentRequest, Bytes, EntryKind, EntryMetadata, ListedEntry, Operation, Ownership, SpecialNode};
 
 /// Answers until the caller is gone.
-pub fn serve(socket: &OwnedFd) {
+pub fn serve(socket: &OwnedFd, ownership: &Ownership) {
     while let Ok(Some((request, descriptors))) = channel::receive::<AgentRequest>(socket) {
-        let (reply, opened) = answer(&request, descriptors.first().map(AsFd::as_fd));
+        let (reply, opened) = answer(&request, descriptors.first().map(AsFd::as_fd), ownership);
         let opened: Vec<BorrowedFd<'_>> = opened.iter().map(AsFd::as_fd).collect();
         if channel::send(socket, &reply, &opened).is_err() {
             return;
@@ -20,7 +22,7 @@ pub fn serve(socket: &OwnedFd) {
     }
 }
 
-fn answer(request: &AgentRequest, directory: Option<BorrowedFd<'_>>) -> (AgentReply, Option<OwnedFd>) {
+fn answer(request: &AgentRequest, directory: Option<BorrowedFd<'_>>, ownership: &Ownership) -> (AgentReply, Option<OwnedFd>) {
     let failed = |errno: Errno| (AgentReply::Failed { operation: 0, errno: errno.0 }, None);
     let opened = |fd: Result<OwnedFd>| match fd {
         Ok(fd) => (AgentReply::Done {}, Some(fd)),
@@ -36,8 +38,8 @@ fn answer(request: &AgentRequest, directory: Option<BorrowedFd<'_>>) -> (AgentRe
     let Some(directory) = directory else { return failed(EPROTO) };
     match request {
         AgentRequest::OpenPath { .. } => failed(EPROTO),
-        AgentRequest::List { at } => entries(list(directory, &at.0)),
-        AgentRequest::Stat { at } => entries(stat(directory, &at.0).map(|entry| vec![entry])),
+        AgentRequest::List { at } => entries(list(directory, &at.0, ownership)),
+        AgentRequest::Stat { at } => entries(stat(directory, &at.0, ownership).map(|entry| vec![entry])),
         AgentRequest::Open { at } => opened(open_file(directory, &at.0)),
         AgentRequest::Create { at } => {
             let flags = sys::O_RDWR | sys::O_CREAT | sys::O_EXCL | sys::O_NOFOLLOW;
@@ -46,7 +48,7 @@ fn answer(request: &AgentRequest, directory: Option<BorrowedFd<'_>>) -> (AgentRe
         AgentRequest::OpenDirectory { at } => {
             opened(sys::open(At::Fd(directory), &at.0, sys::O_PATH | sys::O_DIRECTORY | sys::O_NOFOLLOW, 0, BENEATH))
         }
-        AgentRequest::Apply { operations } => match apply(directory, operations) {
+        AgentRequest::Apply { operations } => match apply(directory, operations, ownership) {
             Ok(()) => (AgentReply::Done {}, None),
             Err((operation, errno)) => {
                 (AgentReply::Failed { operation: u32::try_from(operation).unwrap_or(u32::MAX), errno: errno.0 }, None)
@@ -69,7 +71,7 @@ fn open_file(directory: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
     Ok(file)
 }
 
-fn list(directory: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<ListedEntry>> {
+fn list(directory: BorrowedFd<'_>, path: &[u8], ownership: &Ownership) -> Result<Vec<ListedEntry>> {
     let directory = sys::open(At::Fd(directory), path, sys::O_RDONLY | sys::O_DIRECTORY | sys::O_NOFOLLOW, 0, BENEATH)?;
     let prefix = sys::fd_path(&directory);
     let mut entries = Vec::new();
@@ -77,7 +79,7 @@ fn list(directory: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<ListedEntry>> {
         let mut path = prefix.clone();
         path.push(b'/');
         path.extend_from_slice(&name.name);
-        match entry(directory.as_fd(), &path, name.name) {
+        match entry(directory.as_fd(), &path, name.name, ownership) {
             // It has gone meanwhile.
             Err(ENOENT) => {}
             listed => entries.push(listed?),
@@ -86,23 +88,23 @@ fn list(directory: BorrowedFd<'_>, path: &[u8]) -> Result<Vec<ListedEntry>> {
     Ok(entries)
 }
 
-fn stat(directory: BorrowedFd<'_>, path: &[u8]) -> Result<ListedEntry> {
+fn stat(directory: BorrowedFd<'_>, path: &[u8], ownership: &Ownership) -> Result<ListedEntry> {
     if path.is_empty() {
         let itself = sys::open(At::Fd(directory), path, sys::O_PATH | sys::O_DIRECTORY, 0, BENEATH)?;
         let mut path = sys::fd_path(&itself);
         path.extend_from_slice(b"/.");
-        return entry(itself.as_fd(), &path, Vec::new());
+        return entry(itself.as_fd(), &path, Vec::new(), ownership);
     }
     let (parent, name) = parent(directory, path)?;
     let parent = parent.as_ref().map_or(directory, AsFd::as_fd);
     let mut path = sys::fd_path(&parent);
     path.push(b'/');
     path.extend_from_slice(name);
-    entry(parent, &path, name.to_vec())
+    entry(parent, &path, name.to_vec(), ownership)
 }
 
 /// `path` names the same for calls that take no directory.
-fn entry(directory: BorrowedFd<'_>, path: &[u8], name: Vec<u8>) -> Result<ListedEntry> {
+fn entry(directory: BorrowedFd<'_>, path: &[u8], name: Vec<u8>, ownership: &Ownership) -> Result<ListedEntry> {
     let stat = sys::stat(directory, &name)?;
     let special = |node| EntryKind::Special { node };
     let kind = match stat.kind() {
@@ -127,12 +129,22 @@ fn entry(directory: BorrowedFd<'_>, path: &[u8], name: Vec<u8>) -> Result<Listed
         }
         xattrs.sort();
     }
+    let mut owner = Owner { uid: stat.uid, gid: stat.gid };
+    if *ownership == (Ownership::Attributes {}) {
+        // It is no attribute of the image.
+        xattrs.retain(|(name, _)| name.0 != owners::NAME.to_bytes());
+        if owners::carries(stat.kind())
+            && let Carried::Owner(carried) = owners::carried(path, Follow::No)?
+        {
+            owner = carried;
+        }
+    }
     Ok(ListedEntry {
         name: Bytes(name),
         kind,
         mode: stat.permissions(),
-        uid: stat.uid,
-        gid: stat.gid,
+        uid: owner.uid,
+        gid: owner.gid,
         mtime_seconds: stat.modify_time.seconds,
         mtime_nanoseconds: stat.modify_time.nanoseconds,
         ctime_seconds: stat.change_time.seconds,
@@ -171,14 +183,14 @@ fn parent<'a>(directory: BorrowedFd<'_>, path: &'a [u8]) -> Result<(Option<Owned
     Ok((above.transpose()?, name))
 }
 
-fn apply(directory: BorrowedFd<'_>, operations: &[Operation]) -> std::result::Result<(), (usize, Errno)> {
+fn apply(directory: BorrowedFd<'_>, operations: &[Operation], ownership: &Ownership) -> std::result::Result<(), (usize, Errno)> {
     for (index, operation) in operations.iter().enumerate() {
-        change(directory, operation).map_err(|errno| (index, errno))?;
+        change(directory, operation, ownership).map_err(|errno| (index, errno))?;
     }
     Ok(())
 }
 
-fn change(directory: BorrowedFd<'_>, operation: &Operation) -> Result<()> {
+fn change(directory: BorrowedFd<'_>, operation: &Operation, ownership: &Ownership) -> Result<()> {
     let within = |path: &Bytes, act: &dyn Fn(BorrowedFd<'_>, &[u8]) -> Result<()>| {
         let (above, name) = parent(directory, &path.0)?;
         act(above.as_ref().map_or(directory, AsFd::as_fd), name)
@@ -188,13 +200,16 @@ fn change(directory: BorrowedFd<'_>, operation: &Operation) -> Result<()> {
         Operation::MakeSymlink { at, target } => within(at, &|parent, name| sys::make_symlink(parent, name, &target.0)),
         Operation::MakeNode { at, node } => within(at, &|parent, name| match node {
             SpecialNode::Fifo {} => sys::make_node(parent, name, sys::S_IFIFO, 0o600, 0, 0),
+            SpecialNode::Character { .. } | SpecialNode::Block { .. } if is_shown_by_socket(node, ownership) => {
+                sys::make_node(parent, name, sys::S_IFSOCK, 0o600, 0, 0)
+            }
             SpecialNode::Character { major, minor } => sys::make_node(parent, name, sys::S_IFCHR, 0o600, *major, *minor),
             SpecialNode::Block { major, minor } => sys::make_node(parent, name, sys::S_IFBLK, 0o600, *major, *minor),
         }),
         Operation::HardLink { existing, new } => within(existing, &|from, old| within(new, &|to, new| sys::link(from, old, to, new))),
         Operation::SetMetadata { at, metadata } => {
             let entry = sys::open(At::Fd(directory), &at.0, sys::O_PATH | sys::O_NOFOLLOW, 0, BENEATH)?;
-            set_metadata(entry.as_fd(), metadata)
+            set_metadata(entry.as_fd(), metadata, ownership)
         }
         Operation::SetOpaque { at } => {
             let entry = sys::open(At::Fd(directory), &at.0, sys::O_PATH | sys::O_DIRECTORY | sys::O_NOFOLLOW, 0, BENEATH)?;
@@ -207,13 +222,27 @@ fn change(directory: BorrowedFd<'_>, operation: &Operation) -> Result<()> {
     }
 }
 
-/// Owner, xattrs, mode and time, in this order.
-pub fn set_metadata(entry: BorrowedFd<'_>, metadata: &EntryMetadata) -> Result<()> {
+/// Whether a device is a socket on disk. Whiteouts are what they are.
+fn is_shown_by_socket(node: &SpecialNode, ownership: &Ownership) -> bool {
+    *ownership == (Ownership::Attributes {}) && *node != (SpecialNode::Character { major: 0, minor: 0 })
+}
+
+/// Owner, xattrs, mode and time, in this order. Links, pipes and devices have no owner where inodes have none.
+pub fn set_metadata(entry: BorrowedFd<'_>, metadata: &EntryMetadata, ownership: &Ownership) -> Result<()> {
     let kind = sys::stat(entry, b"")?.kind();
     // The owner first: changing it takes set-user-id bits and capabilities away. The mode late: it is part of an access control list.
-    sys::change_owner(entry, metadata.uid, metadata.gid)?;
-    if matches!(kind, sys::S_IFREG | sys::S_IFDIR) {
+    match ownership {
+        Ownership::Inodes {} => sys::change_owner(entry, metadata.uid, metadata.gid)?,
+        Ownership::Attributes {} => {}
+    }
+    if owners::carries(kind) {
         set_xattrs(&sys::fd_path(&entry), &metadata.xattrs)?;
+        if *ownership == (Ownership::Attributes {}) {
+            if metadata.xattrs.iter().any(|(name, _)| name.0 == owners::NAME.to_bytes()) {
+                return Err(EPERM);
+            }
+            owners::carry(&sys::fd_path(&entry), Owner { uid: metadata.uid, gid: metadata.gid })?;
+        }
     }
     if kind != sys::S_IFLNK {
         sys::change_mode(entry, metadata.mode)?;

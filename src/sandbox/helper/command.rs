@@ -1,15 +1,16 @@
 //! The command of a step: what it is and as whom in, a process out.
 
 use std::ffi::CString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
 use crate::calls::Architecture;
 use crate::channel;
 use crate::filter::{self, Otherwise};
 use crate::profile;
 use crate::step::{Failure, Trying};
+use crate::supervisor::{self, Credentials};
 use crate::sys::{self, At, EACCES, EINVAL, ENOENT, ENOTDIR, Errno};
-use crate::wire::{Bytes, CommandLine, Stage};
+use crate::wire::{Bytes, CommandLine, Ownership, Stage};
 
 /// What a step may do as user 0: what other builders give by default. Bits are those of capability(7).
 const CAPABILITIES: u64 = 1 // CHOWN
@@ -31,31 +32,47 @@ const CAPABILITIES: u64 = 1 // CHOWN
 const HEAD_BYTES: usize = 1024;
 
 wire! {
-    /// Why a program did not start, from its process to the init.
-    struct NotStarted {
-        /// Where it failed.
-        stage: Stage,
-        /// What was tried.
-        what: Bytes,
-        /// The kernel's answer.
-        errno: i32,
-        /// First bytes of the program.
-        head: Bytes,
+    /// What the process that becomes a program tells the init.
+    enum Starting {
+        /// Its calls wait for answers by the descriptor that comes with it.
+        0 Listening {},
+        /// Why the program did not start.
+        1 NotStarted {
+            /// Where it failed.
+            stage: Stage,
+            /// What was tried.
+            what: Bytes,
+            /// The kernel's answer.
+            errno: i32,
+            /// First bytes of the program.
+            head: Bytes,
+        },
     }
 }
 
 use crate::wire::Wire;
 
-/// Starts the command and waits until it runs: its process id.
-pub fn start(command: &CommandLine, out: &OwnedFd, err: &OwnedFd) -> Result<i32, Failure> {
+/// Who a command is that runs as this user, where that is a model.
+pub fn first(uid: u32, gid: u32, groups: &[u32]) -> Credentials {
+    Credentials::of_step(uid, gid, groups, CAPABILITIES)
+}
+
+/// Starts the command and waits until it runs: its process id. `listening` gets the descriptor by which its calls wait for answers.
+pub fn start(
+    command: &CommandLine,
+    ownership: &Ownership,
+    out: &OwnedFd,
+    err: &OwnedFd,
+    listening: impl FnOnce(OwnedFd),
+) -> Result<i32, Failure> {
     let stage = Stage::Processes {};
     // It closes when the program has started.
     let (ours, theirs) = sys::socket_pair().trying(&stage, || "make a socket".to_owned())?;
     match sys::fork_process().trying(&stage, || "make a process".to_owned())? {
         None => {
             drop(ours);
-            let failure = become_command(command, out, err, &theirs);
-            let reply = NotStarted {
+            let failure = become_command(command, ownership, out, err, &theirs);
+            let reply = Starting::NotStarted {
                 stage: failure.stage,
                 what: Bytes(failure.what.into_bytes()),
                 errno: failure.errno.0,
@@ -66,12 +83,21 @@ pub fn start(command: &CommandLine, out: &OwnedFd, err: &OwnedFd) -> Result<i32,
         }
         Some(pid) => {
             drop(theirs);
-            match channel::receive::<NotStarted>(&ours) {
-                Ok(None) => Ok(pid),
-                Ok(Some((NotStarted { stage, what, errno, head }, _))) => {
-                    Err(Failure { stage, what: String::from_utf8_lossy(&what.0).into_owned(), errno: Errno(errno), head: head.0 })
-                }
-                Err(errno) => Err(errno).trying(&stage, || "hear of the command".to_owned()),
+            let mut listening = Some(listening);
+            loop {
+                return match channel::receive::<Starting>(&ours) {
+                    Ok(None) => Ok(pid),
+                    Ok(Some((Starting::Listening {}, descriptors))) => {
+                        if let (Some(listening), Some(listener)) = (listening.take(), descriptors.into_iter().next()) {
+                            listening(listener);
+                        }
+                        continue;
+                    }
+                    Ok(Some((Starting::NotStarted { stage, what, errno, head }, _))) => {
+                        Err(Failure { stage, what: String::from_utf8_lossy(&what.0).into_owned(), errno: Errno(errno), head: head.0 })
+                    }
+                    Err(errno) => Err(errno).trying(&stage, || "hear of the command".to_owned()),
+                };
             }
         }
     }
@@ -80,8 +106,8 @@ pub fn start(command: &CommandLine, out: &OwnedFd, err: &OwnedFd) -> Result<i32,
 /// Where the process that becomes the command keeps its way to the init.
 const REPORT: i32 = 3;
 
-fn become_command(command: &CommandLine, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> Failure {
-    let outcome = prepare(command, out, err, report).and_then(|()| execute(command));
+fn become_command(command: &CommandLine, ownership: &Ownership, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> Failure {
+    let outcome = prepare(command, ownership, out, err, report).and_then(|()| execute(command));
     match outcome {
         Ok(never) => match never {},
         Err(failure) => failure,
@@ -91,7 +117,7 @@ fn become_command(command: &CommandLine, out: &OwnedFd, err: &OwnedFd, report: &
 enum Never {}
 
 /// Everything up to the program itself. After it only descriptors 0 to 3 are open.
-fn prepare(command: &CommandLine, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> Result<(), Failure> {
+fn prepare(command: &CommandLine, ownership: &Ownership, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> Result<(), Failure> {
     let CommandLine::Program { workdir, uid, gid, groups, .. } = command else {
         return Err(EINVAL).trying(&Stage::Processes {}, || "run nothing".to_owned());
     };
@@ -113,11 +139,82 @@ fn prepare(command: &CommandLine, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd
     sys::limit_capabilities(CAPABILITIES).trying(&user, || "limit capabilities".to_owned())?;
     // While the process may still do it without giving up set-user-id programs.
     filter().trying(&Stage::Processes {}, || "filter system calls".to_owned())?;
+    if *ownership == (Ownership::Attributes {}) {
+        // To the kernel it is user 0 from here on, whoever it is to the model.
+        listen().trying(&Stage::Processes {}, || "have its calls watched (this needs Linux 5.19)".to_owned())?;
+        return sys::set_capabilities(CAPABILITIES).trying(&user, || "give up capabilities".to_owned());
+    }
     sys::setgroups(groups).trying(&user, || "set supplementary groups".to_owned())?;
     sys::setresgid(*gid).trying(&user, || "set the group".to_owned())?;
     sys::setresuid(*uid).trying(&user, || "set the user".to_owned())?;
     // Another user has lost them already.
     sys::set_capabilities(if *uid == 0 { CAPABILITIES } else { 0 }).trying(&user, || "give up capabilities".to_owned())
+}
+
+/// Checks that a process can be made another user's, and a file, where that is a model: `/new` is there for it.
+pub fn try_watching(ownership: &Ownership, listening: impl FnOnce(OwnedFd)) -> Result<(), Failure> {
+    const SOME_ID: u32 = 7;
+    if *ownership == (Ownership::Inodes {}) {
+        return Ok(());
+    }
+    let stage = Stage::Processes {};
+    let (ours, theirs) = sys::socket_pair().trying(&stage, || "make a socket".to_owned())?;
+    let attempt = || -> sys::Result<bool> {
+        let file = sys::open(At::Root, b"/", sys::O_PATH | sys::O_DIRECTORY, 0, sys::ANYWHERE)?;
+        let file = sys::above(&file, 10)?;
+        sys::show_memory()?;
+        if std::os::fd::AsRawFd::as_raw_fd(&theirs) != REPORT {
+            sys::put_at(&theirs, REPORT, false)?;
+        }
+        listen()?;
+        sys::change_owner_of(file.as_fd(), b"new", SOME_ID, SOME_ID)?;
+        let stat = sys::stat(file.as_fd(), b"new")?;
+        sys::setresuid(SOME_ID)?;
+        Ok((stat.uid, stat.gid, sys::getuid()) == (SOME_ID, SOME_ID, SOME_ID))
+    };
+    match sys::fork_process().trying(&stage, || "make a process".to_owned())? {
+        None => {
+            let (errno, code) = match attempt() {
+                Ok(true) => (0, 0),
+                Ok(false) => (sys::EPROTO.0, 1),
+                Err(errno) => (errno.0, 1),
+            };
+            let reply = Starting::NotStarted { stage, what: Bytes::default(), errno, head: Bytes::default() };
+            let _ = channel::send(&sys::adopt(REPORT), &reply, &[]);
+            sys::exit(code);
+        }
+        Some(pid) => {
+            drop(theirs);
+            let mut listening = Some(listening);
+            let errno = loop {
+                match channel::receive::<Starting>(&ours).trying(&stage, || "hear of a process".to_owned())? {
+                    Some((Starting::Listening {}, descriptors)) => {
+                        if let (Some(listening), Some(listener)) = (listening.take(), descriptors.into_iter().next()) {
+                            listening(listener);
+                        }
+                    }
+                    Some((Starting::NotStarted { errno, .. }, _)) => break errno,
+                    None => break sys::ECONNRESET.0,
+                }
+            };
+            let _ = sys::wait(pid);
+            match errno {
+                0 => Ok(()),
+                errno => Err(Errno(errno)).trying(&stage, || "have users and owners in a model (this needs Linux 5.19)".to_owned()),
+            }
+        }
+    }
+}
+
+/// Makes the calls of this process wait for answers, and hands the way to them on.
+fn listen() -> sys::Result<()> {
+    let program = supervisor::program().ok_or(sys::ENOSYS)?;
+    supervisor::become_first()?;
+    let listener = sys::filter_calls_with_patient_listener(&program)?;
+    let report = sys::adopt(REPORT);
+    let sent = channel::send(&report, &Starting::Listening {}, &[listener.as_fd()]);
+    let _ = report.into_raw_fd();
+    sent
 }
 
 fn filter() -> sys::Result<()> {

@@ -16,12 +16,13 @@ mod place;
 mod profile;
 mod root;
 mod step;
+mod supervisor;
 mod sys;
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 use sys::{At, Errno, Result};
-use wire::{Bytes, OwnerReply, OwnerRequest};
+use wire::{Bytes, OwnerReply, OwnerRequest, Ownership};
 
 fn main() {
     // Whatever the caller forgot to close.
@@ -29,37 +30,40 @@ fn main() {
     let control = sys::adopt(0);
     sys::set_name(c"lapstrake");
     let started = closed.map_err(|errno| ("close descriptors", errno)).and_then(|()| own(&control));
-    if let Err((what, errno)) = started {
-        let _ = channel::send(&control, &OwnerReply::Failed { what: Bytes(what.as_bytes().to_vec()), errno: errno.0 }, &[]);
-        sys::exit(1);
+    match started {
+        Ok(ownership) => serve(control, &ownership),
+        Err((what, errno)) => {
+            let _ = channel::send(&control, &OwnerReply::Failed { what: Bytes(what.as_bytes().to_vec()), errno: errno.0 }, &[]);
+            sys::exit(1);
+        }
     }
-    serve(control);
     sys::exit(0);
 }
 
 /// Makes the namespace and becomes its root.
-fn own(control: &OwnedFd) -> std::result::Result<(), (&'static str, Errno)> {
+fn own(control: &OwnedFd) -> std::result::Result<Ownership, (&'static str, Errno)> {
     // A signal from the caller's terminal must not end it before the caller has decided.
     sys::setsid().map_err(|errno| ("start a session", errno))?;
     sys::change_directory(b"/").map_err(|errno| ("enter `/`", errno))?;
     sys::umask(0);
     sys::unshare(sys::CLONE_NEWUSER).map_err(|errno| ("make a user namespace", errno))?;
     channel::send(control, &OwnerReply::Unmapped {}, &[]).map_err(|errno| ("answer", errno))?;
-    match channel::receive::<OwnerRequest>(control) {
-        Ok(Some((OwnerRequest::Mapped {}, _))) => {}
+    let ownership = match channel::receive::<OwnerRequest>(control) {
+        Ok(Some((OwnerRequest::Mapped { ownership }, _))) => ownership,
         Ok(Some((OwnerRequest::Agent {} | OwnerRequest::Step {}, _))) => return Err(("understand the caller", sys::EPROTO)),
         Ok(None) => sys::exit(0),
         Err(errno) => return Err(("hear the caller", errno)),
-    }
+    };
     sys::setresgid(0).map_err(|errno| ("become group 0 of the user namespace", errno))?;
     sys::setresuid(0).map_err(|errno| ("become user 0 of the user namespace", errno))?;
     sys::hide_memory().map_err(|errno| ("protect its memory", errno))?;
     sys::forget_children();
-    channel::send(control, &OwnerReply::Ready {}, &[]).map_err(|errno| ("answer", errno))
+    channel::send(control, &OwnerReply::Ready {}, &[]).map_err(|errno| ("answer", errno))?;
+    Ok(ownership)
 }
 
 /// Starts processes as asked until the caller is gone.
-fn serve(control: OwnedFd) {
+fn serve(control: OwnedFd, ownership: &Ownership) {
     let owner = sys::getpid();
     while let Ok(Some((request, mut descriptors))) = channel::receive::<OwnerRequest>(&control) {
         let Some(socket) = descriptors.pop() else { return };
@@ -70,9 +74,9 @@ fn serve(control: OwnedFd) {
                 sys::exit(1);
             }
             match request {
-                OwnerRequest::Agent {} => agent::serve(&socket),
+                OwnerRequest::Agent {} => agent::serve(&socket, ownership),
                 OwnerRequest::Step {} => step::run(socket),
-                OwnerRequest::Mapped {} => {}
+                OwnerRequest::Mapped { ownership: _ } => {}
             }
             sys::exit(0);
         }

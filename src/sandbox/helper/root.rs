@@ -10,14 +10,17 @@ use crate::agent;
 use crate::mounts;
 use crate::place::{self, Want};
 use crate::step::{Failure, Made, Trying};
+use crate::supervisor::{Owner, owners};
 use crate::sys::{
     self, ANYWHERE, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, At, BENEATH, Below, EINVAL, ENOENT, ENOSYS, Result as Sys,
 };
-use crate::wire::{Bytes, EntryMetadata, Job, Stage, UpperPlace};
+use crate::wire::{Bytes, EntryMetadata, Job, Ownership, Stage, UpperPlace};
 
 /// What there is when the root is made.
 pub struct Prepared {
     pub upper: OwnedFd,
+    /// The mount namespace.
+    pub mounts: OwnedFd,
     pub made: Vec<Made>,
 }
 
@@ -30,6 +33,7 @@ pub struct Building {
     root: OwnedFd,
     made: Vec<Made>,
     slots: u32,
+    ownership: Ownership,
 }
 
 /// The ways to mount an overlay.
@@ -91,12 +95,14 @@ const DEVICE_LINKS: [(&[u8], &[u8]); 5] = [
 /// Makes the root and enters it.
 pub fn make(job: &Job) -> Result<Prepared, Failure> {
     namespaces(job)?;
+    let mounts =
+        sys::open(At::Root, b"/proc/self/ns/mnt", sys::O_RDONLY, 0, ANYWHERE).trying(&ROOT, || "open its mount namespace".to_owned())?;
     let base = base().trying(&ROOT, || "mount a tmpfs to build it on".to_owned())?;
     let api = if job.classic { Api::Classic } else { Api::Newest };
-    let (upper, work) = upper(&base, &job.upper)?;
+    let (upper, work) = upper(&base, &job.upper, &job.ownership)?;
     let root = overlay(api, &base, "root", &job.lowers, Some((&upper, &work)))
         .trying(&ROOT, || format!("mount an overlay of {} directories", job.lowers.len()))?;
-    let mut building = Building { api, base, root, made: Vec::new(), slots: 0 };
+    let mut building = Building { api, base, root, made: Vec::new(), slots: 0, ownership: job.ownership.clone() };
     proc(&mut building)?;
     sys_files(&mut building, job.network).trying(&ROOT, || "mount /sys".to_owned())?;
     dev(&mut building)?;
@@ -107,10 +113,10 @@ pub fn make(job: &Job) -> Result<Prepared, Failure> {
     for (index, mount) in job.mounts.iter().enumerate() {
         mounts::mount(&mut building, mount, &Stage::Mount { index: u32::try_from(index).unwrap_or(u32::MAX) })?;
     }
-    let Building { api: _, base, root, made, slots: _ } = building;
+    let Building { api: _, base, root, made, slots: _, ownership: _ } = building;
     enter(&root).trying(&ROOT, || "enter it".to_owned())?;
     drop(base);
-    Ok(Prepared { upper, made })
+    Ok(Prepared { upper, mounts, made })
 }
 
 /// Checks that the root, now `/`, can be written: a new file, a directory renamed, a file of a lower directory removed.
@@ -162,7 +168,7 @@ pub fn tmpfs(options: &[(&CStr, &[u8])], attributes: u64) -> Sys<OwnedFd> {
     sys::create_mount(&tmpfs, attributes)
 }
 
-fn upper(base: &OwnedFd, place: &UpperPlace) -> Result<(OwnedFd, OwnedFd), Failure> {
+fn upper(base: &OwnedFd, place: &UpperPlace, ownership: &Ownership) -> Result<(OwnedFd, OwnedFd), Failure> {
     let readable = sys::O_RDONLY | sys::O_DIRECTORY;
     match place {
         UpperPlace::OnDisk { upper, work } => {
@@ -171,12 +177,14 @@ fn upper(base: &OwnedFd, place: &UpperPlace) -> Result<(OwnedFd, OwnedFd), Failu
             };
             Ok((open(upper)?, open(work)?))
         }
-        UpperPlace::Memory { root } => memory_upper(base, b"memory", root).trying(&ROOT, || "mount a tmpfs for its changes".to_owned()),
+        UpperPlace::Memory { root } => {
+            memory_upper(base, b"memory", root, ownership).trying(&ROOT, || "mount a tmpfs for its changes".to_owned())
+        }
     }
 }
 
 /// An upper and a work directory on a tmpfs of their own.
-fn memory_upper(base: &OwnedFd, at: &[u8], root: &EntryMetadata) -> Sys<(OwnedFd, OwnedFd)> {
+fn memory_upper(base: &OwnedFd, at: &[u8], root: &EntryMetadata, ownership: &Ownership) -> Sys<(OwnedFd, OwnedFd)> {
     let readable = sys::O_RDONLY | sys::O_DIRECTORY;
     let memory = tmpfs(&[(c"mode", b"0755")], ATTR_NODEV)?;
     sys::attach(&memory, sys::open(At::Fd(base.as_fd()), at, DIRECTORY, 0, BENEATH)?.as_fd())?;
@@ -187,7 +195,7 @@ fn memory_upper(base: &OwnedFd, at: &[u8], root: &EntryMetadata) -> Sys<(OwnedFd
     let [upper, work] = &mut directories;
     let take = |slot: &mut Sys<OwnedFd>| std::mem::replace(slot, Err(ENOENT));
     let (upper, work) = (take(upper)?, take(work)?);
-    agent::set_metadata(upper.as_fd(), root)?;
+    agent::set_metadata(upper.as_fd(), root, ownership)?;
     Ok((upper, work))
 }
 
@@ -263,7 +271,7 @@ impl Building {
         let topmost = self.slot();
         sys::make_directory(self.base.as_fd(), topmost.as_bytes(), 0o755)?;
         let topmost = sys::open(At::Fd(self.base.as_fd()), topmost.as_bytes(), DIRECTORY, 0, BENEATH)?;
-        agent::set_metadata(topmost.as_fd(), root)?;
+        agent::set_metadata(topmost.as_fd(), root, &self.ownership)?;
         let lowers: Vec<Bytes> = [Bytes(sys::fd_path(&topmost))].into_iter().chain(lowers.iter().cloned()).collect();
         let slot = self.slot();
         overlay(self.api, &self.base, &slot, &lowers, None)
@@ -273,7 +281,7 @@ impl Building {
     pub fn discarded_overlay(&mut self, lowers: &[Bytes], root: &EntryMetadata) -> Sys<OwnedFd> {
         let memory = self.slot();
         sys::make_directory(self.base.as_fd(), memory.as_bytes(), 0o755)?;
-        let (upper, work) = memory_upper(&self.base, memory.as_bytes(), root)?;
+        let (upper, work) = memory_upper(&self.base, memory.as_bytes(), root, &self.ownership)?;
         let slot = self.slot();
         overlay(self.api, &self.base, &slot, lowers, Some((&upper, &work)))
     }
@@ -283,7 +291,10 @@ impl Building {
         let name = ["files/", &self.slot()].concat();
         let file = sys::open(At::Fd(self.base.as_fd()), name.as_bytes(), sys::O_RDWR | sys::O_CREAT | sys::O_EXCL, 0o600, BENEATH)?;
         sys::write_all(&file, bytes)?;
-        sys::change_owner(file.as_fd(), uid, gid)?;
+        match self.ownership {
+            Ownership::Inodes {} => sys::change_owner(file.as_fd(), uid, gid)?,
+            Ownership::Attributes {} => owners::carry(&sys::fd_path(&file), Owner { uid, gid })?,
+        }
         sys::change_mode(file.as_fd(), mode)?;
         sys::copy_mount(At::Fd(self.base.as_fd()), name.as_bytes(), Below::Without)
     }

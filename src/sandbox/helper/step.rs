@@ -6,18 +6,21 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::supervisor::Supervisor;
 use crate::sys::{self, At, BENEATH, Errno};
-use crate::wire::{Bytes, CommandLine, Job, Stage, StepReply, Wire};
+use crate::wire::{Bytes, CommandLine, Job, Ownership, Stage, StepReply, Wire};
 use crate::{channel, command, root};
 
 wire! {
     /// What the init tells the supervisor, in this order; nothing after `Exited` or `Failed`.
     enum InitReply {
-        /// The root is made; the upper directory comes as a descriptor.
+        /// The root is made; the upper directory and the mount namespace come as descriptors.
         0 Prepared {
             /// Mount points that were not there, parents first.
             made: Vec<Made>,
         },
+        /// Calls of the command wait for answers by the descriptor that comes with it.
+        4 Listening {},
         /// The command runs.
         1 Running {},
         /// The command has ended with this status of `wait(2)`.
@@ -90,7 +93,7 @@ pub fn run(library: OwnedFd) {
     let mut descriptors = descriptors.into_iter();
     let (Some(out), Some(err)) = (descriptors.next(), descriptors.next()) else { return };
     let reply = match start(&job, &library, out, err) {
-        Ok((init, pid)) => supervise(&library, &init, pid),
+        Ok((init, pid)) => supervise(&job, &library, &init, pid),
         Err(Failure { stage, what, errno, head }) => {
             Some(StepReply::Failed { stage, what: Bytes(what.into_bytes()), errno: errno.0, head: Bytes(head) })
         }
@@ -122,18 +125,38 @@ fn start(job: &Job, library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> Result<(Ow
 }
 
 /// Waits for the end of the init or of the library; gives what the library is told last.
-fn supervise(library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<StepReply> {
+fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<StepReply> {
     let mut upper = None;
     let mut mount_points = Vec::new();
     let mut ended = None;
     let mut failed = None;
+    let mut model = None;
+    let mut listener: Option<OwnedFd> = None;
     loop {
-        let Ok((from_library, from_init)) = sys::wait_readable(library, init) else { break };
+        let mut ends = vec![library, init];
+        ends.extend(&listener);
+        let Ok(readable) = sys::wait_any(&ends) else { break };
+        let (from_library, from_init) = (readable[0], readable[1]);
         if from_init {
             match channel::receive::<InitReply>(init) {
                 Ok(Some((InitReply::Prepared { made }, descriptors))) => {
                     mount_points = made;
-                    upper = descriptors.into_iter().next();
+                    let mut descriptors = descriptors.into_iter();
+                    upper = descriptors.next();
+                    match descriptors.next().map(|mounts| watch(job, &mounts)) {
+                        Some(Ok(supervisor)) => model = supervisor,
+                        Some(Err(Failure { stage, what, errno, head })) => {
+                            failed = Some(StepReply::Failed { stage, what: Bytes(what.into_bytes()), errno: errno.0, head: Bytes(head) });
+                            break;
+                        }
+                        None => {}
+                    }
+                }
+                Ok(Some((InitReply::Listening {}, descriptors))) => {
+                    listener = descriptors.into_iter().next();
+                    if let Some(listener) = &listener {
+                        sys::answer_on_same_processor(listener);
+                    }
                 }
                 Ok(Some((InitReply::Running {}, _))) => {
                     let upper: Vec<_> = upper.iter().map(AsFd::as_fd).collect();
@@ -154,6 +177,8 @@ fn supervise(library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<StepReply> {
         } else if from_library {
             // Whatever it says, or its end, means: stop.
             break;
+        } else if let (Some(model), Some(listener)) = (&mut model, &listener) {
+            model.serve(listener);
         }
     }
     sys::kill(pid);
@@ -166,7 +191,21 @@ fn supervise(library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<StepReply> {
             let _ = remove_untouched(upper, made);
         }
     }
-    Some(failed.unwrap_or(StepReply::Ended { status: ended, made }))
+    let specials = match (&model, &upper) {
+        (Some(model), Some(upper)) => model.report(upper),
+        _ => Vec::new(),
+    };
+    Some(failed.unwrap_or(StepReply::Ended { status: ended, made, specials }))
+}
+
+/// The supervisor of a step whose users and owners are a model.
+fn watch(job: &Job, mounts: &OwnedFd) -> Result<Option<Supervisor>, Failure> {
+    let first = match (&job.ownership, &job.command) {
+        (Ownership::Inodes {}, _) => return Ok(None),
+        (Ownership::Attributes {}, CommandLine::Probe {}) => command::first(0, 0, &[]),
+        (Ownership::Attributes {}, CommandLine::Program { uid, gid, groups, .. }) => command::first(*uid, *gid, groups),
+    };
+    Supervisor::enter(mounts, first, &job.specials).map(Some).trying(&PROCESSES, || "watch over the step's users".to_owned())
 }
 
 /// Removes a mount point from the upper directory if it is as it was made.
@@ -204,13 +243,16 @@ fn be_init(job: &Job, supervisor: &OwnedFd, out: OwnedFd, err: OwnedFd) {
         Ok(prepared) => prepared,
         Err(failure) => return report(&failure),
     };
-    let upper = [prepared.upper.as_fd()];
-    if channel::send(supervisor, &InitReply::Prepared { made: prepared.made }, &upper).is_err() {
+    let descriptors = [prepared.upper.as_fd(), prepared.mounts.as_fd()];
+    if channel::send(supervisor, &InitReply::Prepared { made: prepared.made }, &descriptors).is_err() {
         return;
     }
-    drop(prepared.upper);
+    drop((prepared.upper, prepared.mounts));
+    let listening = |listener: OwnedFd| {
+        let _ = channel::send(supervisor, &InitReply::Listening {}, &[listener.as_fd()]);
+    };
     match &job.command {
-        CommandLine::Probe {} => match root::try_writing() {
+        CommandLine::Probe {} => match root::try_writing().and_then(|()| command::try_watching(&job.ownership, listening)) {
             Ok(()) => {
                 let _ = channel::send(supervisor, &InitReply::Running {}, &[]);
                 let _ = channel::send(supervisor, &InitReply::Exited { status: 0 }, &[]);
@@ -218,7 +260,7 @@ fn be_init(job: &Job, supervisor: &OwnedFd, out: OwnedFd, err: OwnedFd) {
             Err(failure) => report(&failure),
         },
         CommandLine::Program { .. } => {
-            let pid = match command::start(&job.command, &out, &err) {
+            let pid = match command::start(&job.command, &job.ownership, &out, &err, listening) {
                 Ok(pid) => pid,
                 Err(failure) => return report(&failure),
             };

@@ -198,11 +198,22 @@ wire! {
     /// What the library asks of the owner of the user namespace.
     enum OwnerRequest {
         /// The id maps are written: become their 0:0.
-        0 Mapped {},
+        0 Mapped {
+            /// Where files have their owners.
+            ownership: Ownership,
+        },
         /// Serve file operations on the socket that comes with it, in a process of its own.
         1 Agent {},
         /// Run one job on the socket that comes with it, in a process of its own.
         2 Step {},
+    }
+
+    /// Where it stands whom files belong to.
+    enum Ownership {
+        /// In their inodes.
+        0 Inodes {},
+        /// In an attribute of theirs, or in a table: the namespace has one id, 0. Devices are sockets on disk.
+        1 Attributes {},
     }
 
     /// What the owner says while it starts; afterwards it says nothing.
@@ -447,6 +458,34 @@ wire! {
         resolv: Option<Bytes>,
         /// What is run.
         command: CommandLine,
+        /// Where it stands whom the root's files belong to.
+        ownership: Ownership,
+        /// With [`Ownership::Attributes`]: what the root has that belongs to other users and cannot say so on disk, and all devices.
+        specials: Vec<SpecialBelow>,
+    }
+
+    /// A link, pipe or device of a root.
+    struct SpecialBelow {
+        /// Where, relative to the root, without links.
+        path: Bytes,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// The device that a socket stands for.
+        node: Option<SpecialNode>,
+    }
+
+    /// A link, pipe or device of an upper directory.
+    struct SpecialOwner {
+        /// Its number there.
+        inode: u64,
+        /// Owner.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// The device that a socket stands for.
+        node: Option<SpecialNode>,
     }
 
     /// The command itself.
@@ -542,6 +581,8 @@ wire! {
             status: Option<i32>,
             /// Mount points that were made for this run only.
             made: Vec<Bytes>,
+            /// With [`Ownership::Attributes`]: whom what is in the upper directory belongs to, where it cannot say so itself.
+            specials: Vec<SpecialOwner>,
         },
         /// There was no command.
         2 Failed {

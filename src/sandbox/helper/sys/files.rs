@@ -74,6 +74,10 @@ impl Stat {
         let (major, minor) = (u64::from(self.device_major), u64::from(self.device_minor));
         (major & 0xffff_f000) << 32 | (major & 0xfff) << 8 | (minor & 0xffff_ff00) << 12 | minor & 0xff
     }
+    /// The number of the mount that it was found on, where the kernel knows it.
+    pub fn mount(&self) -> u64 {
+        self.spare[0]
+    }
     pub fn permissions(&self) -> u16 {
         self.mode & 0o7777
     }
@@ -81,7 +85,8 @@ impl Stat {
 
 /// Looks at a name without following it; an empty one is the descriptor itself.
 pub fn stat(at: BorrowedFd<'_>, name: &[u8]) -> Result<Stat> {
-    const BASIC: c_long = 0x7ff;
+    // What every file has, and its mount.
+    const BASIC: c_long = 0x17ff;
     let name = text(name)?;
     let mut stat = Stat::default();
     let flags = AT_SYMLINK_NOFOLLOW | AT_EMPTY_PATH;
@@ -97,6 +102,17 @@ pub fn read_link(at: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
     let count = unsafe {
         call(number::READLINKAT, [raw(&at), pointer(name.as_ptr()), pointer(buffer.as_mut_ptr()), buffer.len() as c_long, 0, 0])
     }?;
+    buffer.truncate(count as usize);
+    Ok(buffer)
+}
+
+/// What a link at a path relative to the current directory says.
+pub fn read_link_of(path: &[u8]) -> Result<Vec<u8>> {
+    let path = text(path)?;
+    let mut buffer = vec![0; 4096];
+    let arguments = [AT_FDCWD, pointer(path.as_ptr()), pointer(buffer.as_mut_ptr()), buffer.len() as c_long, 0, 0];
+    // SAFETY: the kernel reads a string that ends and writes at most as much as the buffer has.
+    let count = unsafe { call(number::READLINKAT, arguments) }?;
     buffer.truncate(count as usize);
     Ok(buffer)
 }
@@ -193,6 +209,14 @@ pub fn remove_directory(at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
 pub fn change_owner(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
     let empty = c"";
     let arguments = [raw(&fd), pointer(empty.as_ptr()), c_long::from(uid), c_long::from(gid), AT_EMPTY_PATH, 0];
+    // SAFETY: the kernel reads a string that ends.
+    unsafe { call(number::FCHOWNAT, arguments) }.map(drop)
+}
+
+/// Changes the owner of a name, a link included.
+pub fn change_owner_of(at: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> Result<()> {
+    let name = text(name)?;
+    let arguments = [raw(&at), pointer(name.as_ptr()), c_long::from(uid), c_long::from(gid), AT_SYMLINK_NOFOLLOW, 0];
     // SAFETY: the kernel reads a string that ends.
     unsafe { call(number::FCHOWNAT, arguments) }.map(drop)
 }

@@ -18,10 +18,12 @@ mod files;
 mod mounts;
 mod number;
 mod socket;
+mod watch;
 
 pub use files::*;
 pub use mounts::*;
 pub use socket::*;
+pub use watch::*;
 
 pub const EPERM: Errno = Errno(1);
 pub const ENOENT: Errno = Errno(2);
@@ -230,6 +232,15 @@ fn prctl(option: c_long, value: c_long) -> Result<c_long> {
 /// The process dies with the thread that made it.
 pub fn die_with_parent() -> Result<()> {
     prctl(1, 9).map(drop)
+}
+
+pub fn getuid() -> u32 {
+    plain(number::GETUID, 0, 0, 0).unwrap_or(0) as u32
+}
+
+/// The opposite of [`hide_memory`].
+pub fn show_memory() -> Result<()> {
+    prctl(4, 1).map(drop)
 }
 
 /// Nothing of the process can be read or traced by others of its owner.

@@ -19,6 +19,9 @@ mod of_architecture {
     pub const READLINKAT: c_long = 267; pub const FCHMODAT: c_long = 268; pub const PPOLL: c_long = 271; pub const UNSHARE: c_long = 272;
     pub const UTIMENSAT: c_long = 280; pub const DUP3: c_long = 292; pub const PRLIMIT64: c_long = 302;
     pub const RENAMEAT2: c_long = 316; pub const STATX: c_long = 332; pub const SECCOMP: c_long = 317;
+    pub const GETUID: c_long = 102; pub const BIND: c_long = 49; pub const GETSOCKOPT: c_long = 55; pub const CHROOT: c_long = 161; pub const GETXATTR: c_long = 191;
+    pub const NEWFSTATAT: c_long = 262; pub const SETNS: c_long = 308; pub const PROCESS_VM_READV: c_long = 310;
+    pub const PROCESS_VM_WRITEV: c_long = 311;
 }
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64"))]
 #[rustfmt::skip]
@@ -37,6 +40,9 @@ mod of_architecture {
     pub const READLINKAT: c_long = 78; pub const FCHMODAT: c_long = 53; pub const PPOLL: c_long = 73; pub const UNSHARE: c_long = 97;
     pub const UTIMENSAT: c_long = 88; pub const DUP3: c_long = 24; pub const PRLIMIT64: c_long = 261;
     pub const RENAMEAT2: c_long = 276; pub const STATX: c_long = 291; pub const SECCOMP: c_long = 277;
+    pub const GETUID: c_long = 174; pub const BIND: c_long = 200; pub const GETSOCKOPT: c_long = 209; pub const CHROOT: c_long = 51; pub const GETXATTR: c_long = 8;
+    pub const NEWFSTATAT: c_long = 79; pub const SETNS: c_long = 268; pub const PROCESS_VM_READV: c_long = 270;
+    pub const PROCESS_VM_WRITEV: c_long = 271;
 }
 pub use of_architecture::*;
 
@@ -46,6 +52,8 @@ pub const MOVE_MOUNT: c_long = 429;
 pub const FSOPEN: c_long = 430;
 pub const FSCONFIG: c_long = 431;
 pub const FSMOUNT: c_long = 432;
+pub const PIDFD_OPEN: c_long = 434;
 pub const CLOSE_RANGE: c_long = 436;
 pub const OPENAT2: c_long = 437;
+pub const PIDFD_GETFD: c_long = 438;
 pub const MOUNT_SETATTR: c_long = 442;
