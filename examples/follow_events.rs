@@ -89,6 +89,6 @@ fn build(project: &Path, store: &Path, events: &dyn EventSink, cancel: &Cancel) 
     let found = outside.resolve(&needed, &Pins::new(), &NothingStale)?.found;
     let plan = plan::plan(&spec, &target, &found).or_rendered(&sources)?;
 
-    let engine = Engine::new(IsolationChoice::UserNamespace(sandbox::Options::default()));
+    let engine = Engine::new(IsolationChoice::Auto(sandbox::Options::default()));
     Ok(engine.build(&plan, &outside, &Options::default())?)
 }
