@@ -19,7 +19,7 @@ use crate::event::TaskId;
 use crate::image::Platform;
 use crate::layer::Profile;
 use crate::plan::{Copy, MountKind, Run, Step, StepKind, TreeSource};
-use crate::tree::{Difference, LastLink, Node};
+use crate::tree::{Content, Difference, Editor, LastLink, Node, TreePath};
 
 /// Results of steps by key.
 const ACTIONS: Shelf = Shelf::named("actions");
@@ -301,7 +301,10 @@ impl Action<'_> {
                         &made
                     }
                 };
-                copy::copy(copy, selection, &below, &accounts, &SourceContents { site, source: from })?
+                let mut unpack = |at: &TreePath, content: &Content, to: &[u8], editor: &mut Editor, origins: &mut steps::Origins| {
+                    extract::unpack(site, copy, (from, at, content), to, &accounts, (editor, origins))
+                };
+                copy::copy::<Failure>(copy, selection, &below, &accounts, &SourceContents { site, source: from }, &mut unpack)?
             }
             (StepKind::Write(write), _) => steps::write::write(write, &below, &accounts)?,
             (StepKind::MakeDirectory(make), _) => steps::make_directory::make_directory(make, &below, &accounts)?,

@@ -58,11 +58,12 @@ impl Surroundings<'_> {
         let Copy {
             from: _inert_since_the_files_are_named,
             sources: _likewise,
-            mode: _likewise_since_they_are_named_as_they_arrive,
+            mode,
             exclude: _likewise_since_what_is_left_out_is_not_named,
             to,
             owner,
             parents,
+            unpack,
             newlines,
         } = copy;
         self.begin("copy", 2)
@@ -77,6 +78,8 @@ impl Surroundings<'_> {
                     Newlines::Lf => "lf",
                 }),
             )
+            // In an archive, files do not arrive as they are named.
+            .with_any("unpack", if *unpack { mode_value(mode) } else { Value::Absent })
     }
 
     /// A file whose bytes stand in the spec.
@@ -131,7 +134,7 @@ impl Surroundings<'_> {
             .with("to", Value::text(to))
             .with("strip", Value::Number(i64::from(*strip)))
             .with("owner", Value::optional(owner.as_deref()))
-            .with("mode", mode_value(*mode))
+            .with("mode", mode_value(mode))
     }
 
     /// A download.
@@ -151,11 +154,13 @@ fn download_value(download: &Download) -> Value {
     Value::map([("url", Value::text(url)), ("digest", Value::text(&digest.to_string()))])
 }
 
-fn mode_value(mode: ModeRule) -> Value {
+fn mode_value(mode: &ModeRule) -> Value {
     match mode {
         ModeRule::Normal => Value::text("normal"),
         ModeRule::Keep => Value::text("keep"),
-        ModeRule::Set(bits) => Value::Number(i64::from(bits)),
+        ModeRule::Set(bits) => Value::Number(i64::from(*bits)),
+        ModeRule::Exactly(bits) => Value::map([("exactly", Value::Number(i64::from(*bits)))]),
+        ModeRule::Symbolic(changes) => Value::map([("changes", Value::text(&changes.to_string()))]),
     }
 }
 
@@ -218,6 +223,7 @@ mod tests {
             mode: ModeRule::Normal,
             exclude: Vec::new(),
             parents: false,
+            unpack: false,
             newlines: Newlines::Keep,
         };
         change(&mut copy);
@@ -236,6 +242,7 @@ mod tests {
         assert_ne!(key(|copy| copy.to = "/a/".to_owned()), plain);
         assert_ne!(key(|copy| copy.owner = Some("0".to_owned())), plain);
         assert_ne!(key(|copy| copy.parents = true), plain);
+        assert_ne!(key(|copy| copy.unpack = true), plain);
         assert_ne!(key(|copy| copy.newlines = Newlines::Lf), plain);
     }
 }

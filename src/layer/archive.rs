@@ -1,6 +1,6 @@
 //! Archives of `extract` steps: a file of unknown format in, its entries and their contents out.
 //!
-//! Formats, told by the first bytes: tar, alone or compressed with gzip, zstd or xz; zip. Leading slashes and `.` say nothing, `..` is
+//! Formats, told by the first bytes: tar, alone or compressed with gzip, bzip2, xz or zstd; zip. Leading slashes and `.` say nothing, `..` is
 //! refused; what the entries are put over, and whether links on the way lead anywhere, is the caller's to decide.
 
 use std::fs::File;
@@ -56,7 +56,7 @@ pub enum ArchiveError {
     #[error("the zip archive is refused")]
     Zip(#[from] zip::result::ZipError),
     /// The format is known and not supported.
-    #[error("{0} archives are not supported: expected zip, or tar alone or compressed with gzip, zstd or xz")]
+    #[error("{0} archives are not supported: expected zip, or tar alone or compressed with gzip, bzip2, xz or zstd")]
     Format(&'static str),
     /// The name of an entry cannot be used.
     #[error("the archive is refused: entry `{}`", .name.escape_ascii())]
@@ -100,7 +100,6 @@ pub fn read_archive<E: From<ArchiveError>>(
     seen.and_then(|_| archive.seek(SeekFrom::Start(0))).map_err(|error| ArchiveError::Read(error.into()))?;
     match first.as_slice() {
         [b'P', b'K', 3 | 5, 4 | 6, ..] => read_zip(archive, strip_components, limits, cancel, take),
-        [b'B', b'Z', b'h', ..] => Err(ArchiveError::Format("bzip2").into()),
         [b'7', b'z', 0xbc, 0xaf, ..] => Err(ArchiveError::Format("7z").into()),
         [b'R', b'a', b'r', b'!', ..] => Err(ArchiveError::Format("rar").into()),
         [] => Err(ArchiveError::Format("empty").into()),
@@ -115,6 +114,13 @@ pub fn read_archive<E: From<ArchiveError>>(
             Ok(())
         }
     }
+}
+
+/// Whether a stream is a tar archive, alone or compressed, as far as its first entry tells. One without entries is none.
+pub fn is_tar(stream: Box<dyn Read + Send + '_>, cancel: &Cancel) -> bool {
+    let limits = Limits::GENEROUS;
+    let first = Decoded::new(stream, &limits, cancel).and_then(|decoded| TarReader::new(decoded, EndMarker::Required, &limits).next());
+    matches!(first, Ok(Some(_)))
 }
 
 fn tar_entry(tar: TarEntry, strip: usize, limits: &Limits) -> Result<Option<(TreePath, ArchiveEntry)>, ArchiveError> {

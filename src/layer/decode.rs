@@ -18,6 +18,8 @@ pub enum Encoding {
     Zstd,
     /// XZ, any number of streams. Not allowed in layers.
     Xz,
+    /// Bzip2, any number of streams. Not allowed in layers.
+    Bzip2,
     /// Not compressed.
     Plain,
 }
@@ -34,6 +36,7 @@ impl Encoding {
             // A frame, or a frame to be skipped.
             [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Encoding::Zstd,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Encoding::Xz,
+            [b'B', b'Z', b'h', b'1'..=b'9', ..] => Encoding::Bzip2,
             _ => Encoding::Plain,
         }
     }
@@ -95,6 +98,7 @@ enum Decoder<'a> {
     Gzip(Box<flate2::bufread::MultiGzDecoder<BufReader<Counted<Source<'a>>>>>),
     Zstd(Box<zstd::Decoder<'static, BufReader<Counted<Source<'a>>>>>),
     Xz(Box<lzma_rust2::XzReader<BufReader<Counted<Source<'a>>>>>),
+    Bzip2(Box<bzip2::bufread::MultiBzDecoder<BufReader<Counted<Source<'a>>>>>),
     Plain(BufReader<Counted<Source<'a>>>),
 }
 
@@ -121,6 +125,7 @@ impl<'a> Decoded<'a> {
                 Decoder::Zstd(Box::new(decoder))
             }
             Encoding::Xz => Decoder::Xz(Box::new(lzma_rust2::XzReader::new_mem_limit(source, true, XZ_MEMORY_KIB))),
+            Encoding::Bzip2 => Decoder::Bzip2(Box::new(bzip2::bufread::MultiBzDecoder::new(source))),
             Encoding::Plain => Decoder::Plain(source),
         };
         Ok(Decoded { decoder, compressed_bytes, expanded_bytes: 0, limits: limits.clone(), cancel })
@@ -131,6 +136,7 @@ impl<'a> Decoded<'a> {
             Decoder::Gzip(_) => Encoding::Gzip,
             Decoder::Zstd(_) => Encoding::Zstd,
             Decoder::Xz(_) => Encoding::Xz,
+            Decoder::Bzip2(_) => Encoding::Bzip2,
             Decoder::Plain(_) => Encoding::Plain,
         }
     }
@@ -145,6 +151,7 @@ impl Read for Decoded<'_> {
             Decoder::Gzip(decoder) => decoder.read(buffer),
             Decoder::Zstd(decoder) => decoder.read(buffer),
             Decoder::Xz(decoder) => decoder.read(buffer),
+            Decoder::Bzip2(decoder) => decoder.read(buffer),
             Decoder::Plain(source) => source.read(buffer),
         }?;
         self.expanded_bytes += count as u64;

@@ -22,7 +22,7 @@ mod zip;
 #[cfg(test)]
 mod tests;
 
-pub use archive::{ArchiveEntry, ArchiveError, ArchiveKind, TakeEntry, read_archive};
+pub use archive::{ArchiveEntry, ArchiveError, ArchiveKind, TakeEntry, is_tar, read_archive};
 pub use decode::{Encoding, Limits, expand};
 pub use header::Unwritable;
 pub use names::BadName;

@@ -108,8 +108,9 @@ pub fn unpack(
     cancel: &Cancel,
 ) -> Result<Unpacked, UnpackError> {
     let decoded = Decoded::new(blob, limits, cancel)?;
-    if decoded.encoding() == Encoding::Xz {
-        return Err(UnpackError::Encoding);
+    match decoded.encoding() {
+        Encoding::Gzip | Encoding::Zstd | Encoding::Plain => {}
+        Encoding::Xz | Encoding::Bzip2 => return Err(UnpackError::Encoding),
     }
     let mut reader = TarReader::new(Hashed::new(decoded), EndMarker::Optional, limits);
     let mut layer = Layer::new(below, into);

@@ -9,6 +9,7 @@ use crate::spec::{Absent, Referent};
 /// The codes of this room, sorted.
 pub const CODES: &[&str] = &[
     "bad-image-reference",
+    "bad-mode",
     "bad-owner",
     "bad-path",
     "bad-pattern",
@@ -47,6 +48,7 @@ pub const CODES: &[&str] = &[
 ];
 
 const BAD_IMAGE_REFERENCE: Code = Code("bad-image-reference");
+const BAD_MODE: Code = Code("bad-mode");
 const BAD_OWNER: Code = Code("bad-owner");
 const BAD_PATH: Code = Code("bad-path");
 const BAD_PATTERN: Code = Code("bad-pattern");
@@ -186,6 +188,11 @@ pub(super) fn nul_character(span: Span) -> Diagnostic {
 pub(super) fn invalid_variable_name(span: Span, name: &str) -> Diagnostic {
     Diagnostic::error(BAD_VARIABLE, span, format!("`{}` is no name of a variable", name.escape_debug()))
         .hint("a variable's name has letters, digits, `_`, `.` and `-`, and begins with a letter or `_`")
+}
+
+pub(super) fn invalid_mode(span: Span, mode: &str) -> Diagnostic {
+    Diagnostic::error(BAD_MODE, span, format!("`{}` is no mode", mode.escape_debug()))
+        .hint("write octal digits such as `0755` or `=0755`, changes such as `u=rwX,go=rX`, or `keep`")
 }
 
 pub(super) fn invalid_owner(span: Span, owner: &str) -> Diagnostic {

@@ -33,6 +33,7 @@ use lapstrake_cache::Digest;
 use crate::diagnostic::Span;
 pub use crate::image::Format;
 use crate::image::{Config, Platform, Reference};
+pub use crate::spec::words::{Directory as SymbolicDirectory, SymbolicMode};
 
 pub use diagnostics::CODES;
 pub use lower::{plan, requirements};
@@ -321,12 +322,14 @@ pub struct Copy {
     pub exclude: Vec<String>,
     /// Whether the sources' parent directories are kept below the destination.
     pub parents: bool,
+    /// Whether sources that are tar archives are unpacked into the destination.
+    pub unpack: bool,
     /// What becomes of line ends.
     pub newlines: Newlines,
 }
 
 /// What becomes of modes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModeRule {
     /// From a context: 0644 or 0755 by the execute bit, directories 0755. From elsewhere: kept.
     Normal,
@@ -334,6 +337,10 @@ pub enum ModeRule {
     Keep,
     /// Files get these bits, directories the execute bits that go with them.
     Set(u16),
+    /// Files and directories that are copied get these bits; parents that are made do not.
+    Exactly(u16),
+    /// What is there is changed so.
+    Symbolic(SymbolicMode),
 }
 
 /// What becomes of line ends.

@@ -90,14 +90,15 @@ impl Plan {
     fn step_json(&self, kind: &StepKind) -> Details {
         match kind {
             StepKind::Run(run) => self.run_json(run),
-            StepKind::Copy(Copy { from, sources, to, owner, mode, exclude, parents, newlines }) => only([
+            StepKind::Copy(Copy { from, sources, to, owner, mode, exclude, parents, unpack, newlines }) => only([
                 ("from", json!(self.tree_name(from))),
                 ("sources", json!(sources)),
                 ("to", json!(to)),
                 ("owner", json!(owner)),
-                ("mode", mode_json(*mode)),
+                ("mode", mode_json(mode)),
                 ("exclude", json!(exclude)),
                 ("parents", if *parents { json!(true) } else { Value::Null }),
+                ("unpack", if *unpack { json!(true) } else { Value::Null }),
                 ("newlines", if *newlines == Newlines::Lf { json!("lf") } else { Value::Null }),
             ]),
             StepKind::Write(Write { path, content, owner, mode }) => only([
@@ -138,7 +139,7 @@ impl Plan {
                     ("to", json!(to)),
                     ("strip", if *strip == 0 { Value::Null } else { json!(strip) }),
                     ("owner", json!(owner)),
-                    ("mode", mode_json(*mode)),
+                    ("mode", mode_json(mode)),
                 ])
             }
             StepKind::Fetch(Fetch { download: Download { url, digest }, to, owner, mode }) => only([
@@ -305,11 +306,13 @@ fn octal(mode: u16) -> Value {
     json!(format!("{mode:04o}"))
 }
 
-fn mode_json(mode: ModeRule) -> Value {
+fn mode_json(mode: &ModeRule) -> Value {
     match mode {
         ModeRule::Normal => Value::Null,
         ModeRule::Keep => json!("keep"),
-        ModeRule::Set(mode) => octal(mode),
+        ModeRule::Set(mode) => octal(*mode),
+        ModeRule::Exactly(mode) => json!(format!("={mode:04o}")),
+        ModeRule::Symbolic(changes) => json!(changes.to_string()),
     }
 }
 

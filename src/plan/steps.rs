@@ -14,7 +14,7 @@ use super::{
     StageId, Step, StepKind, TreeSource, Write,
 };
 use crate::diagnostic::Span;
-use crate::spec::{self, Change, Command, FileSource, Setting, Spanned, Text};
+use crate::spec::{self, Change, Command, FileSource, Setting, Spanned, Text, words};
 
 const FILE_MODE: u16 = 0o644;
 const PERMISSION_BITS: u16 = 0o7777;
@@ -159,14 +159,12 @@ impl<'a> Point<'a> {
 
     fn copy(&self, copy: &spec::Copy, sink: &mut Sink) -> Option<Settled> {
         let spec::Copy { sources, from, to, owner, mode, exclude, parents, unpack, newlines } = copy;
-        if let Some(unpack) = unpack.as_ref().filter(|unpack| unpack.value) {
-            sink.push(say::not_in_this_version(unpack.span, "unpacking in a copy"));
-        }
         let from_tree = self.tree(from.as_ref(), sink);
         let sources = self.sources(sources, sink);
         let to = self.path(to, path::destination, sink);
         let owner = self.owner(owner.as_ref(), sink);
         let exclude = self.scope.words(exclude, sink);
+        let mode = self.mode_rule(mode.as_ref(), sink);
         let (from_tree, sources, mut to) = (from_tree?, sources?, to?);
         if sources.len() > 1 && !to.ends_with('/') {
             to.push('/');
@@ -177,9 +175,10 @@ impl<'a> Point<'a> {
             sources,
             to,
             owner: owner?,
-            mode: mode_rule(mode.as_ref(), sink)?,
+            mode: mode?,
             exclude: exclude?,
             parents: parents.as_ref().is_some_and(|parents| parents.value),
+            unpack: unpack.as_ref().is_some_and(|unpack| unpack.value),
             newlines: match newlines.as_ref().map(|newlines| newlines.value) {
                 None | Some(spec::Newlines::Keep) => Newlines::Keep,
                 Some(spec::Newlines::Lf) => Newlines::Lf,
@@ -225,6 +224,7 @@ impl<'a> Point<'a> {
         let spec::Extract { archive, to, strip, owner, mode } = extract;
         let to = self.path(to, path::absolute, sink);
         let owner = self.owner(owner.as_ref(), sink);
+        let mode = self.mode_rule(mode.as_ref(), sink);
         let (from, history) = match archive {
             spec::Archive::File { path: text, from } => {
                 let tree = self.tree(from.as_ref(), sink);
@@ -240,7 +240,7 @@ impl<'a> Point<'a> {
             }
         };
         let strip = strip.as_ref().map_or(0, |strip| strip.value);
-        Some((StepKind::Extract(Extract { from, to: to?, strip, owner: owner?, mode: mode_rule(mode.as_ref(), sink)? }), history))
+        Some((StepKind::Extract(Extract { from, to: to?, strip, owner: owner?, mode: mode? }), history))
     }
 
     fn link(&self, link: &spec::Link, sink: &mut Sink) -> Option<Settled> {
@@ -308,6 +308,33 @@ impl<'a> Point<'a> {
         }
     }
 
+    /// What becomes of modes; nothing said means the usual rule.
+    fn mode_rule(&self, mode: Option<&Spanned<spec::ModeRule>>, sink: &mut Sink) -> Option<ModeRule> {
+        let Some(mode) = mode else { return Some(ModeRule::Normal) };
+        let settled;
+        let rule = match &mode.value {
+            spec::ModeRule::Unsettled(template) => {
+                let text = self.scope.word(&settings::text(template, mode.span), sink)?;
+                // What references bring may be nothing, which says as much.
+                if text.is_empty() {
+                    return Some(ModeRule::Normal);
+                }
+                settled = words::parse_mode_rule(&text);
+                if settled.is_none() {
+                    sink.push(say::invalid_mode(mode.span, &text));
+                }
+                settled.as_ref()?
+            }
+            rule @ (spec::ModeRule::Keep | spec::ModeRule::Set(_) | spec::ModeRule::Exactly(_) | spec::ModeRule::Symbolic(_)) => rule,
+        };
+        Some(match rule {
+            spec::ModeRule::Set(bits) => ModeRule::Set(bits & PERMISSION_BITS),
+            spec::ModeRule::Exactly(bits) => ModeRule::Exactly(bits & PERMISSION_BITS),
+            spec::ModeRule::Symbolic(changes) => ModeRule::Symbolic(changes.clone()),
+            spec::ModeRule::Keep | spec::ModeRule::Unsettled(_) => ModeRule::Keep,
+        })
+    }
+
     /// Where files come from; nothing said means the default context.
     pub(super) fn tree(&self, from: Option<&Spanned<FileSource>>, sink: &mut Sink) -> Option<TreeSource> {
         let Some(from) = from else {
@@ -329,18 +356,6 @@ fn image_of(tree: &TreeSource) -> Option<&ImageSource> {
     match tree {
         TreeSource::Image(image) => Some(&image.source),
         TreeSource::Context(_) | TreeSource::Stage(_) => None,
-    }
-}
-
-fn mode_rule(mode: Option<&Spanned<spec::ModeRule>>, sink: &mut Sink) -> Option<ModeRule> {
-    let Some(mode) = mode else { return Some(ModeRule::Normal) };
-    match &mode.value {
-        spec::ModeRule::Keep => Some(ModeRule::Keep),
-        spec::ModeRule::Set(bits) => Some(ModeRule::Set(bits & PERMISSION_BITS)),
-        spec::ModeRule::Exactly(_) | spec::ModeRule::Symbolic(_) | spec::ModeRule::Unsettled(_) => {
-            sink.push(say::not_in_this_version(mode.span, "this form of a mode"));
-            None
-        }
     }
 }
 

@@ -254,7 +254,7 @@ pub enum ModeRule {
     Keep,
     /// Files get these bits, directories the execute bits that go with them: `0644`.
     Set(u16),
-    /// Files, directories and the parents that are made get these bits: `=0644`.
+    /// Files and directories get these bits, but for parents that are made: `=0644`.
     Exactly(u16),
     /// The bits of the source are changed: `u=rwX,go=rX`.
     Symbolic(SymbolicMode),

@@ -14,6 +14,7 @@ mod web;
 mod real;
 
 mod caching;
+mod copying;
 mod determinism;
 mod failing;
 mod golden;

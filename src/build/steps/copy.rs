@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use lapstrake_cache::{Fingerprint, Fingerprinter};
 
+use super::modes::{self, Sort};
 use super::{Edited, Origin, Origins, StepError, made, newlines, parents};
 use crate::build::accounts::{Accounts, Owner};
 use crate::diagnostic::nearest;
 use crate::plan::{Copy, ModeRule, Newlines, TreeSource};
 use crate::tree::{
-    Contents, Directory, EditError, Editor, File, Glob, LastLink, Links, Metadata, Modes, Name, Node, Patterns, Special, Symlink, Tree,
-    TreePath,
+    Content, Contents, Directory, EditError, Editor, File, Glob, LastLink, Links, Metadata, Modes, Name, Node, Patterns, Special, Symlink,
+    Tree, TreePath,
 };
 
 /// What is copied, source by source.
@@ -152,12 +153,7 @@ fn part(copy: &Copy, source: &Tree, written: TreePath, at: TreePath) -> Option<P
         TreeSource::Context(_) => (From::Context, Links::default()),
         TreeSource::Stage(_) | TreeSource::Image(_) => (From::Image, source.links.below(&at)),
     };
-    let modes = match (copy.mode, origin) {
-        (ModeRule::Normal, From::Context) => Modes::ByExecuteBit,
-        (ModeRule::Normal, From::Image) | (ModeRule::Keep, _) => Modes::Keep,
-        (ModeRule::Set(mode), _) => Modes::Set(mode),
-    };
-    Some(Part { node: arrive(&node, origin, modes), links, written, at })
+    Some(Part { node: arrive(&node, origin, &copy.mode), links, written, at })
 }
 
 /// What sort of place files come from.
@@ -170,7 +166,11 @@ enum From {
 }
 
 /// A node with all below it, with the metadata with which it arrives.
-fn arrive(node: &Node, from: From, modes: Modes) -> Node {
+fn arrive(node: &Node, from: From, rule: &ModeRule) -> Node {
+    let normal = match from {
+        From::Context => Modes::ByExecuteBit,
+        From::Image => Modes::Keep,
+    };
     let metadata = |metadata: &Metadata, mode| match from {
         From::Context => made(mode, Owner::default()),
         // The step's time is put in when the difference is made.
@@ -178,29 +178,35 @@ fn arrive(node: &Node, from: From, modes: Modes) -> Node {
     };
     match node {
         Node::Directory(directory) => {
-            let entries = directory.entries.iter().map(|(name, node)| (name.clone(), arrive(node, from, modes))).collect();
-            let mode = modes.of_directory(directory.metadata.mode);
+            let entries = directory.entries.iter().map(|(name, node)| (name.clone(), arrive(node, from, rule))).collect();
+            let mode = modes::arriving(rule, normal, Sort::Directory, directory.metadata.mode);
             Node::Directory(Arc::new(Directory::new(metadata(&directory.metadata, mode), entries)))
         }
         Node::File(file) => {
-            Node::File(File { metadata: metadata(&file.metadata, modes.of_file(file.metadata.mode)), content: file.content })
+            let mode = modes::arriving(rule, normal, Sort::File, file.metadata.mode);
+            Node::File(File { metadata: metadata(&file.metadata, mode), content: file.content })
         }
         Node::Symlink(symlink) => Node::Symlink(Symlink { metadata: metadata(&symlink.metadata, 0o777), target: symlink.target.clone() }),
         Node::Special(special) => {
-            Node::Special(Special { metadata: metadata(&special.metadata, modes.of_special(special.metadata.mode)), kind: special.kind })
+            let mode = modes::arriving(rule, normal, Sort::Special, special.metadata.mode);
+            Node::Special(Special { metadata: metadata(&special.metadata, mode), kind: special.kind })
         }
     }
 }
 
+/// Something that may unpack a file of the source, at this path of it, into a directory of the tree above. Says whether it was an archive.
+pub(in crate::build) type Unpack<'a, E> = &'a mut dyn FnMut(&TreePath, &Content, &[u8], &mut Editor, &mut Origins) -> Result<bool, E>;
+
 /// Puts what was selected over the tree below.
-pub(in crate::build) fn copy(
+pub(in crate::build) fn copy<E: std::convert::From<StepError>>(
     copy: &Copy,
     selection: &Selection,
     below: &Tree,
     accounts: &Accounts<'_>,
     source: &dyn Contents,
-) -> Result<Edited, StepError> {
-    let owner = copy.owner.as_deref().map(|owner| accounts.owner(owner)).transpose()?;
+    unpack: Unpack<'_, E>,
+) -> Result<Edited, E> {
+    let owner = copy.owner.as_deref().map(|owner| accounts.owner(owner)).transpose().map_err(StepError::from)?;
     let mut putting = Putting { editor: Editor::new(below), origins: Origins::new(), owner, newlines: copy.newlines, source };
     let to = copy.to.as_str();
     let into = selection.several || copy.parents || to.ends_with('/');
@@ -222,8 +228,10 @@ pub(in crate::build) fn copy(
                 let tree = Tree { root: Arc::clone(directory), links: part.links.clone() };
                 putting.directory_contents(&target, &tree, &part.at)?;
             }
+            Node::File(file)
+                if copy.unpack && unpack(&part.at, &file.content, &slashed(&target), &mut putting.editor, &mut putting.origins)? => {}
             Node::File(_) | Node::Symlink(_) | Node::Special(_) => {
-                let resolved = putting.editor.resolve(&slashed(&target), LastLink::Follow)?;
+                let resolved = putting.editor.resolve(&slashed(&target), LastLink::Follow).map_err(StepError::from)?;
                 enter |= matches!(putting.editor.get(&resolved), Some(Node::Directory(_)));
                 putting.leaf(&slashed(&target), enter, part)?;
             }

@@ -6,15 +6,16 @@ use std::sync::Arc;
 
 use lapstrake_cache::{Digest, Fingerprint, Fingerprinter};
 
+use super::modes::{self, Sort};
 use super::{Edited, Origin, Origins, StepError, made, parents};
 use crate::build::Failure;
 use crate::build::accounts::{Accounts, Owner};
 use crate::build::preimage::Value;
 use crate::build::site::Site;
 use crate::build::sources::{Source, Sources, open_in, tree_of};
-use crate::layer::{ArchiveEntry, ArchiveKind, Limits, read_archive};
-use crate::plan::{ArchiveSource, Download, Extract, ModeRule};
-use crate::tree::{Content, Directory, Editor, File, LastLink, Metadata, Node, Special, Symlink, Tree, TreePath, directory_mode};
+use crate::layer::{ArchiveEntry, ArchiveKind, Limits, is_tar, read_archive};
+use crate::plan::{ArchiveSource, Copy, Download, Extract, ModeRule};
+use crate::tree::{Content, Directory, Editor, File, LastLink, Metadata, Modes, Node, Special, Symlink, Tree, TreePath};
 
 /// An archive whose bytes are known by name.
 pub(in crate::build) enum Archive {
@@ -64,12 +65,39 @@ pub(in crate::build) fn extract(
     let file = open(site, archive)?;
     let mut editor = Editor::new(below);
     let target = editor.make_directories(to.as_bytes(), &parents()).map_err(StepError::from)?;
-    let mut unpacking = Unpacking { site, editor, target, owner, mode: *mode, origins: Origins::new() };
+    let mut origins = Origins::new();
+    let mut unpacking =
+        Unpacking { site, editor: &mut editor, origins: &mut origins, target, owner: Some(owner), mode, blocked: Blocked::Refused };
     let strip = usize::try_from(*strip).unwrap_or(usize::MAX);
     read_archive::<Failure>(file, strip, &Limits::GENEROUS, site.outside.cancel, &mut |path, entry, content| {
         unpacking.entry(&path, entry, content)
     })?;
-    Ok(Edited { above: unpacking.editor.finish(), origins: unpacking.origins })
+    Ok(Edited { above: editor.finish(), origins })
+}
+
+/// Unpacks a file of a copy's source into a directory, if it is a tar archive; owners and modes are the archive's where the copy names
+/// none. As with Docker's `ADD`, an entry takes the place of whatever is in its way.
+pub(in crate::build) fn unpack(
+    site: &Site<'_>,
+    copy: &Copy,
+    (source, at, content): (&Source, &TreePath, &Content),
+    to: &[u8],
+    accounts: &Accounts<'_>,
+    (editor, origins): (&mut Editor, &mut Origins),
+) -> Result<bool, Failure> {
+    let wrong = |source| Failure::from(StepError::Read { path: at.clone(), source });
+    if !is_tar(open_in(site, source, at, content).map_err(wrong)?, site.outside.cancel) {
+        return Ok(false);
+    }
+    let archive = Archive::File { source: source.clone(), at: at.clone(), content: *content };
+    let file = open(site, &archive)?;
+    let owner = copy.owner.as_deref().map(|owner| accounts.owner(owner)).transpose()?;
+    let target = editor.make_directories(to, &made(0o755, owner.unwrap_or_default())).map_err(StepError::from)?;
+    let mut unpacking = Unpacking { site, editor, origins, target, owner, mode: &copy.mode, blocked: Blocked::Replaced };
+    read_archive::<Failure>(file, 0, &Limits::GENEROUS, site.outside.cancel, &mut |path, entry, content| {
+        unpacking.entry(&path, entry, content)
+    })?;
+    Ok(true)
 }
 
 /// The archive as a file that can be read from any place.
@@ -110,11 +138,22 @@ fn opened(site: &Site<'_>, digest: &Digest) -> Result<std::fs::File, Failure> {
 
 struct Unpacking<'a> {
     site: &'a Site<'a>,
-    editor: Editor,
+    editor: &'a mut Editor,
+    origins: &'a mut Origins,
     target: TreePath,
-    owner: Owner,
-    mode: ModeRule,
-    origins: Origins,
+    /// `None` means the archive's own.
+    owner: Option<Owner>,
+    mode: &'a ModeRule,
+    blocked: Blocked,
+}
+
+/// What becomes of a directory where the archive has something else, and of a file where it has a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Blocked {
+    /// It stays, and the step fails.
+    Refused,
+    /// It is removed with all that is in it.
+    Replaced,
 }
 
 impl Unpacking<'_> {
@@ -129,10 +168,7 @@ impl Unpacking<'_> {
         let metadata = |mode| self.metadata(&entry.metadata, mode);
         let node = match entry.kind {
             ArchiveKind::Directory => {
-                let mode = match self.mode {
-                    ModeRule::Set(bits) => directory_mode(bits),
-                    ModeRule::Normal | ModeRule::Keep => entry.metadata.mode,
-                };
+                let mode = modes::arriving(self.mode, Modes::Keep, Sort::Directory, entry.metadata.mode);
                 if let Some(Node::Directory(_)) = there {
                     self.editor.set_metadata(&at, metadata(mode)).map_err(StepError::from)?;
                     return Ok(());
@@ -151,7 +187,9 @@ impl Unpacking<'_> {
                 return Ok(());
             }
         };
-        if let (Some(Node::Directory(_)), Node::File(_) | Node::Symlink(_) | Node::Special(_)) = (there, &node) {
+        if let (Some(Node::Directory(_)), Node::File(_) | Node::Symlink(_) | Node::Special(_), Blocked::Refused) =
+            (there, &node, self.blocked)
+        {
             return Err(StepError::InTheWay { what: "a file", path: at, there: "a directory" }.into());
         }
         self.editor.put(&at, node).map_err(StepError::from)?;
@@ -159,14 +197,12 @@ impl Unpacking<'_> {
     }
 
     fn file_mode(&self, mode: u16) -> u16 {
-        match self.mode {
-            ModeRule::Set(bits) => bits,
-            ModeRule::Normal | ModeRule::Keep => mode,
-        }
+        modes::arriving(self.mode, Modes::Keep, Sort::File, mode)
     }
 
     fn metadata(&self, found: &Metadata, mode: u16) -> Metadata {
-        Metadata { xattrs: found.xattrs.clone(), ..made(mode, self.owner) }
+        let owner = self.owner.unwrap_or(Owner { uid: found.uid, gid: found.gid });
+        Metadata { xattrs: found.xattrs.clone(), ..made(mode, owner) }
     }
 
     /// Copies a file's bytes into the store, where they stay until the layer is written.

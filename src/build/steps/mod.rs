@@ -6,6 +6,7 @@ pub(super) mod extract;
 pub(super) mod fetch;
 pub(super) mod link;
 pub(super) mod make_directory;
+mod modes;
 pub(super) mod newlines;
 pub(super) mod remove;
 pub(super) mod run;

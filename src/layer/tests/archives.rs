@@ -54,11 +54,12 @@ fn every_format_gives_the_same_entries() {
     run("chmod", &["0640", "top/read me \u{e9}", "top/empty"], &tree);
     let expected = ["/bin directory 755", "/bin/tool 755 #!/bin/sh\n", "/empty 640 ", "/link -> bin/tool", "/read me \u{e9} 640 words"];
     let python_zip = "import shutil; shutil.make_archive('../out', 'zip'); import os; os.rename('../out.zip', '../out')";
-    let programs: [(&str, &[&str]); 8] = [
+    let programs: [(&str, &[&str]); 9] = [
         ("tar", &["-cf", "../out", "top"]),
         ("tar", &["-czf", "../out", "./top"]),
         ("tar", &["--zstd", "-cf", "../out", "top"]),
         ("tar", &["-cJf", "../out", "top"]),
+        ("tar", &["-cjf", "../out", "top"]),
         ("tar", &["-cJPf", "../out", "top", "--transform=flags=r;s|^|/|"]),
         ("zip", &["-qry", "../out.zip", "top"]),
         ("bsdtar", &["--format=zip", "-cf", "../out", "top"]),
@@ -104,6 +105,19 @@ fn whiteouts_mean_nothing_in_an_archive() {
 }
 
 #[test]
+fn a_tar_archive_is_told_by_its_first_entry() {
+    let told = |bytes: &[u8]| crate::layer::is_tar(Box::new(bytes), &Cancel::new());
+    let one = Raw::default().file("a", b"x").end();
+    assert!(told(&one));
+    assert!(told(&zstd::encode_all(one.as_slice(), 1).unwrap()));
+    assert!(!told(&Raw::default().end()), "no entry");
+    assert!(!told(b""));
+    assert!(!told(b"#!/bin/sh\n"));
+    assert!(!told(&zstd::encode_all(&b"a text"[..], 1).unwrap()));
+    assert!(!told(b"BZh91AY&SY"));
+}
+
+#[test]
 fn hostile_and_foreign_archives_are_refused() {
     let entry = Raw::default().file("a", b"x");
     for (bytes, expected) in [
@@ -114,8 +128,8 @@ fn hostile_and_foreign_archives_are_refused() {
             "the archive is refused: entry `/a`: character device 0:0 marks removed entries in overlays",
         ),
         (entry.0.clone(), "the archive is refused at byte 1024 of its tar stream: the stream has no end marker: it may have been cut off"),
-        (b"BZh91AY&SY".to_vec(), "bzip2 archives are not supported: expected zip, or tar alone or compressed with gzip, zstd or xz"),
-        (Vec::new(), "empty archives are not supported: expected zip, or tar alone or compressed with gzip, zstd or xz"),
+        (b"Rar!\x1a".to_vec(), "rar archives are not supported: expected zip, or tar alone or compressed with gzip, bzip2, xz or zstd"),
+        (Vec::new(), "empty archives are not supported: expected zip, or tar alone or compressed with gzip, bzip2, xz or zstd"),
         (
             b"just a text that is longer than a header would be".repeat(20),
             "the archive is refused at byte 0 of its tar stream: the field `checksum` holds no number in range",

@@ -382,6 +382,7 @@ fn damaged_compression_is_an_error() {
     let mut xz = vec![0xfd, b'7', b'z', b'X', b'Z', 0];
     xz.extend([0; 40]);
     assert!(matches!(read(&xz, &nothing(), &Limits::GENEROUS), Err(UnpackError::Encoding)));
+    assert!(matches!(read(b"BZh91AY&SY", &nothing(), &Limits::GENEROUS), Err(UnpackError::Encoding)));
 }
 
 #[test]

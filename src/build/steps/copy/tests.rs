@@ -21,13 +21,14 @@ fn asking(sources: &[&str], to: &str) -> Copy {
         mode: ModeRule::Normal,
         exclude: Vec::new(),
         parents: false,
+        unpack: false,
         newlines: Newlines::Keep,
     }
 }
 
 fn run(wanted: &Copy, source: &Tree, below: &Tree) -> Result<Edited, StepError> {
     let selection = select(wanted, source, "the context")?;
-    copy(wanted, &selection, below, &Accounts::new(below, &Samples), &Samples)
+    copy(wanted, &selection, below, &Accounts::new(below, &Samples), &Samples, &mut |_, _, _, _, _| Ok(false))
 }
 
 fn above(wanted: &Copy, source: &Tree, below: &Tree) -> Tree {
@@ -223,7 +224,7 @@ fn bytes_that_changed_since_they_were_named_are_refused() {
     let below = tree_of(&[]);
     let wanted = Copy { newlines: Newlines::Lf, ..asking(&["text"], "/x") };
     let selection = select(&wanted, &source, "the context").unwrap();
-    let result = copy(&wanted, &selection, &below, &Accounts::new(&below, &Samples), &Other);
+    let result = copy(&wanted, &selection, &below, &Accounts::new(&below, &Samples), &Other, &mut |_, _, _, _, _| Ok(false));
     assert!(matches!(result, Err(StepError::Changed { path: at }) if at == path("text")));
 }
 
