@@ -1,3 +1,4 @@
 //! Other languages into the same [`Spec`](crate::spec::Spec): what people have today is built by the same plan and the same engine.
 
+pub mod compose;
 pub mod dockerfile;

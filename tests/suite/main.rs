@@ -2,6 +2,7 @@
 
 mod advice;
 mod frontend;
+mod compose;
 mod plan;
 mod schema;
 mod spec;

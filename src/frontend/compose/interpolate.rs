@@ -119,7 +119,7 @@ fn braced(
     let found = value(name);
     let has_value = found.as_ref().is_some_and(|found| !(also_empty && found.is_empty()));
     let word = sign.get(1..).unwrap_or_default();
-    let mut filled = |report: &mut dyn FnMut(Range<usize>, Problem)| {
+    let filled = |report: &mut dyn FnMut(Range<usize>, Problem)| {
         if depth == 0 {
             report(place.clone(), Problem::Error("variables are nested too deep".to_owned()));
             return String::new();

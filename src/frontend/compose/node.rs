@@ -2,7 +2,7 @@
 //!
 //! YAML 1.2, <https://yaml.org/spec/1.2.2/>; merges as in <https://yaml.org/type/merge.html>, which Compose has taken over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use granit_parser::{Event, Options, Parser, ScalarStyle, ScanError};
 
@@ -103,7 +103,12 @@ pub(super) fn read(source: SourceId, text: &str, report: &mut dyn FnMut(Diagnost
     let mut builder = Builder { source, text, open: Vec::new(), root: None, anchors: BTreeMap::new(), repeated: 0, broken: false, report };
     for event in parser {
         match event {
-            Ok((event, place)) => builder.event(event, place.byte_range()),
+            Ok((event, place)) => {
+                builder.event(event, place.byte_range());
+                if builder.repeated > MOST_REPEATED {
+                    return None;
+                }
+            }
             Err(error) => {
                 builder.syntax(&error);
                 return None;
@@ -128,7 +133,7 @@ struct Open {
 
 enum OpenKind {
     List(Vec<Node>),
-    Map { entries: Vec<Entry>, key: Option<Node>, merges: Vec<Node> },
+    Map { entries: Vec<Entry>, keys: BTreeMap<String, Span>, key: Option<Node>, merges: Vec<Node> },
 }
 
 struct Builder<'t, 'r> {
@@ -157,18 +162,16 @@ impl Builder<'_, '_> {
     fn syntax(&mut self, error: &ScanError) {
         let at = error.marker().byte_offset().unwrap_or(self.text.len());
         let span = self.span(Some(at..at));
-        self.wrong(say::yaml_syntax(span, error.kind().to_string()));
+        self.wrong(say::yaml_syntax(span, error.info()));
     }
 
     fn event(&mut self, event: Event<'_>, range: Option<std::ops::Range<usize>>) {
         let span = self.span(range);
         match event {
-            Event::StreamStart | Event::StreamEnd | Event::DocumentEnd | Event::Anchor(_, _) => {}
-            Event::DocumentStart(_, _) => {
-                if self.root.is_some() {
-                    self.wrong(say::yaml_syntax(span, "a second document begins here").hint("keep each document in a file of its own"));
-                }
+            Event::DocumentStart(_, _) if self.root.is_some() => {
+                self.wrong(say::yaml_syntax(span, "a second document begins here").hint("keep each document in a file of its own"));
             }
+            Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_, _) | Event::DocumentEnd | Event::Anchor(_, _) => {}
             Event::Alias(id) => {
                 // An alias of something that has not ended yet stands inside it.
                 let Some(node) = self.anchors.get(&id).cloned() else {
@@ -192,10 +195,11 @@ impl Builder<'_, '_> {
             }
             Event::SequenceStart(_, anchor, _) => self.open.push(Open { start: span, anchor, kind: OpenKind::List(Vec::new()) }),
             Event::MappingStart(_, anchor, _) => {
-                let kind = OpenKind::Map { entries: Vec::new(), key: None, merges: Vec::new() };
+                let kind = OpenKind::Map { entries: Vec::new(), keys: BTreeMap::new(), key: None, merges: Vec::new() };
                 self.open.push(Open { start: span, anchor, kind });
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
+            _ => {}
         }
     }
 
@@ -213,9 +217,6 @@ impl Builder<'_, '_> {
 
     /// Counts what an alias or a merge adds.
     fn may_repeat(&mut self, node: &Node, span: Span) -> bool {
-        if self.repeated > MOST_REPEATED {
-            return false;
-        }
         self.repeated = self.repeated.saturating_add(node.size());
         if self.repeated > MOST_REPEATED {
             self.wrong(say::too_large(span));
@@ -235,9 +236,10 @@ impl Builder<'_, '_> {
         let span = Span { end: end.end.max(open.start.end), ..open.start };
         let value = match open.kind {
             OpenKind::List(items) => Value::List(items),
-            OpenKind::Map { mut entries, key: _, merges } => {
+            OpenKind::Map { mut entries, keys, key: _, merges } => {
+                let mut keys: BTreeSet<String> = keys.into_keys().collect();
                 for merge in merges {
-                    self.merge(&mut entries, merge);
+                    self.merge(&mut entries, &mut keys, merge);
                 }
                 Value::Map(entries)
             }
@@ -248,18 +250,18 @@ impl Builder<'_, '_> {
     }
 
     /// `<<`: a map, or a list of maps of which the earlier ones count. Keys that are there already stay.
-    fn merge(&mut self, entries: &mut Vec<Entry>, merge: Node) {
+    fn merge(&mut self, entries: &mut Vec<Entry>, keys: &mut BTreeSet<String>, merge: Node) {
         let Node { span, value } = merge;
         match value {
             Value::Map(more) => {
                 for entry in more {
-                    if !entries.iter().any(|known| known.key == entry.key) {
+                    if keys.insert(entry.key.clone()) {
                         entries.push(entry);
                     }
                 }
             }
             Value::List(items) if items.iter().all(|item| matches!(item.value, Value::Map(_))) => {
-                items.into_iter().for_each(|item| self.merge(entries, item));
+                items.into_iter().for_each(|item| self.merge(entries, keys, item));
             }
             Value::List(_) | Value::Scalar(_) => {
                 self.wrong(say::yaml_syntax(span, "expected a map, or a list of maps, to be merged by `<<`"));
@@ -275,7 +277,7 @@ impl Builder<'_, '_> {
         };
         match &mut open.kind {
             OpenKind::List(items) => items.push(node),
-            OpenKind::Map { entries, key, merges } => {
+            OpenKind::Map { entries, keys, key, merges } => {
                 let Some(key) = key.take() else {
                     *key = Some(node);
                     return;
@@ -286,11 +288,12 @@ impl Builder<'_, '_> {
                 };
                 if scalar.text == "<<" && scalar.style == Style::Plain {
                     merges.push(node);
-                } else if let Some(first) = entries.iter().find(|entry| entry.key == scalar.text) {
+                } else if let Some(first) = keys.get(&scalar.text) {
                     let diagnostic = say::yaml_syntax(key.span, format!("the key `{}` stands here a second time", scalar.text))
-                        .also(first.key_span, "the first time");
+                        .also(*first, "the first time");
                     self.wrong(diagnostic);
                 } else {
+                    keys.insert(scalar.text.clone(), key.span);
                     entries.push(Entry { key: scalar.text, key_span: key.span, node });
                 }
             }

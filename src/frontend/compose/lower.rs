@@ -1,0 +1,396 @@
+//! The text of a Compose file in; its services, their Dockerfiles and all that they name put into one spec out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use super::contexts::{self, Stands};
+use super::diagnostics as say;
+use super::document::Document;
+use super::dotenv;
+use super::extends::Documents;
+use super::node::{Node, Value};
+use super::path;
+use super::reader::{Reader, Variables};
+use super::service::{Build, Grant, Service};
+use super::{Compose, Files, NotBuilt, Options, Reason, SecretSource};
+use crate::diagnostic::{Diagnostic, SourceId, Span};
+use crate::frontend::dockerfile;
+use crate::image::{Platform, Reference};
+use crate::spec::{Argument, Change, Context, Image, Name, Network, Spanned, Spec, Template, Verb};
+
+/// A service that is built.
+struct Built {
+    name: Spanned<Name>,
+    service: Service,
+    build: Build,
+}
+
+/// Where a service's files come from, and which file says what is left out.
+type Place = (String, Option<String>);
+
+/// Reads everything.
+pub(super) fn lower(
+    source: SourceId,
+    text: &str,
+    options: &Options,
+    files: &mut dyn Files,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Compose> {
+    let mut variables = Variables { surroundings: options.variables.clone(), file: BTreeMap::new() };
+    match files.read(".env") {
+        Ok(Some((source, text))) => variables.file = dotenv::read(source, &text, &options.variables, &mut |diagnostic| found.push(diagnostic)),
+        Ok(None) => {}
+        Err(why) => found.push(say::unreadable(Span { source, start: 0, end: 0 }, ".env", &why)),
+    }
+    let document = Rc::new(Document::read(source, text, ".".to_owned(), &mut |diagnostic| found.push(diagnostic))?);
+    if let Some(include) = document.root.get("include").filter(|include| !include.is_nothing()) {
+        found.push(say::not_supported(include.span, "`include` is not read").hint("name each Compose file to be built by itself"));
+    }
+    let mut documents = Documents::new(files, &variables);
+    let (built, not_built) = sort(&document, options, &mut documents, found);
+    found.append(&mut documents.found);
+    let nothing = built.is_empty() && !not_built.iter().any(|service| matches!(service.reason, Reason::Profiles(_)));
+    if nothing && found.is_empty() {
+        let span = Span { source, start: document.root.span.start, end: document.root.span.start };
+        found.push(say::nothing_to_build(span, not_built.len()));
+    }
+    let mut lowering = Lowering {
+        options,
+        variables: &variables,
+        files,
+        compose: Compose { spec: Spec::default(), not_built, secrets: BTreeMap::new(), agents: BTreeMap::new() },
+        stands: Stands::default(),
+        places: BTreeMap::new(),
+        dockerfiles: BTreeMap::new(),
+        found,
+    };
+    lowering.all(&document, built);
+    Some(lowering.compose)
+}
+
+/// Which services are built, with all that they extend.
+fn sort(
+    document: &Rc<Document>,
+    options: &Options,
+    documents: &mut Documents<'_>,
+    found: &mut Vec<Diagnostic>,
+) -> (Vec<Built>, Vec<NotBuilt>) {
+    let profiles: BTreeSet<String> = if options.profiles.is_empty() {
+        let variable = documents.variables.get("COMPOSE_PROFILES").map_or("", String::as_str);
+        variable.split(',').map(str::trim).filter(|profile| !profile.is_empty()).map(str::to_owned).collect()
+    } else {
+        options.profiles.clone()
+    };
+    let (mut built, mut not_built) = (Vec::new(), Vec::new());
+    for entry in &document.services {
+        let service = documents.service(document, entry);
+        let is_on = service.profiles.is_empty()
+            || options.services.contains(&entry.key)
+            || profiles.contains("*")
+            || service.profiles.iter().any(|profile| profiles.contains(profile));
+        let left_out = |reason| NotBuilt { service: Spanned::new(entry.key.clone(), entry.key_span), reason };
+        match &service.build {
+            None => {
+                // Whether it is built may be what could not be read.
+                if entry.node.get("extends").is_some() {
+                    found.extend(service.found);
+                }
+                not_built.push(left_out(Reason::OnlyRuns));
+            }
+            Some(_) if !is_on => not_built.push(left_out(Reason::Profiles(service.profiles))),
+            Some(build) => {
+                found.extend(service.found.iter().cloned());
+                match Name::new(entry.key.clone()) {
+                    Ok(name) => built.push(Built { name: Spanned::new(name, entry.key_span), build: build.clone(), service }),
+                    Err(error) => found.push(say::bad_value(entry.key_span, "services", &error.to_string())),
+                }
+            }
+        }
+    }
+    (built, not_built)
+}
+
+/// What is put together.
+struct Lowering<'a> {
+    options: &'a Options,
+    variables: &'a Variables,
+    files: &'a mut dyn Files,
+    compose: Compose,
+    stands: Stands,
+    /// The contexts by what they are; `None` is the default one.
+    places: BTreeMap<Place, Option<Name>>,
+    /// The Dockerfiles that were read, by path.
+    dockerfiles: BTreeMap<String, (SourceId, String)>,
+    found: &'a mut Vec<Diagnostic>,
+}
+
+impl Lowering<'_> {
+    fn all(&mut self, document: &Document, built: Vec<Built>) {
+        let prepared: Vec<(Built, SourceId, String, Place)> = built
+            .into_iter()
+            .filter_map(|built| {
+                let (source, text, place) = self.dockerfile(&built)?;
+                Some((built, source, text, place))
+            })
+            .collect();
+        self.name_contexts(&prepared);
+        for (built, source, text, place) in &prepared {
+            self.image(document, built, *source, text, place);
+        }
+        let Lowering { compose, stands, found, .. } = self;
+        stands.put(&mut compose.spec, &mut |diagnostic| found.push(diagnostic));
+    }
+
+    /// The Dockerfile of a service, and where its files come from.
+    fn dockerfile(&mut self, built: &Built) -> Option<(SourceId, String, Place)> {
+        let Built { name, build, .. } = built;
+        let what = format!("services.{}.build", name.value);
+        let context = build.context.clone()?;
+        if context.contains("://") || context.starts_with("git@") {
+            let message = format!("the context `{}` is not on this machine, and is not fetched", context.value);
+            self.found.push(say::not_supported(context.span, message).hint("clone or download it, and name the directory"));
+            return None;
+        }
+        if let (Some(file), Some(inline)) = (&build.dockerfile, &build.inline) {
+            let diagnostic = say::bad_value(inline.span, &what, "there can be one of `dockerfile` and `dockerfile_inline`");
+            self.found.push(diagnostic.also(file.span, "the other"));
+            return None;
+        }
+        if let Some(inline) = &build.inline {
+            let source = self.files.add(&format!("{what}.dockerfile_inline"), inline);
+            return Some((source, inline.value.clone(), (context.value, None)));
+        }
+        let (named, span) = build.dockerfile.as_ref().map_or(("Dockerfile", context.span), |file| (file.value.as_str(), file.span));
+        let file = path::join(&context, named);
+        let (source, text) = match self.dockerfiles.get(&file) {
+            Some(known) => known.clone(),
+            None => match self.files.read(&file) {
+                Ok(Some(read)) => self.dockerfiles.entry(file.clone()).or_insert(read).clone(),
+                Ok(None) => {
+                    self.found.push(say::no_file(span, "Dockerfile", &file));
+                    return None;
+                }
+                Err(why) => {
+                    self.found.push(say::unreadable(span, &file, &why));
+                    return None;
+                }
+            },
+        };
+        let ignore = format!("{file}.dockerignore");
+        let ignore = matches!(self.files.read(&ignore), Ok(Some(_))).then_some(ignore);
+        Some((source, text, (context.value, ignore)))
+    }
+
+    /// Gives names to contexts. What all services share is the default one.
+    fn name_contexts(&mut self, prepared: &[(Built, SourceId, String, Place)]) {
+        let spec = &mut self.compose.spec;
+        for (built, _, _, place) in prepared {
+            let span = built.build.context.as_ref().map_or(built.build.span, |context| context.span);
+            let path = Spanned::new(place.0.clone(), span);
+            let ignore = place.1.clone().map(|ignore| Spanned::new(ignore, span));
+            if prepared.iter().all(|(_, _, _, other)| other == place) {
+                spec.context = (place.0 != ".").then_some(path);
+                spec.ignore = ignore;
+                self.places.insert(place.clone(), None);
+                return;
+            }
+            self.places.entry(place.clone()).or_insert_with(|| {
+                let name = built.name.value.clone();
+                spec.contexts.insert(name.clone(), Spanned::new(Context { path, ignore }, span));
+                Some(name)
+            });
+        }
+    }
+
+    fn image(&mut self, document: &Document, built: &Built, source: SourceId, text: &str, place: &Place) {
+        let Built { name, service, build } = built;
+        let what = format!("services.{}.build", name.value);
+        let Lowering { compose, stands, found, .. } = self;
+        let contexts = contexts::read(name, &build.contexts, &mut compose.spec, stands, &mut |diagnostic| found.push(diagnostic));
+        let platforms = self.platforms(&what, service, build);
+        let arguments = self.arguments(build);
+        let options = dockerfile::Options {
+            target: build.target.as_ref().map(|target| target.value.clone()),
+            image: Some(name.value.clone()),
+            prefix: Some(name.value.clone()),
+            context: self.places.get(place).cloned().flatten(),
+            contexts,
+            arguments: arguments.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect(),
+            platform: self.options.platform.clone().or_else(|| platforms.first().map(|platform| platform.value.clone())),
+        };
+        let parsed = dockerfile::parse(source, text, &options);
+        self.found.extend(parsed.diagnostics);
+        let spec = parsed.value;
+        self.secrets(document, build);
+        self.agents(&what, build);
+        let tags = self.tags(&what, service, build);
+        let Some(mut spec) = spec else { return };
+        self.set_arguments(&name.value, &mut spec, arguments);
+        self.network(&what, build, &mut spec);
+        if let Some(image) = spec.images.get_mut(name.as_str()) {
+            image.span = name.span;
+            set_image(&mut image.value, tags, platforms, build);
+        }
+        let whole = &mut self.compose.spec;
+        whole.args.extend(spec.args);
+        whole.stages.extend(spec.stages);
+        whole.images.extend(spec.images);
+        whole.contexts.extend(spec.contexts);
+    }
+
+    /// The values of arguments; one without a value has that of the variable of its name, if there is one.
+    fn arguments(&self, build: &Build) -> BTreeMap<String, Spanned<String>> {
+        let value = |name: &str, value: Option<&String>| value.or_else(|| self.variables.get(name)).cloned();
+        let pairs = build.args.iter();
+        pairs.filter_map(|(name, pair)| Some((name.clone(), Spanned::new(value(name, pair.value.as_ref())?, pair.span)))).collect()
+    }
+
+    /// Makes the values defaults of the spec's arguments, which the caller may still set.
+    fn set_arguments(&mut self, service: &Name, spec: &mut Spec, arguments: BTreeMap<String, Spanned<String>>) {
+        for (name, value) in arguments {
+            let declared = Name::new(format!("{service}.{name}")).ok().and_then(|name| spec.args.get_mut(&name));
+            match declared {
+                Some(argument) => {
+                    let Argument { choices, help, .. } = std::mem::take(&mut argument.value);
+                    argument.value = Argument { default: Some(value), optional: None, choices, help };
+                }
+                None if dockerfile::PROXY_ARGUMENTS.contains(&name.as_str()) => {
+                    let hint = format!("give it with `--build-arg {name}=…`, which reaches every step that uses the network");
+                    self.found.push(say::no_effect(value.span, &name, "a proxy belongs to the machine").hint(hint));
+                }
+                None => {
+                    let prefix = format!("{service}.");
+                    let known = spec.args.keys().filter_map(|known| known.as_str().strip_prefix(&prefix));
+                    self.found.push(say::unused_argument(value.span, &name, known));
+                }
+            }
+        }
+    }
+
+    /// `platforms`, else the service's own `platform`.
+    fn platforms(&mut self, what: &str, service: &Service, build: &Build) -> Vec<Spanned<Platform>> {
+        let written: Vec<&Spanned<String>> =
+            if build.platforms.is_empty() { service.platform.iter().collect() } else { build.platforms.iter().collect() };
+        let mut platforms: Vec<Spanned<Platform>> = Vec::new();
+        for text in written {
+            // Docker takes a processor alone for one of Linux.
+            let alone = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            let full = if alone { format!("linux/{}", text.value) } else { text.value.clone() };
+            match full.parse::<Platform>() {
+                Ok(platform) if platforms.iter().any(|known| known.value == platform) => {}
+                Ok(platform) => platforms.push(Spanned::new(platform, text.span)),
+                Err(error) => self.found.push(say::bad_value(text.span, &format!("{what}.platforms"), &error.to_string())),
+            }
+        }
+        platforms
+    }
+
+    /// `image`, then `tags`.
+    fn tags(&mut self, what: &str, service: &Service, build: &Build) -> Vec<Spanned<String>> {
+        let mut tags: Vec<Spanned<String>> = Vec::new();
+        for tag in service.image.iter().chain(&build.tags) {
+            match tag.parse::<Reference>() {
+                Ok(reference) if tag.contains('@') || reference.to_string().contains('@') => {
+                    let message = format!("`{}` has a digest, which is not known before it is built", tag.value);
+                    self.found.push(say::bad_value(tag.span, &format!("{what}.tags"), &message));
+                }
+                Ok(_) if tags.contains(tag) => {}
+                Ok(_) => tags.push(tag.clone()),
+                Err(error) => self.found.push(say::bad_value(tag.span, &format!("{what}.tags"), &error.to_string())),
+            }
+        }
+        tags
+    }
+
+    fn network(&mut self, what: &str, build: &Build, spec: &mut Spec) {
+        let Some(network) = &build.network else { return };
+        match network.as_str() {
+            "host" | "default" => {}
+            "none" => {
+                for step in spec.stages.values_mut().flat_map(|stage| &mut stage.value.steps) {
+                    if let Verb::Run(run) = &mut step.value.verb {
+                        run.network = Some(Spanned::new(Network::Off, network.span));
+                    }
+                }
+            }
+            other => {
+                let message = format!("`{what}.network`: steps cannot join the network `{other}`");
+                self.found.push(say::not_supported(network.span, message).hint("there are `host` and `none`"));
+            }
+        }
+    }
+
+    /// The secrets that a build may see, from the top of the file.
+    fn secrets(&mut self, document: &Document, build: &Build) {
+        for Grant { source, target } in &build.secrets {
+            let Ok(name) = Name::new(target.value.clone()) else {
+                self.found.push(say::bad_value(target.span, "secrets", &format!("`{}` cannot be the name of a secret", target.value)));
+                continue;
+            };
+            let declared = document.root.get("secrets").and_then(|secrets| secrets.get(&source.value));
+            let Some(node) = declared else {
+                let message = format!("`secrets` at the top of the file has no `{}`", source.value);
+                self.found.push(say::bad_value(source.span, "secrets", &message));
+                continue;
+            };
+            let Some(secret) = self.secret(&source.value, node, &document.directory) else { continue };
+            let secret = Spanned::new(secret, source.span);
+            if let Some(first) = self.compose.secrets.get(&name).filter(|first| **first != secret) {
+                let message = format!("another service knows another secret as `{name}`");
+                self.found.push(say::not_supported(source.span, message).also(first.span, "that one"));
+            } else {
+                self.compose.secrets.insert(name, secret);
+            }
+        }
+    }
+
+    fn secret(&mut self, name: &str, node: &Node, directory: &str) -> Option<SecretSource> {
+        let what = format!("secrets.{name}");
+        let mut reader = Reader { variables: self.variables, found: Vec::new() };
+        let (file, variable) = (node.get("file"), node.get("environment"));
+        let source = match (&node.value, file, variable) {
+            (Value::Map(_), Some(file), None) => {
+                reader.text(&what, file).map(|file| SecretSource::File(path::join(directory, &file)))
+            }
+            (Value::Map(_), None, Some(variable)) => reader.text(&what, variable).map(|variable| SecretSource::Variable(variable.value)),
+            (Value::Map(_), Some(_), Some(variable)) => {
+                reader.report(say::bad_value(variable.span, &what, "there can be one of `file` and `environment`"));
+                None
+            }
+            (_, _, _) => {
+                reader.report(say::bad_value(node.span, &what, "expected `file` or `environment`, which a build can be given"));
+                None
+            }
+        };
+        self.found.append(&mut reader.found);
+        source
+    }
+
+    fn agents(&mut self, what: &str, build: &Build) {
+        for (id, pair) in &build.ssh {
+            let Ok(name) = Name::new(id.clone()) else {
+                self.found.push(say::bad_value(pair.span, &format!("{what}.ssh"), &format!("`{id}` cannot be the name of an agent")));
+                continue;
+            };
+            let agent = Spanned::new(pair.value.clone(), pair.span);
+            if let Some(first) = self.compose.agents.get(&name).filter(|first| **first != agent) {
+                let message = format!("another service knows another agent as `{name}`");
+                self.found.push(say::not_supported(pair.span, message).also(first.span, "that one"));
+            } else {
+                self.compose.agents.insert(name, agent);
+            }
+        }
+    }
+}
+
+fn set_image(image: &mut Image, tags: Vec<Spanned<String>>, platforms: Vec<Spanned<Platform>>, build: &Build) {
+    image.tags = tags.into_iter().map(|tag| Spanned::new(Template::literal(tag.value), tag.span)).collect();
+    if !platforms.is_empty() {
+        image.platforms = platforms;
+    }
+    for (name, pair) in &build.labels {
+        let value = Template::literal(pair.value.clone().unwrap_or_default());
+        image.labels.insert(name.clone(), Spanned::new(Change::Set(value), pair.span));
+    }
+}
+

@@ -1,0 +1,58 @@
+//! Paths as texts with slashes, joined without looking at any disk.
+
+/// A path relative to a directory, as short as it can be said without knowing links; `.` for the directory itself.
+pub(super) fn join(directory: &str, path: &str) -> String {
+    if path.starts_with('/') || path.starts_with('~') || path.contains("://") {
+        return path.to_owned();
+    }
+    let whole = format!("{directory}/{path}");
+    let absolute = directory.starts_with('/');
+    let mut parts: Vec<&str> = Vec::new();
+    for part in whole.split('/') {
+        match part {
+            "" | "." => {}
+            // What is left of `..` at the start climbs out.
+            ".." if parts.last().is_some_and(|last| *last != "..") => {
+                parts.pop();
+            }
+            ".." if absolute => {}
+            other => parts.push(other),
+        }
+    }
+    match (absolute, parts.is_empty()) {
+        (true, _) => format!("/{}", parts.join("/")),
+        (false, true) => ".".to_owned(),
+        (false, false) => parts.join("/"),
+    }
+}
+
+/// The directory that a file is in.
+pub(super) fn parent(file: &str) -> String {
+    match file.rsplit_once('/') {
+        Some(("", _)) => "/".to_owned(),
+        Some((directory, _)) => directory.to_owned(),
+        None => ".".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_as_texts() {
+        for (directory, path, expected) in [
+            (".", "./web", "web"),
+            (".", ".", "."),
+            ("a/b", "../c", "a/c"),
+            ("a", "../../c", "../c"),
+            ("..", "../c", "../../c"),
+            ("a", "/x", "/x"),
+            ("/a", "../../b", "/b"),
+            (".", "", "."),
+        ] {
+            assert_eq!(join(directory, path), expected, "{directory} {path}");
+        }
+        assert_eq!((parent("a/b"), parent("b"), parent("/b")), ("a".to_owned(), ".".to_owned(), "/".to_owned()));
+    }
+}
