@@ -1,8 +1,8 @@
 //! Cases as data: each folder below `tests/suite/<room>/` holds an input and what is expected of it. `UPDATE=1` writes what is found.
 
 mod advice;
-mod frontend;
 mod compose;
+mod frontend;
 mod plan;
 mod schema;
 mod spec;

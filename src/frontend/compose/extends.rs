@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use super::Files;
 use super::diagnostics as say;
 use super::document::Document;
 use super::node::{Entry, Node, Value};
 use super::path;
 use super::reader::{Reader, Variables};
 use super::service::{self, Service};
-use super::Files;
 use crate::diagnostic::{Diagnostic, Span, nearest};
 use crate::spec::Spanned;
 
@@ -103,7 +103,8 @@ impl<'a> Documents<'a> {
         }
         let (document, result) = match self.files.read(path) {
             Ok(Some((source, text))) => {
-                let document = Document::read(source, &text, path::parent(path), &mut |diagnostic| self.found.push(diagnostic)).map(Rc::new);
+                let document =
+                    Document::read(source, &text, path::parent(path), &mut |diagnostic| self.found.push(diagnostic)).map(Rc::new);
                 (document.clone(), document.ok_or(None))
             }
             Ok(None) => (None, Err(Some(say::no_file(span, "file", path)))),

@@ -84,12 +84,7 @@ fn name_length(text: &str) -> usize {
     }
 }
 
-fn known(
-    name: &str,
-    place: Range<usize>,
-    value: &dyn Fn(&str) -> Option<String>,
-    report: &mut dyn FnMut(Range<usize>, Problem),
-) -> String {
+fn known(name: &str, place: Range<usize>, value: &dyn Fn(&str) -> Option<String>, report: &mut dyn FnMut(Range<usize>, Problem)) -> String {
     value(name).unwrap_or_else(|| {
         report(place, Problem::Unset(name.to_owned()));
         String::new()

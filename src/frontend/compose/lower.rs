@@ -38,7 +38,9 @@ pub(super) fn lower(
 ) -> Option<Compose> {
     let mut variables = Variables { surroundings: options.variables.clone(), file: BTreeMap::new() };
     match files.read(".env") {
-        Ok(Some((source, text))) => variables.file = dotenv::read(source, &text, &options.variables, &mut |diagnostic| found.push(diagnostic)),
+        Ok(Some((source, text))) => {
+            variables.file = dotenv::read(source, &text, &options.variables, &mut |diagnostic| found.push(diagnostic))
+        }
         Ok(None) => {}
         Err(why) => found.push(say::unreadable(Span { source, start: 0, end: 0 }, ".env", &why)),
     }
@@ -349,9 +351,7 @@ impl Lowering<'_> {
         let mut reader = Reader { variables: self.variables, found: Vec::new() };
         let (file, variable) = (node.get("file"), node.get("environment"));
         let source = match (&node.value, file, variable) {
-            (Value::Map(_), Some(file), None) => {
-                reader.text(&what, file).map(|file| SecretSource::File(path::join(directory, &file)))
-            }
+            (Value::Map(_), Some(file), None) => reader.text(&what, file).map(|file| SecretSource::File(path::join(directory, &file))),
             (Value::Map(_), None, Some(variable)) => reader.text(&what, variable).map(|variable| SecretSource::Variable(variable.value)),
             (Value::Map(_), Some(_), Some(variable)) => {
                 reader.report(say::bad_value(variable.span, &what, "there can be one of `file` and `environment`"));
@@ -393,4 +393,3 @@ fn set_image(image: &mut Image, tags: Vec<Spanned<String>>, platforms: Vec<Spann
         image.labels.insert(name.clone(), Spanned::new(Change::Set(value), pair.span));
     }
 }
-

@@ -151,11 +151,9 @@ fn key(build: &mut Build, what: &str, entry: &Entry, directory: &str, reader: &m
         "network" if is_written => build.network = reader.text(what, node),
         "ssh" => {
             build.ssh = match &node.value {
-                Value::Scalar(_) if is_written => reader
-                    .one_or_more(what, node)
-                    .into_iter()
-                    .map(|id| (id.value, Pair { span: id.span, value: None }))
-                    .collect(),
+                Value::Scalar(_) if is_written => {
+                    reader.one_or_more(what, node).into_iter().map(|id| (id.value, Pair { span: id.span, value: None })).collect()
+                }
                 Value::Scalar(_) | Value::List(_) | Value::Map(_) => reader.pairs(what, node),
             };
             for pair in build.ssh.values_mut() {

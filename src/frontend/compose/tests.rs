@@ -44,8 +44,7 @@ fn the_first_example_of_a_page_has_that_mistake_and_the_last_has_none() {
         let (wrong, right) = (examples.next().unwrap(), examples.last().unwrap());
         let of = |example: &str| {
             let others = [DOCKERFILE, ("web/Dockerfile", DOCKERFILE.1), (language, example)];
-            let (parsed, rendered) =
-                if language == ".env" { read("services: {web: {build: .}}", &others) } else { read(example, &others) };
+            let (parsed, rendered) = if language == ".env" { read("services: {web: {build: .}}", &others) } else { read(example, &others) };
             let codes: BTreeSet<&str> = parsed.diagnostics.iter().map(|diagnostic| diagnostic.code.0).collect();
             (codes, rendered)
         };
@@ -79,8 +78,46 @@ RUN --mount=type=secret,id=s a\n  db:\n    extends: {service: other, file: o.yam
 
 /// Pieces that mean something somewhere.
 const PIECES: [&str; 40] = [
-    "\n", " ", "  ", "\t", ":", ": ", "- ", "? ", "[", "]", "{", "}", ",", "#", "&a ", "*a", "!t ", "|", ">-", "'", "\"", "%", "---\n", "...\n", "<<: *a", "$", "${",
-    "$$", "}", ":-", "build", "services:", "extends: web", "~", "null", "0x1", "\r", "\u{feff}", "\u{0}", "é",
+    "\n",
+    " ",
+    "  ",
+    "\t",
+    ":",
+    ": ",
+    "- ",
+    "? ",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "#",
+    "&a ",
+    "*a",
+    "!t ",
+    "|",
+    ">-",
+    "'",
+    "\"",
+    "%",
+    "---\n",
+    "...\n",
+    "<<: *a",
+    "$",
+    "${",
+    "$$",
+    "}",
+    ":-",
+    "build",
+    "services:",
+    "extends: web",
+    "~",
+    "null",
+    "0x1",
+    "\r",
+    "\u{feff}",
+    "\u{0}",
+    "é",
 ];
 
 proptest! {
