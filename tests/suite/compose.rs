@@ -30,14 +30,13 @@ impl Files for Folder {
 fn options(case: &Path) -> Options {
     let mut options = Options::default();
     for line in std::fs::read_to_string(case.join("options")).unwrap_or_default().lines() {
-        match line.split_once(' ').unwrap() {
-            ("variable", pair) => {
-                let (name, value) = pair.split_once('=').unwrap();
-                options.variables.insert(name.to_owned(), value.to_owned());
-            }
-            ("profile", name) => drop(options.profiles.insert(name.to_owned())),
-            ("service", name) => drop(options.services.insert(name.to_owned())),
-            (other, _) => panic!("{other}"),
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let (name, value) = rest.split_once('=').unwrap_or((rest, ""));
+        match word {
+            "variable" => drop(options.variables.insert(name.to_owned(), value.to_owned())),
+            "profile" => drop(options.profiles.insert(name.to_owned())),
+            "service" => drop(options.services.insert(name.to_owned())),
+            other => panic!("{other}"),
         }
     }
     options
