@@ -13,10 +13,13 @@ use super::sink::Sink;
 use crate::diagnostic::Span;
 use crate::image::Config;
 use crate::spec::words::{is_owner, is_variable};
-use crate::spec::{Change, Env, Settings, Spanned, Template, Text};
+use crate::spec::{Change, Env, INHERITED, Settings, Spanned, Template, Text};
 
 /// What scripts are given to unless something else is said: a failing line fails the step.
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-ec"];
+
+/// What Docker gives scripts to unless something else is said.
+const DOCKER_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// The settings at one point.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -147,9 +150,22 @@ impl InForce {
         }
     }
 
+    /// Words of which the first may stand for the shell in force as Docker has it: what a base or a setting says, else `/bin/sh -c`.
+    pub(super) fn behind_shell(&self, words: &[Text], scope: Scope<'_>, sink: &mut Sink) -> Option<Vec<String>> {
+        let (shell, words) = match words.split_first() {
+            Some((first, rest)) if first.as_literal() == Some(INHERITED) => match self.config.shell.as_deref() {
+                None | Some([]) => (DOCKER_SHELL.map(str::to_owned).to_vec(), rest),
+                Some(shell) => (shell.to_vec(), rest),
+            },
+            Some(_) | None => (Vec::new(), words),
+        };
+        let words = (Scope { env: Some(self), ..scope }).words(words, sink)?;
+        Some(shell.into_iter().chain(words).collect())
+    }
+
     /// Changes the shell; nothing in it means the default.
     pub(super) fn change_shell(&mut self, shell: &[Text], scope: Scope<'_>, sink: &mut Sink) {
-        if let Some(shell) = (Scope { env: Some(self), ..scope }).words(shell, sink) {
+        if let Some(shell) = self.behind_shell(shell, scope, sink) {
             self.config.shell = (!shell.is_empty()).then_some(shell);
         }
     }

@@ -14,7 +14,7 @@ use super::{
     StageId, Step, StepKind, TreeSource, Write,
 };
 use crate::diagnostic::Span;
-use crate::spec::{self, Change, Command, FileSource, Setting, Spanned, Text, words};
+use crate::spec::{self, Change, Command, FileSource, INHERITED, Setting, Spanned, Text, words};
 
 const FILE_MODE: u16 = 0o644;
 const PERMISSION_BITS: u16 = 0o7777;
@@ -91,6 +91,7 @@ fn change(setting: &Setting, scope: Scope<'_>, settings: &mut InForce, sink: &mu
         Setting::Workdir { path, owner } => {
             let workdir = settings.change_workdir(path, scope, sink)?;
             let owner = match owner {
+                Some(text) if text.as_literal() == Some(INHERITED) => Some(settings.user().to_owned()).filter(|user| !user.is_empty()),
                 Some(text) => Some(settings::owner(text, Scope { env: Some(settings), ..scope }, sink)?),
                 None => None,
             };

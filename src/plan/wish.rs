@@ -55,11 +55,11 @@ pub(super) fn settle(wish: &Wish<'_>, selection: &Selection<'_>, ends: &[End], s
     let mut good = true;
     let mut set = |result: Option<()>| good &= result.is_some();
     if let Some(entrypoint) = entrypoint {
-        set(scope.words(entrypoint, sink).map(|words| config.entrypoint = list(words)));
+        set(own.behind_shell(entrypoint, bare, sink).map(|words| config.entrypoint = list(words)));
         config.cmd = None;
     }
     if let Some(cmd) = cmd {
-        set(scope.words(cmd, sink).map(|words| config.cmd = list(words)));
+        set(own.behind_shell(cmd, bare, sink).map(|words| config.cmd = list(words)));
     }
     if let Some(expose) = expose {
         let (before, items) = on_top_of(config.exposed_ports.take(), expose);

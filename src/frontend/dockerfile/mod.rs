@@ -14,6 +14,7 @@ mod lines;
 mod located;
 mod lowering;
 mod pattern;
+mod readback;
 mod split;
 mod triggers;
 mod value;
@@ -69,6 +70,9 @@ pub fn parse(source: SourceId, text: &str, options: &Options) -> Diagnosed<Spec>
         && !diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     {
         diagnostics.extend(spec::check(spec));
+        if !diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
+            diagnostics.extend(readback::refused(spec));
+        }
     }
     diagnostics.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| (label.span.source, label.span.start)));
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);

@@ -80,6 +80,9 @@ impl Lowering<'_> {
             let Some(outside) = self.outside(stage, written) else { continue };
             let Some(address) = self.address(&outside) else { continue };
             let address = Spanned::new(address, source.span);
+            if !self.check_address(&address) {
+                continue;
+            }
             if is_git(&address) {
                 self.add_git(stage, add, &address, common);
             } else {
@@ -87,6 +90,25 @@ impl Lowering<'_> {
             }
         }
         self.add_local(stage, add, local, common);
+    }
+
+    /// Whether an address can stand in a spec.
+    fn check_address(&mut self, address: &Text) -> bool {
+        let odd = |text: &str| text.contains(|character: char| character.is_whitespace() || character.is_control());
+        let pieces = address.pieces();
+        let rest = leading(address).split_once("://").map_or("x", |(_, rest)| rest);
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let why = if pieces.iter().any(|piece| matches!(piece, Piece::Literal(text) if odd(text))) {
+            "an address holds no white space"
+        } else if host.is_empty() && (pieces.len() == 1 || !rest.is_empty()) {
+            "an address needs a host"
+        } else if host.contains('@') && (leading(address).starts_with("http") || host.contains(':')) {
+            "an address must hold no user name or password: they would stand in the history of the image"
+        } else {
+            return true;
+        };
+        self.report(say::syntax(address.span, why));
+        false
     }
 
     /// The address that a source is, its beginning written out; `None` for a path.

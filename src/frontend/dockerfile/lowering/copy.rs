@@ -47,7 +47,8 @@ impl Lowering<'_> {
             },
         };
         let (sources, texts) = (self.texts(stage, &copy.sources), self.texts(stage, &copy.exclude));
-        let (Some(sources), Some(exclude)) = (sources, texts) else { return };
+        let (Some(sources), Some(mut exclude)) = (sources, texts) else { return };
+        exclude.retain(|pattern| !matches!(pattern.as_literal(), Some("" | "!")));
         let Some(to) = self.text(stage, &copy.destination) else { return };
         let Ok(owner) = self.owner(stage, copy.chown.as_ref()) else { return };
         let Ok(mode) = self.mode(stage, copy.chmod.as_ref()) else { return };
@@ -190,14 +191,14 @@ impl Lowering<'_> {
     /// Sources of one place, as one step.
     pub(super) fn files(&mut self, sources: Vec<Text>, common: &Common) -> Copy {
         let exclude = common.exclude.iter().flat_map(|pattern| excluded(pattern, &sources)).collect();
-        let sources = sources.into_iter().map(source_path).collect();
+        let sources: Vec<Text> = sources.into_iter().map(source_path).collect();
         let from = common.from.clone().or_else(|| self.options.context.as_ref().map(|_| self.context(common.span)));
         Copy {
             from,
             owner: common.owner.clone(),
             mode: Some(common.mode.clone().unwrap_or(Spanned::new(ModeRule::Keep, common.span))),
             exclude,
-            ..plain(sources, common.to.clone())
+            ..plain(within(sources, common.from.as_ref()), common.to.clone())
         }
     }
 
@@ -332,6 +333,32 @@ fn source_path(source: Text) -> Text {
             super::from::literal(if clean.is_empty() { "." } else { clean }, source.span)
         }
         Some(_) | None => source,
+    }
+}
+
+/// Paths as their source wants them: those in a context are relative to it.
+fn within(sources: Vec<Text>, from: Option<&Spanned<FileSource>>) -> Vec<Text> {
+    match from.map(|from| &from.value) {
+        None | Some(FileSource::Context(_)) => sources.into_iter().map(relative).collect(),
+        Some(FileSource::Stage(_) | FileSource::Image(_)) => sources,
+    }
+}
+
+/// A path relative to a context.
+pub(super) fn relative(path: Text) -> Text {
+    let span = path.span;
+    match path.pieces() {
+        [] => super::from::literal(".", span),
+        [Piece::Literal(first), rest @ ..] if first.starts_with('/') => {
+            let first = first.trim_start_matches('/');
+            let first = if first.is_empty() { "./" } else { first };
+            Spanned::new(Template::new(std::iter::once(Piece::Literal(first.to_owned())).chain(rest.iter().cloned())), span)
+        }
+        [Piece::Literal(_), ..] => path,
+        [Piece::Reference(_), ..] => {
+            let dot = Piece::Literal("./".to_owned());
+            Spanned::new(Template::new(std::iter::once(dot).chain(path.value.pieces().iter().cloned())), span)
+        }
     }
 }
 

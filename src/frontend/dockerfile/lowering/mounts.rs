@@ -177,6 +177,8 @@ impl Lowering<'_> {
         }
         let owner = owner(&given);
         let Given { kind: _, from, source, target, id, env, access, required, sharing, size, mode, uid: _, gid: _ } = given;
+        // What is empty is as if it had not been given.
+        let [source, target, id] = [source, target, id].map(|text| text.filter(|text| text.as_literal() != Some("")));
         let from = match from {
             Some(from) if kind != "tmpfs" => match self.source(stage, &from) {
                 Some(from) => from,
@@ -213,7 +215,11 @@ impl Lowering<'_> {
             _ => {
                 let Some(at) = self.place(stage, target, span) else { return Vec::new() };
                 let from = from.unwrap_or_else(|| self.context(span));
-                let path = source.filter(|path| !matches!(path.as_literal(), Some("" | "/" | ".")));
+                let path = source.filter(|path| !matches!(path.as_literal(), Some("/" | "." | "./")));
+                let path = match &from.value {
+                    FileSource::Context(_) => path.map(super::copy::relative),
+                    FileSource::Stage(_) | FileSource::Image(_) => path,
+                };
                 vec![Mount::From { from, path, at, access: Some(Spanned::new(access.unwrap_or(Access::ReadOnly), span)) }]
             }
         }
@@ -257,7 +263,7 @@ impl Lowering<'_> {
 
     /// Where a mount is seen; relative to the working directory.
     fn place(&mut self, stage: &InProgress, target: Option<Text>, span: Span) -> Option<Text> {
-        let Some(target) = target.filter(|target| target.as_literal() != Some("")) else {
+        let Some(target) = target else {
             self.report(say::bad_mount(span, "a mount needs a `target`"));
             return None;
         };

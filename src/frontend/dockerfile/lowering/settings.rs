@@ -10,9 +10,10 @@ use crate::frontend::dockerfile::diagnostics as say;
 use crate::frontend::dockerfile::instruction::{ArgPair, Pair};
 use crate::frontend::dockerfile::located::Located;
 use crate::frontend::dockerfile::value::{Value, plain};
+use crate::frontend::dockerfile::variables::Root;
 use crate::frontend::dockerfile::word;
 use crate::spec::words::{is_owner, is_variable};
-use crate::spec::{Absent, Change, Env, Operator, Piece, Reference, Referent, Setting, Spanned, Template, Verb};
+use crate::spec::{Absent, Change, Env, INHERITED, Operator, Piece, Reference, Referent, Setting, Spanned, Template, Verb};
 
 impl Lowering<'_> {
     pub(super) fn arg(&mut self, stage: &mut InProgress, pairs: &[ArgPair], span: Span) {
@@ -120,6 +121,8 @@ impl Lowering<'_> {
         let text = both.here;
         let owner = match stage.user.clone() {
             Some(user) => self.thawed(stage, &user),
+            // The user that an image brings is not known here.
+            None if stage.variables.root() == Root::Image => Some(super::from::literal(INHERITED, span)),
             None => None,
         };
         let known = both.deep.ok();

@@ -1,3 +1,5 @@
+mod any_dockerfile;
+
 use super::*;
 use crate::diagnostic::{SourceMap, render_plain};
 use crate::spec::to_toml;
