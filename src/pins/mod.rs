@@ -124,6 +124,15 @@ impl Pins {
         self.commits.insert((url, reference), commit)
     }
 
+    /// Adds all that others pin; where both do, theirs counts.
+    pub fn absorb(&mut self, others: Pins) {
+        let Pins { layers, images, urls, commits } = others;
+        self.layers = layers.or(self.layers);
+        self.images.extend(images);
+        self.urls.extend(urls);
+        self.commits.extend(commits);
+    }
+
     /// Every image pin, sorted.
     pub fn images(&self) -> impl Iterator<Item = (&Reference, &Platform, &ImagePin)> {
         self.images.iter().map(|((reference, platform), pin)| (reference, platform, pin))

@@ -341,7 +341,12 @@ pub(super) fn base_platform(span: Span, base: &str, has: &str, wanted: &Platform
 
 pub(super) fn base_on_build(span: Span, base: &str) -> Diagnostic {
     Diagnostic::warning(BASE_ON_BUILD, span, format!("`{base}` has `ONBUILD` instructions, which are not carried out"))
-        .hint("they stay in the config of what is built on it; write what they do as steps")
+        .hint("they stay in the config of what is built on it; say `onbuild = \"run\"`, or write what they do as steps")
+}
+
+pub(super) fn on_build_differs(span: Span, stage: &str) -> Diagnostic {
+    let what = format!("`ONBUILD` instructions that differ from platform to platform, as those of the base of stage `{stage}` do");
+    not_in_this_version(span, &what)
 }
 
 pub(super) fn mount_at_root(span: Span) -> Diagnostic {

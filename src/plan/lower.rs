@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::diagnostics as say;
+use super::on_build;
 use super::outside::{self, Knowledge};
 use super::select::{Node, Selection, select};
 use super::settings::InForce;
 use super::sink::Sink;
 use super::steps::{self, Surroundings};
-use super::target::{Found, Requirement, Target};
+use super::target::{Found, Outside, Requirement, Target};
 use super::wish;
 use super::{Base, Context, Image, ImageSource, Plan, Stage, StageId};
 use crate::diagnostic::{Diagnosed, Span};
@@ -36,10 +37,27 @@ pub fn requirements(spec: &Spec, target: &Target) -> Diagnosed<Vec<Requirement>>
     sink.finish(Some(requirements))
 }
 
+/// What must be known besides [`requirements`] once the bases are: what the `ONBUILD` instructions of stages take from outside that carry
+/// them out. Nothing of it is in `found`.
+#[must_use]
+pub fn further_requirements(spec: &Spec, target: &Target, found: &Found) -> Diagnosed<Vec<Requirement>> {
+    let mut sink = Sink::default();
+    let Some(expanded) = on_build::expand(spec, target, found, &mut sink) else { return sink.finish(Some(Vec::new())) };
+    let selection = select(&expanded, target, &mut sink);
+    let mut requirements = outside::requirements(&selection, &mut sink);
+    requirements.retain(|requirement| match &requirement.outside {
+        Outside::Image { source, platform } => !found.images.contains_key(&(source.clone(), platform.clone())),
+        Outside::Download { url, sha256 } => sha256.is_none() && !found.downloads.contains_key(url),
+    });
+    sink.finish(Some(requirements))
+}
+
 /// Settles everything: which stages, in which order, with which steps, and the config of each image.
 #[must_use]
 pub fn plan(spec: &Spec, target: &Target, found: &Found) -> Diagnosed<Plan> {
     let mut sink = Sink::default();
+    let expanded = on_build::expand(spec, target, found, &mut sink);
+    let spec = expanded.as_ref().unwrap_or(spec);
     let selection = select(spec, target, &mut sink);
     let plan = lower(spec, &selection, Knowledge::Found(found), &mut sink);
     sink.finish(plan)
@@ -93,12 +111,10 @@ fn lower_stage(surroundings: Surroundings<'_>, ends: &[End], sink: &mut Sink) ->
         Some((base, end)) => (Some(base), end),
         None => (None, End { settings: InForce::unknown(), author: None, extra: BTreeMap::new() }),
     };
-    let instructions = match onbuild.as_ref().map_or(spec::OnBuild::Keep, |onbuild| onbuild.value) {
-        spec::OnBuild::Run => end.settings.config.on_build.take().unwrap_or_default(),
-        spec::OnBuild::Keep => Vec::new(),
-    };
-    if !instructions.is_empty() {
-        sink.push(say::not_in_this_version(from.span, "the `ONBUILD` instructions of a base"));
+    match onbuild.as_ref().map_or(spec::OnBuild::Keep, |onbuild| onbuild.value) {
+        // They are among the steps already.
+        spec::OnBuild::Run => end.settings.config.on_build = None,
+        spec::OnBuild::Keep => {}
     }
     let mut lowered = Vec::with_capacity(steps.len());
     if let Some((workdir, span)) = end.settings.change(settings, scope, sink) {

@@ -10,6 +10,7 @@ mod label;
 mod lower;
 mod mounts;
 mod needs;
+mod on_build;
 mod outside;
 mod path;
 mod pattern;
@@ -36,7 +37,7 @@ use crate::image::{Config, Platform, Reference};
 pub use crate::spec::words::{Directory as SymbolicDirectory, SymbolicMode};
 
 pub use diagnostics::CODES;
-pub use lower::{plan, requirements};
+pub use lower::{further_requirements, plan, requirements};
 pub use needs::NeededSecret;
 pub use outside::{Standing, Upgrade, not_locked, to_resolve};
 pub use target::{ExtraTag, Found, FoundImage, Outside, Requirement, Target, Wanted};

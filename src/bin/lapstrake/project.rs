@@ -203,7 +203,16 @@ impl Project {
         if pinning.locked {
             self.show(&plan::not_locked(&requirements, &self.pins))?;
         }
-        let resolved = outside.resolve(&requirements, &self.pins, stale).map_err(|error| self.unresolved(&error))?;
+        let mut resolved = outside.resolve(&requirements, &self.pins, stale).map_err(|error| self.unresolved(&error))?;
+        // What the `ONBUILD` instructions of the bases take from outside is known only now.
+        let further = self.settle(plan::further_requirements(&self.spec, &self.target, &resolved.found))?;
+        if pinning.locked {
+            self.show(&plan::not_locked(&further, &self.pins))?;
+        }
+        let more = outside.resolve(&further, &self.pins, stale).map_err(|error| self.unresolved(&error))?;
+        resolved.found.images.extend(more.found.images);
+        resolved.found.downloads.extend(more.found.downloads);
+        resolved.fresh.absorb(more.fresh);
         let plan = self.settle(plan::plan(&self.spec, &self.target, &resolved.found))?;
         self.check_context(&plan)?;
         Ok((plan, resolved))

@@ -1,0 +1,118 @@
+//! The `ONBUILD` instructions of the bases that were found → the spec with what they say, for stages that carry them out.
+//!
+//! Their steps stand before the stage's own; what they say of an image's config holds where the image says nothing itself.
+//! Docker image specification 1.3, "OnBuild"; Dockerfile reference, "ONBUILD".
+
+use std::collections::BTreeMap;
+
+use super::diagnostics as say;
+use super::outside;
+use super::select::select;
+use super::sink::Sink;
+use super::target::{Found, Target};
+use crate::frontend::dockerfile::{Options, Triggers, triggers};
+use crate::spec::{Base, Change, INHERITED, Image, Name, OnBuild, Spanned, Spec, Template, Text};
+
+/// The spec with all that the bases' instructions say; `None` where no needed stage carries out any.
+pub(super) fn expand(spec: &Spec, target: &Target, found: &Found, sink: &mut Sink) -> Option<Spec> {
+    let mut instructions: BTreeMap<&str, &Vec<String>> = BTreeMap::new();
+    // What is wrong with the spec itself is said when it is planned.
+    let mut unsaid = Sink::default();
+    let selection = select(spec, target, &mut unsaid);
+    for node in &selection.nodes {
+        let (Some(OnBuild::Run), Base::Image(source)) = (node.stage.onbuild.as_ref().map(|onbuild| onbuild.value), &node.stage.from.value)
+        else {
+            continue;
+        };
+        let scope = selection.scope(&node.platform, &node.target);
+        let Some((source, span)) = outside::image(source, scope, &mut unsaid) else { continue };
+        let image = found.images.get(&(source, node.platform.clone()));
+        let Some(texts) = image.and_then(|image| image.config.config.on_build.as_ref()).filter(|texts| !texts.is_empty()) else { continue };
+        match instructions.get(node.name) {
+            Some(others) if *others != texts => sink.push(say::on_build_differs(span, node.name)),
+            Some(_) | None => {
+                instructions.insert(node.name, texts);
+            }
+        }
+    }
+    if instructions.is_empty() {
+        return None;
+    }
+    let mut expanded = spec.clone();
+    for (name, texts) in instructions {
+        carry_out(&mut expanded, name, texts, sink);
+    }
+    Some(expanded)
+}
+
+fn carry_out(spec: &mut Spec, name: &str, texts: &[String], sink: &mut Sink) {
+    let known: Vec<Name> = spec.stages.keys().cloned().collect();
+    let Some((name, at)) = spec.stages.get_key_value(name).map(|(name, stage)| (name.clone(), stage.from.span)) else { return };
+    let read = triggers(texts, &name, &known, &Options::default(), at);
+    read.diagnostics.into_iter().for_each(|diagnostic| sink.push(diagnostic));
+    let Some(mut triggers) = read.value else { return };
+    let images: Vec<Name> =
+        spec.images.iter().filter(|(_, image)| stands_on(spec, &image.stage, &name)).map(|(name, _)| name.clone()).collect();
+    for (stage_name, stage) in std::mem::take(&mut triggers.stages) {
+        spec.stages.entry(stage_name).or_insert(stage);
+    }
+    for (argument_name, argument) in std::mem::take(&mut triggers.args) {
+        spec.args.entry(argument_name).or_insert(argument);
+    }
+    if let Some(stage) = spec.stages.get_mut(name.as_str()) {
+        let own = std::mem::replace(&mut stage.value.steps, std::mem::take(&mut triggers.steps));
+        stage.value.steps.extend(own);
+    }
+    for image in images {
+        if let Some(image) = spec.images.get_mut(image.as_str()) {
+            configure(&mut image.value, &triggers);
+        }
+    }
+}
+
+/// Whether a stage is this one or starts from it, through however many others.
+fn stands_on(spec: &Spec, stage: &Name, below: &Name) -> bool {
+    let mut at = stage;
+    // Stages that need each other in a circle are refused elsewhere.
+    for _ in 0..=spec.stages.len() {
+        if at == below {
+            return true;
+        }
+        match spec.stages.get(at).map(|stage| &stage.from.value) {
+            Some(Base::Stage(next)) => at = &next.value,
+            Some(Base::Scratch | Base::Image(_)) | None => return false,
+        }
+    }
+    false
+}
+
+fn configure(image: &mut Image, triggers: &Triggers) {
+    let Triggers { steps: _, stages: _, args: _, entrypoint, cmd, expose, volumes, labels, healthcheck, stop_signal } = triggers;
+    fill(&mut image.entrypoint, entrypoint);
+    fill(&mut image.cmd, cmd);
+    add(&mut image.expose, expose);
+    add(&mut image.volumes, volumes);
+    for (name, label) in labels {
+        image.labels.entry(name.clone()).or_insert_with(|| label.clone().map(Change::Set));
+    }
+    fill(&mut image.healthcheck, &healthcheck.clone().map(|check| check.map(Change::Set)));
+    fill(&mut image.stop_signal, &stop_signal.clone().map(|signal| signal.map(Change::Set)));
+}
+
+fn fill<T: Clone>(own: &mut Option<T>, other: &Option<T>) {
+    if own.is_none() {
+        own.clone_from(other);
+    }
+}
+
+/// Adds to a list that adds to the base's; one that does not is all that the image wants.
+fn add(own: &mut Option<Spanned<Vec<Text>>>, more: &[Text]) {
+    if more.is_empty() {
+        return;
+    }
+    let inherited = || Spanned::made(Template::literal(INHERITED));
+    let list = own.get_or_insert_with(|| Spanned::made(vec![inherited()]));
+    if list.value.first().is_some_and(|first| first.as_literal() == Some(INHERITED)) {
+        list.value.splice(1..1, more.iter().cloned());
+    }
+}
