@@ -18,12 +18,20 @@ mod faults;
 mod inspect;
 #[path = "registry/interoperation.rs"]
 mod interoperation;
+#[path = "registry/leaks.rs"]
+mod leaks;
 #[path = "registry/logins.rs"]
 mod logins;
+#[path = "registry/passing.rs"]
+mod passing;
 #[path = "registry/push.rs"]
 mod push;
+#[path = "registry/sweep.rs"]
+mod sweep;
 #[path = "registry/transfers.rs"]
 mod transfers;
+#[path = "registry/uploads.rs"]
+mod uploads;
 
 use std::io::{self, Read};
 use std::sync::Arc;

@@ -1,21 +1,23 @@
 //! A request → its answer: with a login where one is wanted, again where that may help, along redirects where that is safe.
 //!
-//! Source of truth: distribution-spec 1.1; RFC 9110 for redirects and `Retry-After`.
+//! Source of truth: distribution-spec 1.1; RFC 9110 for redirects.
 
-use std::collections::BTreeSet;
-use std::error::Error as StdError;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, LOCATION, RETRY_AFTER};
-use reqwest::{Certificate, Method, RequestBuilder, Response, StatusCode, Url};
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, LOCATION};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
-use super::endpoint::{Endpoint, Scopes};
+use super::body::Upload;
+use super::connect::{Connections, chain, check};
+use super::endpoint::{Endpoint, Scopes, Transport};
 use super::error::{Login, Unreachable, messages};
 use super::login::{Authorization, Logins};
-use super::upload::Upload;
+use super::memory::Memory;
+use super::retry::{is_damage, is_passing, is_transient, retry_after};
 use super::{Credentials, Error, Settings};
 
 /// How many redirects are followed.
@@ -28,13 +30,13 @@ const ERROR_LIMIT_BYTES: u64 = 64 << 10;
 pub(super) struct Client {
     pub(super) settings: Settings,
     pub(super) credentials: Arc<dyn Credentials>,
-    /// Knows no certificates.
-    plain: reqwest::Client,
-    /// Made when https is first spoken: reading the system's certificates takes longer than an unchanged build should.
-    secure: OnceLock<reqwest::Client>,
+    pub(super) connections: Connections,
+    pub(super) memory: Memory,
     logins: Logins,
     /// Mirrors that could not be reached; they are not tried again.
     down: Mutex<BTreeSet<String>>,
+    /// Servers that need not show who they are, and whether they speak plain http.
+    plain_hosts: Mutex<BTreeMap<String, bool>>,
 }
 
 /// One request.
@@ -45,7 +47,7 @@ pub(super) struct Ask {
     pub(super) scopes: Scopes,
     pub(super) payload: Payload,
     pub(super) repeat: Repeat,
-    /// For people: what this is for, as in "pulling the manifest of `a`".
+    /// For people: what this is for and by which request, as in "pulling the manifest of `a` (`GET /v2/a/manifests/latest`)".
     pub(super) doing: String,
 }
 
@@ -54,7 +56,8 @@ pub(super) struct Ask {
 pub(super) enum Payload {
     Nothing,
     Bytes(Bytes),
-    Stream(Arc<Upload>),
+    /// These bytes of a blob.
+    Part(Arc<Upload>, Range<u64>),
 }
 
 /// How often a request is sent again.
@@ -68,6 +71,27 @@ pub(super) enum Repeat {
     Patiently,
 }
 
+impl Ask {
+    /// A request for something below a repository, without anything that most requests do without.
+    pub(super) fn new(method: Method, url: Url, scope: String, doing: &str) -> Ask {
+        // Addresses of uploads are the registry's own affair, and may be signed.
+        let path = match url.path().split_once("/blobs/uploads/") {
+            Some((before, _)) => format!("{before}/blobs/uploads/"),
+            None => url.path().to_owned(),
+        };
+        let doing = format!("{doing} (`{method} {path}`)");
+        Ask {
+            method,
+            url,
+            headers: HeaderMap::new(),
+            scopes: Scopes::from([scope]),
+            payload: Payload::Nothing,
+            repeat: Repeat::Patiently,
+            doing,
+        }
+    }
+}
+
 /// An answer, and who we were when it came.
 pub(super) struct Answer {
     pub(super) response: Response,
@@ -76,30 +100,56 @@ pub(super) struct Answer {
 
 impl Client {
     pub(super) fn new(settings: Settings, credentials: Arc<dyn Credentials>) -> Result<Client, Error> {
-        settings.certificates.own()?;
-        let plain = build(&settings, Vec::new())?;
-        Ok(Client { settings, credentials, plain, secure: OnceLock::new(), logins: Logins::default(), down: Mutex::default() })
+        check(&settings)?;
+        let memory = Memory::new(settings.memory.clone());
+        Ok(Client {
+            settings,
+            credentials,
+            connections: Connections::default(),
+            memory,
+            logins: Logins::default(),
+            down: Mutex::default(),
+            plain_hosts: Mutex::default(),
+        })
     }
 
     /// Begins a request.
     pub(super) fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, Error> {
-        if url.scheme() == "http" {
-            return Ok(self.plain.request(method, url));
+        Ok(self.connections.of(&self.settings, &url)?.request(method, url))
+    }
+
+    /// Finds out what is spoken by a server that need not show who it is; every other is as its address says.
+    pub(super) async fn settle(&self, endpoint: Endpoint) -> Endpoint {
+        if endpoint.transport == Transport::Settled {
+            return endpoint;
         }
-        if let Some(secure) = self.secure.get() {
-            return Ok(secure.request(method, url));
+        let Some(plain) = endpoint.in_plain_http() else { return endpoint };
+        let known = lock(&self.plain_hosts).get(&endpoint.host).copied();
+        let is_plain = match known {
+            Some(is_plain) => is_plain,
+            None => {
+                // One that speaks neither is told of as if it spoke https.
+                let is_plain = !self.answers(&endpoint).await && self.answers(&plain).await;
+                lock(&self.plain_hosts).insert(endpoint.host.clone(), is_plain);
+                is_plain
+            }
+        };
+        if is_plain { plain } else { endpoint }
+    }
+
+    async fn answers(&self, endpoint: &Endpoint) -> bool {
+        match self.request(Method::GET, endpoint.base()) {
+            Ok(request) => self.head(&endpoint.host, "finding out what it speaks", request, &Payload::Nothing).await.is_ok(),
+            Err(_) => false,
         }
-        // Two that make it at once make the same.
-        let secure = build(&self.settings, self.settings.certificates.load()?)?;
-        Ok(self.secure.get_or_init(|| secure).request(method, url))
     }
 
     /// Asks servers in turn until one has it.
-    pub(super) async fn first<'a, T, F: Future<Output = Result<T, Error>>>(
+    pub(super) async fn first<T, F: Future<Output = Result<T, Error>>>(
         &self,
-        endpoints: &'a [Endpoint],
+        endpoints: &[Endpoint],
         named: &str,
-        mut ask: impl FnMut(&'a Endpoint, Repeat) -> F,
+        mut ask: impl FnMut(Endpoint, Repeat) -> F,
     ) -> Result<T, Error> {
         let mut failures = Vec::new();
         for (place, endpoint) in endpoints.iter().enumerate() {
@@ -107,10 +157,11 @@ impl Client {
             if !last && self.is_down(endpoint) {
                 continue;
             }
-            match ask(endpoint, if last { Repeat::Patiently } else { Repeat::Briefly }).await {
+            let endpoint = self.settle(endpoint.clone()).await;
+            match ask(endpoint.clone(), if last { Repeat::Patiently } else { Repeat::Briefly }).await {
                 Ok(found) => return Ok(found),
                 Err(error) => {
-                    self.note(endpoint, &error);
+                    self.note(&endpoint, &error);
                     failures.push(error);
                 }
             }
@@ -126,13 +177,13 @@ impl Client {
     }
 
     pub(super) fn is_down(&self, endpoint: &Endpoint) -> bool {
-        self.down.lock().unwrap_or_else(PoisonError::into_inner).contains(&endpoint.host)
+        lock(&self.down).contains(&endpoint.host)
     }
 
     /// Remembers a server that cannot be reached.
     pub(super) fn note(&self, endpoint: &Endpoint, error: &Error) {
         if matches!(error, Error::Unreachable { .. }) {
-            self.down.lock().unwrap_or_else(PoisonError::into_inner).insert(endpoint.host.clone());
+            lock(&self.down).insert(endpoint.host.clone());
         }
     }
 
@@ -144,7 +195,8 @@ impl Client {
         loop {
             let outcome = self.transmit(endpoint, ask, authorization.as_ref()).await;
             match outcome {
-                Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !challenged => {
+                // Whoever we were led to has no say in where our credentials go.
+                Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !challenged && endpoint.owns(response.url()) => {
                     challenged = true;
                     match self.logins.answer(self, endpoint, &ask.scopes, response.headers(), authorization.as_ref()).await? {
                         Some(login) => authorization = Some(login),
@@ -158,15 +210,18 @@ impl Client {
                         return Ok(answer(response, authorization.as_ref()));
                     }
                     let asked = retry_after(response.headers());
+                    let Some(wait) = self.settings.patience.wait(failures, asked) else {
+                        return Ok(answer(response, authorization.as_ref()));
+                    };
                     drop(response);
-                    tokio::time::sleep(self.settings.patience.wait(failures, asked)).await;
+                    tokio::time::sleep(wait).await;
                 }
                 Err(error) => {
                     failures += 1;
                     if !is_transient(&error) || failures >= self.attempts(ask.repeat, Some(&error)) {
                         return Err(error);
                     }
-                    tokio::time::sleep(self.settings.patience.wait(failures, None)).await;
+                    self.settings.patience.pause(failures).await;
                 }
             }
             challenged = false;
@@ -197,10 +252,12 @@ impl Client {
                 request = request.header(AUTHORIZATION, authorization.value.clone());
             }
             request = match &ask.payload {
-                Payload::Nothing if ask.method == Method::POST => request.header(CONTENT_LENGTH, 0),
+                Payload::Nothing if matches!(ask.method, Method::POST | Method::PUT | Method::PATCH) => request.header(CONTENT_LENGTH, 0),
                 Payload::Nothing => request,
                 Payload::Bytes(bytes) => request.body(bytes.clone()),
-                Payload::Stream(upload) => request.header(CONTENT_LENGTH, upload.size).body(upload.body().await?),
+                Payload::Part(upload, range) => {
+                    request.header(CONTENT_LENGTH, range.end - range.start).body(upload.body(range.clone()).await?)
+                }
             };
             let response = self.head(&endpoint.host, &ask.doing, request, &ask.payload).await?;
             let followed = match response.status().as_u16() {
@@ -225,7 +282,7 @@ impl Client {
         let sent = async {
             request.send().await.map_err(|error| {
                 let own = match payload {
-                    Payload::Stream(upload) => upload.take_failure(),
+                    Payload::Part(upload, _) => upload.take_failure(),
                     Payload::Nothing | Payload::Bytes(_) => None,
                 };
                 own.unwrap_or_else(|| failure(host, doing, error))
@@ -237,9 +294,9 @@ impl Client {
                     tokio::time::sleep(patience.answer).await;
                     patience.answer
                 }
-                Payload::Stream(upload) => loop {
+                Payload::Part(upload, range) => loop {
                     let before = upload.sent();
-                    let limit = if before < upload.size { patience.stall } else { patience.answer };
+                    let limit = if before < range.end { patience.stall } else { patience.answer };
                     tokio::time::sleep(limit).await;
                     if upload.sent() == before {
                         break limit;
@@ -278,10 +335,33 @@ impl Client {
         Ok(body)
     }
 
+    /// Sends a request and reads its answer with `read`; asks once more where the answer was damaged on its way, and as often as requests
+    /// are sent where it broke off.
+    pub(super) async fn whole<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        endpoint: &Endpoint,
+        ask: &Ask,
+        mut read: impl FnMut(Answer) -> F,
+    ) -> Result<T, Error> {
+        let mut failures = 0;
+        loop {
+            let error = match read(self.send(endpoint, ask).await?).await {
+                Ok(read) => return Ok(read),
+                Err(error) => error,
+            };
+            failures += 1;
+            let attempts = if is_transient(&error) { self.attempts(ask.repeat, Some(&error)) } else { 2 };
+            if !is_damage(&error) || failures >= attempts {
+                return Err(error);
+            }
+            self.settings.patience.pause(failures).await;
+        }
+    }
+
     /// The error that an answer without success stands for.
     pub(super) async fn refusal(&self, host: &str, doing: &str, answer: Answer) -> Error {
         let Answer { mut response, login } = answer;
-        let status = response.status();
+        let (status, wait) = (response.status(), retry_after(response.headers()));
         let mut body = Vec::new();
         // What cannot be read of the reason is left out: there is an error to report already.
         while let Ok(Some(chunk)) = self.chunk(host, doing, &mut response).await {
@@ -295,67 +375,14 @@ impl Client {
             401 => Error::Unauthorized { host, doing, login, messages },
             403 => Error::Denied { host, doing, login, messages },
             404 => Error::NotFound { host, doing, messages },
-            429 => Error::TooManyRequests { host, doing, messages },
+            429 => Error::TooManyRequests { host, doing, wait, messages },
             status => Error::Refused { host, doing, status, messages },
         }
     }
 }
 
-fn build(settings: &Settings, certificates: Vec<Certificate>) -> Result<reqwest::Client, Error> {
-    reqwest::Client::builder()
-        .user_agent(&settings.user_agent)
-        .tls_certs_only(certificates)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .no_proxy()
-        .connect_timeout(settings.patience.connect)
-        .build()
-        .map_err(|error| Error::Settings { what: format!("the settings for registries cannot be used: {}", chain(&error)) })
-}
-
 fn answer(response: Response, authorization: Option<&Authorization>) -> Answer {
     Answer { response, login: authorization.map_or(Login::Nothing, |authorization| authorization.login) }
-}
-
-/// Statuses that may be others a moment later.
-pub(super) fn is_passing(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
-}
-
-/// Errors that may not come again.
-pub(super) fn is_transient(error: &Error) -> bool {
-    match error {
-        Error::Unreachable { problem, .. } => *problem != Unreachable::Tls,
-        Error::Broken { .. } | Error::Stalled { .. } => true,
-        Error::Unauthorized { .. }
-        | Error::Denied { .. }
-        | Error::NotFound { .. }
-        | Error::TooManyRequests { .. }
-        | Error::Refused { .. }
-        | Error::Protocol { .. }
-        | Error::UntrustedRealm { .. }
-        | Error::UnsafeRedirect { .. }
-        | Error::DigestMismatch { .. }
-        | Error::SizeMismatch { .. }
-        | Error::ManifestDigest { .. }
-        | Error::TooLarge { .. }
-        | Error::Invalid { .. }
-        | Error::Credentials { .. }
-        | Error::Source { .. }
-        | Error::SourceSize { .. }
-        | Error::Sink { .. }
-        | Error::FetchSink { .. }
-        | Error::Nowhere { .. }
-        | Error::Settings { .. }
-        | Error::Start(_)
-        | Error::Cancelled => false,
-    }
-}
-
-/// How long a registry wants us to wait. A date is not read: that takes a clock, and ours may differ.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// What a failed request stands for. Its address is dropped: it may be signed.
@@ -367,17 +394,7 @@ fn failure(host: &str, doing: &str, error: reqwest::Error) -> Error {
     }
 }
 
-/// An error and those below it on one line, each once.
-fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(error) = below {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        below = error.source();
-    }
-    text
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing that panics is done under these locks.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -30,7 +30,10 @@ const BASE64: GeneralPurpose =
 /// Credentials from files such as `~/.docker/config.json` and `$XDG_RUNTIME_DIR/containers/auth.json`.
 #[derive(Debug, Clone)]
 pub struct DockerCredentials {
+    /// What stands for a file and is asked before all, and what it is called.
+    text: Option<(PathBuf, Secret)>,
     files: Vec<PathBuf>,
+    further_helpers: Vec<String>,
     search_path: OsString,
     helper_limit: Duration,
 }
@@ -62,7 +65,13 @@ impl DockerCredentials {
     /// [`DockerCredentials::with_helpers_from`] names some.
     #[must_use]
     pub fn new(files: Vec<PathBuf>) -> DockerCredentials {
-        DockerCredentials { files, search_path: OsString::new(), helper_limit: Duration::from_secs(30) }
+        DockerCredentials {
+            text: None,
+            files,
+            further_helpers: Vec::new(),
+            search_path: OsString::new(),
+            helper_limit: Duration::from_secs(30),
+        }
     }
 
     /// Looks for helpers in the directories of a search path, written as in `PATH`. Relative ones are passed over.
@@ -79,9 +88,22 @@ impl DockerCredentials {
         self
     }
 
-    fn look_into(&self, path: &Path, registry: &str, repository: &str) -> Result<Option<Credential>, CredentialError> {
-        let Some(file) = read(path)? else { return Ok(None) };
-        let server = if registry == "docker.io" { DOCKER_HUB_KEY } else { registry };
+    /// Looks first in a text that is what such a file could be, and is named so in errors.
+    #[must_use]
+    pub fn with_text(mut self, name: &str, text: Secret) -> DockerCredentials {
+        self.text = Some((PathBuf::from(name), text));
+        self
+    }
+
+    /// Asks these helpers, in order, where no file has an answer.
+    #[must_use]
+    pub fn with_further_helpers(mut self, names: Vec<String>) -> DockerCredentials {
+        self.further_helpers = names;
+        self
+    }
+
+    fn look_into(&self, path: &Path, file: &File, registry: &str, repository: &str) -> Result<Option<Credential>, CredentialError> {
+        let server = server(registry);
         let own_helper = longest(&file.helpers, registry, repository).map(|(_, helper)| helper);
         let general_helper = file.store.as_ref();
         for helper in [own_helper, general_helper].into_iter().flatten().filter(|name| !name.is_empty()) {
@@ -98,13 +120,31 @@ impl DockerCredentials {
 
 impl Credentials for DockerCredentials {
     fn get(&self, registry: &str, repository: &str) -> Result<Option<Credential>, CredentialError> {
-        for file in &self.files {
-            if let Some(credential) = self.look_into(file, registry, repository)? {
+        if let Some((name, text)) = &self.text
+            && let Some(file) = parse(name, text.expose().as_bytes())?
+            && let Some(credential) = self.look_into(name, &file, registry, repository)?
+        {
+            return Ok(Some(credential));
+        }
+        for path in &self.files {
+            if let Some(file) = read(path)?
+                && let Some(credential) = self.look_into(path, &file, registry, repository)?
+            {
+                return Ok(Some(credential));
+            }
+        }
+        for helper in &self.further_helpers {
+            if let Some(credential) = helper::ask(helper, server(registry), &self.search_path, self.helper_limit)? {
                 return Ok(Some(credential));
             }
         }
         Ok(None)
     }
+}
+
+/// The name by which helpers know a registry.
+pub(super) fn server(registry: &str) -> &str {
+    if registry == "docker.io" { DOCKER_HUB_KEY } else { registry }
 }
 
 fn read(path: &Path) -> Result<Option<File>, CredentialError> {
@@ -115,11 +155,15 @@ fn read(path: &Path) -> Result<Option<File>, CredentialError> {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
         Err(source) => return Err(CredentialError::Unreadable { path: path.to_owned(), source }),
     }
+    parse(path, &bytes)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Option<File>, CredentialError> {
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(None);
     }
     // The reader's own message may quote a value, so only its place is kept.
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| CredentialError::Malformed {
+    serde_json::from_slice(bytes).map(Some).map_err(|error| CredentialError::Malformed {
         path: path.to_owned(),
         line: error.line(),
         column: error.column(),

@@ -10,14 +10,16 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 
 use bytes::{Buf, Bytes};
 use lapstrake_cache::{Digest, Sha256};
-use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
+use reqwest::header::{CONTENT_RANGE, HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
 
 use super::Error;
-use super::client::{Ask, Client, Payload, Repeat, is_transient};
-use super::endpoint::{Endpoint, Scopes, pull};
+use super::client::{Ask, Client, Repeat};
+use super::connect::Direction;
+use super::endpoint::{Endpoint, pull};
+use super::retry::{is_damage, is_transient};
 use super::runtime::{LOOK, Runtime, ended};
 use crate::event::Cancel;
 use crate::image::Descriptor;
@@ -25,16 +27,22 @@ use crate::image::Descriptor;
 /// How many pieces may wait to be read. They are at most some 100 KiB each.
 const PIECES: usize = 32;
 
+/// How much further an attempt must come to count as progress: a server that gives a byte at a time would keep us for ever.
+const PROGRESS_BYTES: u64 = 64 << 10;
+
 /// What the task says to the reader. The permit of a piece makes room for another when it is dropped.
 pub(super) enum Message {
     Piece(Bytes, OwnedSemaphorePermit),
-    /// All bytes came from this host, or from this one last.
-    End(String),
+    /// All bytes came, from these hosts.
+    End(Vec<String>),
     Failed(Error),
 }
 
 /// A blob on its way. Reading blocks; dropping it ends the transfer.
 pub struct BlobReader {
+    client: Arc<Client>,
+    /// What is downloaded, for people.
+    doing: String,
     digest: Digest,
     size: u64,
     received: u64,
@@ -55,6 +63,8 @@ impl std::fmt::Debug for BlobReader {
 
 impl BlobReader {
     pub(super) fn new(
+        client: &Arc<Client>,
+        named: &str,
         descriptor: &Descriptor,
         messages: Receiver<Message>,
         task: Option<AbortHandle>,
@@ -62,6 +72,8 @@ impl BlobReader {
         cancel: &Cancel,
     ) -> BlobReader {
         BlobReader {
+            client: Arc::clone(client),
+            doing: format!("pulling `{named}`"),
             digest: descriptor.digest,
             size: descriptor.size,
             received: 0,
@@ -91,20 +103,31 @@ impl BlobReader {
                     self.received += bytes.len() as u64;
                     return Ok(Some(bytes));
                 }
-                Ok(Message::End(host)) => {
-                    let actual = self.sha256.take().map(Sha256::finish);
-                    return match actual {
-                        Some(actual) if actual != self.digest => Err(Error::DigestMismatch { host, expected: self.digest, actual }),
-                        Some(_) | None if self.received != self.size => {
-                            Err(Error::SizeMismatch { host, digest: self.digest, expected: self.size, actual: self.received })
-                        }
-                        Some(_) | None => Ok(None),
-                    };
-                }
+                Ok(Message::End(hosts)) => return self.end(&hosts),
                 Ok(Message::Failed(error)) => return Err(error),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(ended()),
             }
+        }
+    }
+}
+
+impl BlobReader {
+    /// Compares what came with what should have come.
+    fn end(&mut self, hosts: &[String]) -> Result<Option<Bytes>, Error> {
+        let actual = self.sha256.take().map(Sha256::finish);
+        let (host, doing) = (hosts.join("` and `"), self.doing.clone());
+        match actual {
+            Some(actual) if actual != self.digest => {
+                for host in hosts {
+                    self.client.memory.note_damage(host, &self.digest);
+                }
+                Err(Error::DigestMismatch { host, doing, expected: self.digest, actual })
+            }
+            Some(_) | None if self.received != self.size => {
+                Err(Error::SizeMismatch { host, doing, digest: self.digest, expected: self.size, actual: self.received })
+            }
+            Some(_) | None => Ok(None),
         }
     }
 }
@@ -139,9 +162,10 @@ pub(super) async fn download(
     descriptor: Descriptor,
     messages: Sender<Message>,
 ) {
-    let transfer = Transfer { client: &client, descriptor: &descriptor, messages: &messages, room: Arc::new(Semaphore::new(PIECES)) };
+    let room = Arc::new(Semaphore::new(PIECES));
+    let mut transfer = Transfer { client: &client, descriptor: &descriptor, messages: &messages, room, offset: 0, permit: None };
     let end = match transfer.run(&endpoints, &named).await {
-        Ok(host) => Message::End(host),
+        Ok(hosts) => Message::End(hosts),
         Err(error) => Message::Failed(error),
     };
     // The reader may be gone.
@@ -153,21 +177,43 @@ struct Transfer<'a> {
     descriptor: &'a Descriptor,
     messages: &'a Sender<Message>,
     room: Arc<Semaphore>,
+    /// How many bytes have been passed on.
+    offset: u64,
+    /// Of the host that is being downloaded from. Whoever waits to be read gives it back: else those who are to be read first could wait
+    /// for those who are read last.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Whether a server is asked for the part of a blob that is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ranges {
+    Asked,
+    /// It gave another part than it was asked for: what we have is skipped.
+    Skipped,
 }
 
 impl Transfer<'_> {
-    async fn run(&self, endpoints: &[Endpoint], named: &str) -> Result<String, Error> {
-        let mut offset = 0;
+    /// Gives the hosts that the bytes came from.
+    async fn run(&mut self, endpoints: &[Endpoint], named: &str) -> Result<Vec<String>, Error> {
         let mut failures = Vec::new();
+        let mut hosts = Vec::new();
         for (place, endpoint) in endpoints.iter().enumerate() {
             let last = place + 1 == endpoints.len();
-            if !last && self.client.is_down(endpoint) {
+            if !last && (self.client.is_down(endpoint) || self.client.memory.is_damaged(&endpoint.host, &self.descriptor.digest)) {
                 continue;
             }
-            match self.from(endpoint, if last { Repeat::Patiently } else { Repeat::Briefly }, &mut offset).await {
-                Ok(()) => return Ok(endpoint.host.clone()),
+            let endpoint = self.client.settle(endpoint.clone()).await;
+            let before = self.offset;
+            self.permit = Some(self.client.connections.permit(&self.client.settings, &endpoint.registry, Direction::Down).await?);
+            let result = self.from(&endpoint, if last { Repeat::Patiently } else { Repeat::Briefly }).await;
+            self.permit = None;
+            if self.offset > before || result.is_ok() {
+                hosts.push(endpoint.host.clone());
+            }
+            match result {
+                Ok(()) => return Ok(hosts),
                 Err(error) => {
-                    self.client.note(endpoint, &error);
+                    self.client.note(&endpoint, &error);
                     failures.push(error);
                 }
             }
@@ -182,94 +228,95 @@ impl Transfer<'_> {
     }
 
     /// Takes what is missing from one server, as long as each break comes after some progress or is one of few.
-    async fn from(&self, endpoint: &Endpoint, repeat: Repeat, offset: &mut u64) -> Result<(), Error> {
+    async fn from(&mut self, endpoint: &Endpoint, repeat: Repeat) -> Result<(), Error> {
         let mut breaks = 0;
+        let mut damages = 0;
+        let mut ranges = Ranges::Asked;
+        let step = PROGRESS_BYTES.min(self.descriptor.size / 128);
         loop {
-            let before = *offset;
-            let error = match self.once(endpoint, repeat, offset).await {
+            let before = self.offset;
+            let error = match self.once(endpoint, repeat, ranges).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            breaks = if *offset > before { 1 } else { breaks + 1 };
-            // A server that gives a byte at a time would keep us for ever.
-            let slow = *offset < self.descriptor.size && (*offset - before) < (64 << 10) && breaks > 1;
-            if !is_transient(&error) || slow || breaks >= self.client.settings.patience.attempts {
+            breaks = if self.offset > before + step { 1 } else { breaks + 1 };
+            if !is_transient(&error) {
+                // It may have been damaged on its way; the bytes that were passed on are compared in the end.
+                damages += 1;
+                ranges = Ranges::Skipped;
+            }
+            if !(is_transient(&error) || is_damage(&error)) || damages > 1 || breaks >= self.client.settings.patience.attempts {
                 return Err(error);
             }
-            tokio::time::sleep(self.client.settings.patience.wait(breaks, None)).await;
+            self.client.settings.patience.pause(breaks).await;
         }
     }
 
-    async fn once(&self, endpoint: &Endpoint, repeat: Repeat, offset: &mut u64) -> Result<(), Error> {
+    async fn once(&mut self, endpoint: &Endpoint, repeat: Repeat, ranges: Ranges) -> Result<(), Error> {
         let Descriptor { digest, size, .. } = self.descriptor;
-        let mut headers = HeaderMap::new();
-        if *offset > 0 {
-            let range = HeaderValue::try_from(format!("bytes={offset}-")).map_err(|_| ended())?;
-            headers.insert(RANGE, range);
+        let doing = format!("pulling `{digest}` of `{}`", endpoint.repository);
+        let mut ask = Ask::new(Method::GET, endpoint.url(&format!("blobs/{digest}")), pull(&endpoint.repository), &doing);
+        ask.repeat = repeat;
+        let asked = self.offset > 0 && ranges == Ranges::Asked;
+        if asked {
+            let range = HeaderValue::try_from(format!("bytes={}-", self.offset)).map_err(|_| ended())?;
+            ask.headers.insert(RANGE, range);
         }
-        let ask = Ask {
-            method: Method::GET,
-            url: endpoint.url(&format!("blobs/{digest}")),
-            headers,
-            scopes: Scopes::from([pull(&endpoint.repository)]),
-            payload: Payload::Nothing,
-            repeat,
-            doing: format!("pulling `{digest}` of `{}`", endpoint.repository),
-        };
         let answer = self.client.send(endpoint, &ask).await?;
+        let host = endpoint.host.clone();
         let skip = match answer.response.status() {
-            StatusCode::OK => *offset,
-            StatusCode::PARTIAL_CONTENT if range_start(&answer.response) == Some(*offset) => 0,
-            StatusCode::PARTIAL_CONTENT => {
-                return Err(Error::Protocol { host: endpoint.host.clone(), doing: ask.doing, expected: "the range that was asked for" });
+            StatusCode::OK => self.offset,
+            StatusCode::PARTIAL_CONTENT if asked && range_start(&answer.response) == Some(self.offset) => 0,
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
+                return Err(Error::Protocol { host, doing: ask.doing, expected: "the range that was asked for" });
             }
             _ => return Err(self.client.refusal(&endpoint.host, &ask.doing, answer).await),
         };
         let mut response = answer.response;
-        let mismatch = |actual| Error::SizeMismatch { host: endpoint.host.clone(), digest: *digest, expected: *size, actual };
-        let start = *offset - skip;
+        let start = self.offset - skip;
         if let Some(length) = response.content_length()
             && start.checked_add(length) != Some(*size)
         {
-            return Err(mismatch(start.saturating_add(length)));
+            let actual = start.saturating_add(length);
+            return Err(Error::SizeMismatch { host, doing: ask.doing, digest: *digest, expected: *size, actual });
         }
-        self.pass_on(endpoint, &ask.doing, &mut response, skip, offset).await
+        self.pass_on(&endpoint.host, &ask.doing, &mut response, skip).await
     }
 
-    async fn pass_on(
-        &self,
-        endpoint: &Endpoint,
-        doing: &str,
-        response: &mut Response,
-        mut skip: u64,
-        offset: &mut u64,
-    ) -> Result<(), Error> {
+    async fn pass_on(&mut self, host: &str, doing: &str, response: &mut Response, mut skip: u64) -> Result<(), Error> {
         let Descriptor { digest, size, .. } = self.descriptor;
-        while let Some(mut bytes) = self.client.chunk(&endpoint.host, doing, response).await? {
+        while let Some(mut bytes) = self.client.chunk(host, doing, response).await? {
             let skipped = skip.min(bytes.len() as u64);
             skip -= skipped;
             // Both are lengths of what is in memory.
             bytes.advance(usize::try_from(skipped).unwrap_or(bytes.len()));
-            let after = offset.saturating_add(bytes.len() as u64);
+            let after = self.offset.saturating_add(bytes.len() as u64);
             if after > *size {
-                return Err(Error::SizeMismatch { host: endpoint.host.clone(), digest: *digest, expected: *size, actual: after });
+                let (host, doing) = (host.to_owned(), doing.to_owned());
+                return Err(Error::SizeMismatch { host, doing, digest: *digest, expected: *size, actual: after });
             }
             if bytes.is_empty() {
                 continue;
             }
-            let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_| ended())?;
-            *offset = after;
+            let room = match Arc::clone(&self.room).try_acquire_owned() {
+                Ok(room) => room,
+                Err(_) => {
+                    self.permit = None;
+                    Arc::clone(&self.room).acquire_owned().await.map_err(|_| ended())?
+                }
+            };
+            self.offset = after;
             if self.messages.send(Message::Piece(bytes, room)).is_err() {
                 return Err(Error::Cancelled);
             }
         }
-        if *offset == *size {
+        if self.offset == *size {
             Ok(())
         } else {
             Err(Error::Broken {
-                host: endpoint.host.clone(),
+                host: host.to_owned(),
                 doing: doing.to_owned(),
-                source: format!("it ended after {offset} of {size} bytes").into(),
+                source: format!("it ended after {} of {size} bytes", self.offset).into(),
             })
         }
     }

@@ -21,7 +21,17 @@ pub(super) struct Endpoint {
     pub(super) host: String,
     /// The repository there.
     pub(super) repository: String,
+    pub(super) transport: Transport,
     root: Url,
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Transport {
+    /// What the address says.
+    Settled,
+    /// https with whoever is there, or plain http if it is not spoken: it has to be tried.
+    Insecure,
 }
 
 impl Endpoint {
@@ -41,18 +51,37 @@ impl Endpoint {
             return Err(bad());
         }
         let plain = settings.plain_http.contains(registry) || (is_loopback(&secure) && !settings.tls.contains(registry));
+        let transport = if !plain && settings.containers.is_insecure(host) { Transport::Insecure } else { Transport::Settled };
         let root = if plain { address("http")? } else { secure };
-        Ok(Endpoint { registry: registry.to_owned(), host: host.to_owned(), repository, root })
+        Ok(Endpoint { registry: registry.to_owned(), host: host.to_owned(), repository, transport, root })
     }
 
-    /// The registry of a reference itself.
+    /// The same, spoken to in plain http.
+    pub(super) fn in_plain_http(&self) -> Option<Endpoint> {
+        let root = Url::parse(&format!("http://{}/", self.host)).ok()?;
+        Some(Endpoint { transport: Transport::Settled, root, ..self.clone() })
+    }
+
+    /// The address of the API itself.
+    pub(super) fn base(&self) -> Url {
+        let mut url = self.root.clone();
+        url.set_path("/v2/");
+        url
+    }
+
+    /// The registry of a reference itself, to which things are pushed.
     pub(super) fn of(settings: &Settings, reference: &Reference) -> Result<Endpoint, Error> {
+        settings.containers.permit(reference)?;
         Endpoint::new(settings, &reference.registry, reference.repository.clone())
     }
 
     /// The mirrors of a reference's registry in their order, then the registry itself.
     pub(super) fn all(settings: &Settings, reference: &Reference) -> Result<Vec<Endpoint>, Error> {
-        let mirrors = settings.mirrors.get(&reference.registry).map(Vec::as_slice).unwrap_or_default();
+        settings.containers.permit(reference)?;
+        let Some(mirrors) = settings.mirrors.get(&reference.registry) else {
+            let places = settings.containers.places(reference);
+            return places.into_iter().map(|place| Endpoint::new(settings, &place.registry, place.repository)).collect();
+        };
         let mut endpoints = Vec::with_capacity(mirrors.len() + 1);
         for mirror in mirrors {
             let repository = match &mirror.prefix {
@@ -112,7 +141,7 @@ pub(super) fn lead(from: &Url, location: &str, host: &str, doing: &str) -> Resul
 }
 
 /// Whether an address is on this machine. Names that merely resolve to it are not known here.
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host_str() {
         Some(host) => {
             let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -129,6 +158,14 @@ fn is_loopback(url: &Url) -> bool {
                 })
         }
         None => false,
+    }
+}
+
+/// Host and port as they are written: without the port where it is the scheme's own.
+pub(super) fn authority(url: &Url) -> String {
+    match (url.host_str().unwrap_or_default(), url.port()) {
+        (host, Some(port)) => format!("{host}:{port}"),
+        (host, None) => host.to_owned(),
     }
 }
 

@@ -27,7 +27,7 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// The registry went silent.
-    #[error("`{host}` sent and took nothing for {} s while {doing}: check the network between here and there", .limit.as_secs())]
+    #[error("`{host}` sent and took nothing for {} s while {doing}: check the network between here and there, then run again; what arrived is kept", .limit.as_secs())]
     Stalled {
         /// Host and port.
         host: String,
@@ -37,7 +37,7 @@ pub enum Error {
         limit: Duration,
     },
     /// The connection broke.
-    #[error("the connection to `{host}` broke while {doing}")]
+    #[error("the connection to `{host}` broke while {doing}: run again; what arrived is kept")]
     Broken {
         /// Host and port.
         host: String,
@@ -47,7 +47,7 @@ pub enum Error {
         source: Box<dyn StdError + Send + Sync>,
     },
     /// Status 401.
-    #[error("`{host}` wants to know who we are for {doing}: {login}{}", told(.messages))]
+    #[error("`{host}` wants to know who we are for {doing}, status 401: {login}{}", told(.messages))]
     Unauthorized {
         /// Host and port.
         host: String,
@@ -59,7 +59,7 @@ pub enum Error {
         messages: Vec<Message>,
     },
     /// Status 403.
-    #[error("`{host}` forbids {doing}: {login}{}", told(.messages))]
+    #[error("`{host}` forbids {doing}, status 403: {login}{}", told(.messages))]
     Denied {
         /// Host and port.
         host: String,
@@ -71,7 +71,7 @@ pub enum Error {
         messages: Vec<Message>,
     },
     /// Status 404.
-    #[error("`{host}` does not have what is needed for {doing}: check the name and the tag{}", told(.messages))]
+    #[error("`{host}` does not have what is needed for {doing}, status 404: check the name and the tag{}", told(.messages))]
     NotFound {
         /// Host and port.
         host: String,
@@ -81,17 +81,19 @@ pub enum Error {
         messages: Vec<Message>,
     },
     /// Status 429, also after waiting as long as we were asked to.
-    #[error("`{host}` has had too many requests for {doing}: wait, log in for a higher limit, or set up a mirror{}", told(.messages))]
+    #[error("`{host}` has had too many requests for {doing}, status 429: wait{}, log in for a higher limit, or set up a mirror{}", asked(*.wait), told(.messages))]
     TooManyRequests {
         /// Host and port.
         host: String,
         /// What we were doing.
         doing: String,
+        /// How long it wants us to wait, where it says so.
+        wait: Option<Duration>,
         /// What the registry said.
         messages: Vec<Message>,
     },
     /// Any other status that is not a success.
-    #[error("`{host}` answered {status} to {doing}{}", told(.messages))]
+    #[error("`{host}` answered {status} to {doing}: {}{}", remedy(*.status), told(.messages))]
     Refused {
         /// Host and port.
         host: String,
@@ -136,21 +138,27 @@ pub enum Error {
     },
     /// Downloaded bytes are not those that were asked for. They were not believed.
     #[error(
-        "`{host}` sent other bytes than those of `{expected}`: they have the digest `{actual}`; the registry, a mirror or a proxy on the way is damaged or lies"
+        "`{host}` sent other bytes than those of `{expected}` for {doing}: they have the digest `{actual}`; the registry, a mirror or a proxy on the way is damaged or lies"
     )]
     DigestMismatch {
         /// Host and port.
         host: String,
+        /// What we were doing.
+        doing: String,
         /// What was asked for.
         expected: Digest,
         /// What came.
         actual: Digest,
     },
     /// Downloaded bytes are not as many as they should be.
-    #[error("`{host}` sent {actual} bytes for `{digest}` where {expected} were promised")]
+    #[error(
+        "`{host}` sent {actual} bytes for {doing} where {expected} were promised: the registry is damaged, or the manifest names a wrong size"
+    )]
     SizeMismatch {
         /// Host and port.
         host: String,
+        /// What we were doing.
+        doing: String,
         /// What was asked for.
         digest: Digest,
         /// How many bytes it should have.
@@ -159,10 +167,14 @@ pub enum Error {
         actual: u64,
     },
     /// The registry stored a manifest under another digest, or says one of its own bytes that is not so.
-    #[error("`{host}` says the manifest is `{said}`, and it is `{actual}`")]
+    #[error(
+        "`{host}` says for {doing} that the manifest is `{said}`, and it is `{actual}`: the registry, a mirror or a proxy on the way is damaged or lies"
+    )]
     ManifestDigest {
         /// Host and port.
         host: String,
+        /// What we were doing.
+        doing: String,
         /// What the registry says.
         said: String,
         /// What it is.
@@ -179,14 +191,22 @@ pub enum Error {
         limit_bytes: u64,
     },
     /// A manifest or index that is none.
-    #[error("what `{host}` has for `{reference}` cannot be used")]
+    #[error("what `{host}` gives for {doing} cannot be used")]
     Invalid {
         /// Host and port.
         host: String,
-        /// What was asked for.
-        reference: String,
+        /// What we were doing.
+        doing: String,
         /// What is wrong with it.
         source: InvalidImage,
+    },
+    /// What is behind an address changed while it was downloaded.
+    #[error("what `{host}` has for {doing} changed on the way: run again")]
+    Changed {
+        /// Host and port.
+        host: String,
+        /// What we were doing.
+        doing: String,
     },
     /// Credentials could not be looked up.
     #[error("cannot find out what to log in with at `{host}`")]
@@ -293,7 +313,7 @@ pub enum Login {
 impl fmt::Display for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Login::Nothing => "no credentials were found for it; log in with `docker login` or `podman login`, or check the name (what is hidden is answered like this too)",
+            Login::Nothing => "no credentials were found for it; log in with `lapstrake login`, `docker login` or `podman login`, or check the name (what is hidden is answered like this too)",
             Login::Credentials => "the credentials that were found do not suffice; log in again, or ask for access",
         })
     }
@@ -324,6 +344,21 @@ fn told(messages: &[Message]) -> String {
     }
     let messages: Vec<String> = messages.iter().map(Message::to_string).collect();
     format!(" (it says: {})", messages.join("; "))
+}
+
+fn asked(wait: Option<Duration>) -> String {
+    wait.map_or_else(String::new, |wait| format!(" {} s as it asks", wait.as_secs()))
+}
+
+/// What to do about a status that has no error of its own.
+const fn remedy(status: u16) -> &'static str {
+    match status {
+        405 | 501 => "it does not do this; ask whoever runs it whether it is switched off",
+        413 => "that is too large for it or for a proxy before it; raise their limit, or set `chunk_size` for this host",
+        300..=399 => "that leads nowhere; check the address",
+        400..=499 => "it does not take it as it is",
+        _ => "it has trouble of its own; run again later, what arrived is kept",
+    }
 }
 
 fn each(failures: &[Error]) -> String {
@@ -362,6 +397,15 @@ pub(super) fn messages(body: &[u8]) -> Vec<Message> {
 /// Text from outside, short and on one line.
 fn clean(text: &str) -> String {
     text.chars().take(CHARACTERS).map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+impl Error {
+    /// Whether a registry refused a manifest for want of what it names: then it may have forgotten what it said it has.
+    #[must_use]
+    pub fn is_about_missing_parts(&self) -> bool {
+        matches!(self, Error::Refused { messages, .. } | Error::NotFound { messages, .. }
+            if messages.iter().any(|message| matches!(message.code.as_str(), "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN")))
+    }
 }
 
 impl Unreachable {

@@ -16,9 +16,10 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::challenge::{self, Challenge};
-use super::client::{Answer, Client, Payload, is_passing, is_transient};
-use super::endpoint::{Endpoint, Scopes};
+use super::client::{Answer, Client, Payload};
+use super::endpoint::{Endpoint, Scopes, authority};
 use super::error::Login;
+use super::retry::{is_passing, is_transient, retry_after};
 use super::{Credential, Error};
 
 /// The most that a token server may answer.
@@ -162,11 +163,8 @@ async fn fetch(client: &Client, endpoint: &Endpoint, key: &TokenKey) -> Result<T
     if let Some(Credential::RegistryToken(token)) = &credential {
         return Ok(Token { authorization: bearer(token.expose(), login).ok_or_else(|| no_token(endpoint))?, stale: after(u64::MAX) });
     }
-    let server = match (realm.host_str().unwrap_or_default(), realm.port()) {
-        (host, Some(port)) => format!("{host}:{port}"),
-        (host, None) => host.to_owned(),
-    };
-    let doing = format!("getting a token for `{}/{}`", endpoint.host, endpoint.repository);
+    let server = authority(&realm);
+    let doing = format!("getting a token for `{}/{}` (`{}`)", endpoint.host, endpoint.repository, realm.path());
     let patience = client.settings.patience;
     let mut failures = 0;
     let response = loop {
@@ -176,7 +174,11 @@ async fn fetch(client: &Client, endpoint: &Endpoint, key: &TokenKey) -> Result<T
         match outcome {
             Ok(response) if !is_passing(response.status()) || failures >= patience.attempts => break response,
             Err(error) if !is_transient(&error) || failures >= patience.attempts.min(3) => return Err(error),
-            Ok(_) | Err(_) => tokio::time::sleep(patience.wait(failures, None)).await,
+            Ok(response) => match patience.wait(failures, retry_after(response.headers())) {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => break response,
+            },
+            Err(_) => patience.pause(failures).await,
         }
     };
     if !response.status().is_success() {

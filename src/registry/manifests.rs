@@ -8,8 +8,8 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LINK};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 
-use super::client::{Ask, Client, Payload, Repeat};
-use super::endpoint::{Endpoint, Scopes, pull, push as push_scope};
+use super::client::{Answer, Ask, Client, Payload, Repeat};
+use super::endpoint::{Endpoint, pull, push as push_scope};
 use super::{Error, Resolved};
 use crate::image::{Descriptor, Document, MANIFEST_LIMIT_BYTES, MediaType, Reference};
 
@@ -22,33 +22,39 @@ const DIGEST_HEADER: &str = "docker-content-digest";
 /// How many pages of tags are read.
 const PAGES: usize = 1000;
 
+/// How many tags are kept of a repository.
+const TAGS: usize = 1_000_000;
+
 /// What a reference stands for, from the first server that has it.
 pub(super) async fn resolve(client: &Client, endpoints: &[Endpoint], reference: &Reference) -> Result<Resolved, Error> {
     let named = reference.to_string();
     client.first(endpoints, &named, |endpoint, repeat| get(client, endpoint, repeat, reference)).await
 }
 
-async fn get(client: &Client, endpoint: &Endpoint, repeat: Repeat, reference: &Reference) -> Result<Resolved, Error> {
-    let mut ask = ask(endpoint, Method::GET, reference, pull(&endpoint.repository), "pulling the manifest of");
+async fn get(client: &Client, endpoint: Endpoint, repeat: Repeat, reference: &Reference) -> Result<Resolved, Error> {
+    let mut ask = ask(&endpoint, Method::GET, reference, pull(&endpoint.repository), "pulling the manifest of");
     ask.repeat = repeat;
-    let answer = client.send(endpoint, &ask).await?;
+    client.whole(&endpoint, &ask, |answer| read(client, &endpoint, &ask.doing, answer, reference)).await
+}
+
+async fn read(client: &Client, endpoint: &Endpoint, doing: &str, answer: Answer, reference: &Reference) -> Result<Resolved, Error> {
     if answer.response.status() != StatusCode::OK {
-        return Err(client.refusal(&endpoint.host, &ask.doing, answer).await);
+        return Err(client.refusal(&endpoint.host, doing, answer).await);
     }
     let served_as = media_type(answer.response.headers());
     let said = said_digest(answer.response.headers());
-    let bytes = client.body(&endpoint.host, &ask.doing, answer.response, MANIFEST_LIMIT_BYTES).await?;
+    let bytes = client.body(&endpoint.host, doing, answer.response, MANIFEST_LIMIT_BYTES).await?;
     let digest = Digest::of(&bytes);
-    let host = endpoint.host.clone();
+    let (host, doing) = (endpoint.host.clone(), doing.to_owned());
     if let Some(expected) = reference.digest.filter(|expected| *expected != digest) {
-        return Err(Error::DigestMismatch { host, expected, actual: digest });
+        return Err(Error::DigestMismatch { host, doing, expected, actual: digest });
     }
     if let Some(said) = said.filter(|said| *said != digest.to_string() && said.starts_with("sha256:")) {
-        return Err(Error::ManifestDigest { host, said, actual: digest });
+        return Err(Error::ManifestDigest { host, doing, said, actual: digest });
     }
     // A registry that does not know the type calls it something general.
     let named = served_as.as_deref().filter(|media_type| MediaType::kind(media_type).is_some());
-    let document = Document::parse(&bytes, named).map_err(|source| Error::Invalid { host, reference: reference.to_string(), source })?;
+    let document = Document::parse(&bytes, named).map_err(|source| Error::Invalid { host, doing, source })?;
     let descriptor = Descriptor::new(named.unwrap_or(document.media_type()), digest, bytes.len() as u64);
     Ok(Resolved { descriptor, bytes, document })
 }
@@ -75,23 +81,27 @@ pub(super) async fn push(
     bytes: Bytes,
 ) -> Result<Digest, Error> {
     let digest = Digest::of(&bytes);
-    let host = endpoint.host.clone();
-    if let Some(expected) = target.digest.filter(|expected| *expected != digest) {
-        return Err(Error::ManifestDigest { host, said: expected.to_string(), actual: digest });
-    }
     let place = Reference { digest: target.tag.is_none().then_some(digest), ..target.clone() };
     let mut ask = ask(endpoint, Method::PUT, &place, push_scope(&endpoint.repository), "pushing the manifest of");
+    let (host, doing) = (endpoint.host.clone(), ask.doing.clone());
+    if let Some(expected) = target.digest.filter(|expected| *expected != digest) {
+        return Err(Error::ManifestDigest { host, doing, said: expected.to_string(), actual: digest });
+    }
     let content_type = HeaderValue::try_from(media_type)
         .map_err(|_| Error::Settings { what: format!("`{}` is no media type", media_type.escape_debug()) })?;
     ask.headers.insert(CONTENT_TYPE, content_type);
     ask.payload = Payload::Bytes(bytes);
     let answer = client.send(endpoint, &ask).await?;
     if !answer.response.status().is_success() {
-        return Err(client.refusal(&endpoint.host, &ask.doing, answer).await);
+        let error = client.refusal(&endpoint.host, &ask.doing, answer).await;
+        if error.is_about_missing_parts() {
+            client.memory.doubt(endpoint);
+        }
+        return Err(error);
     }
     match said_digest(answer.response.headers()) {
         Some(said) if said.starts_with("sha256:") && said != digest.to_string() => {
-            Err(Error::ManifestDigest { host, said, actual: digest })
+            Err(Error::ManifestDigest { host, doing, said, actual: digest })
         }
         Some(_) | None => Ok(digest),
     }
@@ -108,31 +118,37 @@ pub(super) async fn tags(client: &Client, endpoint: &Endpoint) -> Result<Vec<Str
     let mut next = Some(endpoint.url("tags/list"));
     for _ in 0..PAGES {
         let Some(url) = next else { break };
-        let ask = Ask {
-            method: Method::GET,
-            url,
-            headers: HeaderMap::new(),
-            scopes: Scopes::from([pull(&endpoint.repository)]),
-            payload: Payload::Nothing,
-            repeat: Repeat::Patiently,
-            doing: format!("listing the tags of `{}`", endpoint.repository),
-        };
-        let answer = client.send(endpoint, &ask).await?;
-        if answer.response.status() != StatusCode::OK {
-            return Err(client.refusal(&endpoint.host, &ask.doing, answer).await);
+        let ask = Ask::new(Method::GET, url, pull(&endpoint.repository), &format!("listing the tags of `{}`", endpoint.repository));
+        let read = |answer| page::<Page>(client, endpoint, &ask, answer, "a list of tags in JSON");
+        let (found, following) = client.whole(endpoint, &ask, read).await?;
+        next = following;
+        tags.extend(found.tags.unwrap_or_default());
+        if tags.len() > TAGS {
+            let limit_bytes = MANIFEST_LIMIT_BYTES;
+            return Err(Error::TooLarge { host: endpoint.host.clone(), doing: ask.doing, limit_bytes });
         }
-        next = next_page(endpoint, &ask, answer.response.headers())?;
-        let body = client.body(&endpoint.host, &ask.doing, answer.response, MANIFEST_LIMIT_BYTES).await?;
-        let page: Page = serde_json::from_slice(&body).map_err(|_| Error::Protocol {
-            host: endpoint.host.clone(),
-            doing: ask.doing,
-            expected: "a list of tags in JSON",
-        })?;
-        tags.extend(page.tags.unwrap_or_default());
     }
     tags.sort();
     tags.dedup();
     Ok(tags)
+}
+
+/// One page of a list, and where the next is.
+pub(super) async fn page<T: serde::de::DeserializeOwned>(
+    client: &Client,
+    endpoint: &Endpoint,
+    ask: &Ask,
+    answer: Answer,
+    expected: &'static str,
+) -> Result<(T, Option<Url>), Error> {
+    if answer.response.status() != StatusCode::OK {
+        return Err(client.refusal(&endpoint.host, &ask.doing, answer).await);
+    }
+    let next = next_page(endpoint, ask, answer.response.headers())?;
+    let body = client.body(&endpoint.host, &ask.doing, answer.response, MANIFEST_LIMIT_BYTES).await?;
+    let page =
+        serde_json::from_slice(&body).map_err(|_| Error::Protocol { host: endpoint.host.clone(), doing: ask.doing.clone(), expected })?;
+    Ok((page, next))
 }
 
 /// Where the next page is, which must be on the same server.
@@ -147,24 +163,17 @@ fn next_page(endpoint: &Endpoint, ask: &Ask, headers: &HeaderMap) -> Result<Opti
 }
 
 fn ask(endpoint: &Endpoint, method: Method, reference: &Reference, scope: String, doing: &str) -> Ask {
-    let mut headers = HeaderMap::new();
-    if method != Method::PUT {
-        headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
-    }
     let (place, named) = match (&reference.digest, &reference.tag) {
         (Some(digest), _) => (digest.to_string(), format!("{}@{digest}", reference.name())),
         (None, Some(tag)) => (tag.clone(), format!("{}:{tag}", reference.name())),
         (None, None) => ("latest".to_owned(), reference.name()),
     };
-    Ask {
-        method,
-        url: endpoint.url(&format!("manifests/{place}")),
-        headers,
-        scopes: Scopes::from([scope]),
-        payload: Payload::Nothing,
-        repeat: Repeat::Patiently,
-        doing: format!("{doing} `{named}`"),
+    let url = endpoint.url(&format!("manifests/{place}"));
+    let mut ask = Ask::new(method, url, scope, &format!("{doing} `{named}`"));
+    if ask.method != Method::PUT {
+        ask.headers.insert(ACCEPT, HeaderValue::from_static(ACCEPTED));
     }
+    ask
 }
 
 fn media_type(headers: &HeaderMap) -> Option<String> {

@@ -5,8 +5,12 @@
 //! can be cancelled, and may be made from inside an async program.
 //! Source of truth: distribution-spec 1.1; the distribution project's "Token Authentication Specification" for logins.
 
+mod body;
+mod certificates;
 mod challenge;
 mod client;
+mod connect;
+mod containers;
 mod credentials;
 mod docker_credentials;
 mod download;
@@ -15,6 +19,9 @@ mod error;
 mod helper;
 mod login;
 mod manifests;
+mod memory;
+mod profile;
+mod retry;
 mod runtime;
 mod secret;
 mod settings;
@@ -27,19 +34,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lapstrake_cache::Digest;
 
+pub use certificates::Certificates;
+pub use containers::{ContainersRegistries, ContainersRegistriesError};
 pub use credentials::{Anonymous, Credential, CredentialError, Credentials};
 pub use docker_credentials::DockerCredentials;
 pub use download::BlobReader;
 pub use error::{Error, Login, Message, Unreachable};
 pub use secret::Secret;
-pub use settings::{Certificates, Mirror, Patience, Settings};
+pub use settings::{Chunks, Host, Mirror, Mounts, Patience, Proxies, Settings, Uploads};
 
 use crate::event::Cancel;
 use crate::image::{Descriptor, Document, Reference};
+use body::Upload;
 use client::Client;
 use endpoint::Endpoint;
 use runtime::Runtime;
-use upload::Upload;
 
 /// A client for registries. Clones share connections, tokens and threads.
 #[derive(Clone)]
@@ -85,6 +94,17 @@ pub trait BlobSource {
     ///
     /// When they cannot be opened.
     fn open(&self) -> io::Result<Box<dyn Read + Send>>;
+
+    /// Opens them so many bytes further. Unless it is written otherwise they are read and thrown away up to there.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be opened, or end before.
+    fn open_at(&self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        let mut source = self.open()?;
+        let skipped = io::copy(&mut source.by_ref().take(offset), &mut io::sink())?;
+        if skipped == offset { Ok(source) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
 }
 
 impl<F: Fn() -> io::Result<Box<dyn Read + Send>>> BlobSource for F {
@@ -132,7 +152,10 @@ impl Registry {
     pub fn published(&self, target: &Reference, cancel: &Cancel) -> Result<Option<Digest>, Error> {
         let endpoint = Endpoint::of(&self.client.settings, target)?;
         let (client, target) = (Arc::clone(&self.client), target.clone());
-        self.runtime.wait(cancel, async move { manifests::published(&client, &endpoint, &target).await })
+        self.runtime.wait(cancel, async move {
+            let endpoint = client.settle(endpoint).await;
+            manifests::published(&client, &endpoint, &target).await
+        })
     }
 
     /// The tags of a repository, sorted.
@@ -143,7 +166,10 @@ impl Registry {
     pub fn tags(&self, repository: &Reference, cancel: &Cancel) -> Result<Vec<String>, Error> {
         let endpoint = Endpoint::of(&self.client.settings, repository)?;
         let client = Arc::clone(&self.client);
-        self.runtime.wait(cancel, async move { manifests::tags(&client, &endpoint).await })
+        self.runtime.wait(cancel, async move {
+            let endpoint = client.settle(endpoint).await;
+            manifests::tags(&client, &endpoint).await
+        })
     }
 
     /// Downloads a blob of a repository into a sink. Mirrors are asked first. `progress` gets the bytes done so far, which never fall.
@@ -169,6 +195,39 @@ impl Registry {
         Ok(())
     }
 
+    /// Downloads a blob of a repository into a sink that `open` makes, and into a second one where the bytes turned out to be others than
+    /// they should be: a mirror or a proxy may be damaged where the registry is not. `progress` gets the bytes done so far, which never
+    /// fall.
+    ///
+    /// # Errors
+    ///
+    /// When nobody has it, it is not what it claims to be, or the sink fails.
+    pub fn blob_into<S: Write>(
+        &self,
+        repository: &Reference,
+        blob: &Descriptor,
+        open: &mut dyn FnMut() -> io::Result<S>,
+        progress: &mut dyn FnMut(u64),
+        cancel: &Cancel,
+    ) -> Result<S, Error> {
+        let mut reported = 0;
+        let mut rising = |done| {
+            if done > reported {
+                reported = done;
+                progress(done);
+            }
+        };
+        let mut once = || {
+            let mut sink = open().map_err(|source| Error::Sink { digest: blob.digest, source })?;
+            self.blob(repository, blob, &mut sink, &mut rising, cancel).map(|()| sink)
+        };
+        match once() {
+            Err(Error::DigestMismatch { .. }) => once(),
+            Ok(sink) => Ok(sink),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Begins to download a blob of a repository. Its end is only reached if the bytes are right; before that they must not be believed.
     ///
     /// # Errors
@@ -178,8 +237,8 @@ impl Registry {
         let endpoints = Endpoint::all(&self.client.settings, repository)?;
         let (sender, receiver) = std::sync::mpsc::channel();
         let named = format!("{}@{}", repository.name(), blob.digest);
-        let task = self.runtime.spawn(download::download(Arc::clone(&self.client), endpoints, named, blob.clone(), sender));
-        Ok(BlobReader::new(blob, receiver, task, &self.runtime, cancel))
+        let task = self.runtime.spawn(download::download(Arc::clone(&self.client), endpoints, named.clone(), blob.clone(), sender));
+        Ok(BlobReader::new(&self.client, &named, blob, receiver, task, &self.runtime, cancel))
     }
 
     /// Brings a blob to a repository. It is not sent if it is there, or if one of `mount_from` on the same registry has it (a mirror of
@@ -214,9 +273,10 @@ impl Registry {
             cancel,
             |opener| async move {
                 let upload = Arc::new(Upload::new(opener, blob, counter));
+                let endpoint = client.settle(endpoint).await;
                 upload::push_blob(&client, &endpoint, &mounts, &upload).await
             },
-            &mut || source.open(),
+            &mut |offset| if offset == 0 { source.open() } else { source.open_at(offset) },
             &mut || {
                 let now = sent.load(Ordering::Relaxed);
                 if now > reported {
@@ -236,6 +296,9 @@ impl Registry {
         let endpoint = Endpoint::of(&self.client.settings, target)?;
         let (client, target) = (Arc::clone(&self.client), target.clone());
         let (media_type, bytes) = (media_type.to_owned(), bytes::Bytes::copy_from_slice(bytes));
-        self.runtime.wait(cancel, async move { manifests::push(&client, &endpoint, &target, &media_type, bytes).await })
+        self.runtime.wait(cancel, async move {
+            let endpoint = client.settle(endpoint).await;
+            manifests::push(&client, &endpoint, &target, &media_type, bytes).await
+        })
     }
 }

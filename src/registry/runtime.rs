@@ -19,8 +19,11 @@ pub(super) const LOOK: Duration = Duration::from_millis(20);
 /// The bytes of a blob to be pushed, opened.
 pub(super) type Source = Box<dyn Read + Send>;
 
-/// What a task on the runtime asks of the thread that waits for it: to open its source, anew.
-pub(super) type Opening = oneshot::Sender<io::Result<Source>>;
+/// What a task on the runtime asks of the thread that waits for it: to open its source, anew, so many bytes from its beginning.
+pub(super) struct Opening {
+    offset: u64,
+    answer: oneshot::Sender<io::Result<Source>>,
+}
 
 enum Message<T> {
     Open(Opening),
@@ -52,7 +55,7 @@ impl Runtime {
         cancel: &Cancel,
         future: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        self.drive(cancel, |_| future, &mut || Err(io::ErrorKind::Unsupported.into()), &mut || {})
+        self.drive(cancel, |_| future, &mut |_| Err(io::ErrorKind::Unsupported.into()), &mut || {})
     }
 
     /// Runs a future and waits for it, opening its source whenever it asks, and calling `look` now and then and at the end.
@@ -60,7 +63,7 @@ impl Runtime {
         &self,
         cancel: &Cancel,
         start: impl FnOnce(Opener) -> F,
-        open: &mut dyn FnMut() -> io::Result<Source>,
+        open: &mut dyn FnMut(u64) -> io::Result<Source>,
         look: &mut dyn FnMut(),
     ) -> Result<T, Error> {
         if cancel.is_cancelled() {
@@ -76,8 +79,8 @@ impl Runtime {
         });
         let result = loop {
             match receiver.recv_timeout(LOOK) {
-                Ok(Message::Open(opening)) => {
-                    let _ = opening.send(open());
+                Ok(Message::Open(Opening { offset, answer })) => {
+                    let _ = answer.send(open(offset));
                 }
                 Ok(Message::Done(result)) => break result,
                 Err(RecvTimeoutError::Timeout) => look(),
@@ -107,9 +110,10 @@ impl Drop for Runtime {
 pub(super) struct Opener(Box<dyn Fn(Opening) -> bool + Send + Sync>);
 
 impl Opener {
-    pub(super) async fn open(&self) -> io::Result<Source> {
-        let (sender, receiver) = oneshot::channel();
-        if !(self.0)(sender) {
+    /// Opens the source so many bytes from its beginning.
+    pub(super) async fn open(&self, offset: u64) -> io::Result<Source> {
+        let (answer, receiver) = oneshot::channel();
+        if !(self.0)(Opening { offset, answer }) {
             return Err(io::ErrorKind::Interrupted.into());
         }
         receiver.await.unwrap_or_else(|_| Err(io::ErrorKind::Interrupted.into()))

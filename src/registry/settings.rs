@@ -1,12 +1,11 @@
 //! How registries are reached: what the machine's settings say, as values.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::Certificate;
-
-use super::Error;
+use super::{Certificates, ContainersRegistries, Secret};
 
 /// How registries are reached.
 #[derive(Debug, Clone)]
@@ -20,6 +19,18 @@ pub struct Settings {
     pub tls: BTreeSet<String>,
     /// Whom to believe that a server is who it says.
     pub certificates: Certificates,
+    /// What counts for one host alone: `registry.example.com:5000`, or without a port for all of its ports.
+    pub hosts: BTreeMap<String, Host>,
+    /// Directories as of containers-certs.d(5): in each may be one named `HOST[:PORT]` with `*.crt` (authorities), `*.cert` and `*.key`
+    /// (ourselves). The first that has a host's counts.
+    pub certificate_directories: Vec<PathBuf>,
+    /// What registries.conf says. Registries that are named in [`Settings::mirrors`] are looked up there alone.
+    pub containers: ContainersRegistries,
+    /// Through whom requests go.
+    pub proxies: Proxies,
+    /// A directory, made when needed, in which half-sent blobs and what was learnt of hosts is remembered from one process to the next.
+    /// Addresses in it may be signed: nobody else should be able to read it.
+    pub memory: Option<PathBuf>,
     /// What we call ourselves.
     pub user_agent: String,
     /// When to give up.
@@ -35,16 +46,67 @@ pub struct Mirror {
     pub prefix: Option<String>,
 }
 
-/// Whom to believe that a server is who it says. A server's own self-signed certificate can stand here too, unless it says of itself that
-/// it is an authority (`CA:TRUE`): then it must have signed another one for the server.
-#[derive(Debug, Clone)]
-pub enum Certificates {
-    /// The authorities that this system trusts.
-    System,
-    /// Those, and these: each a bundle in PEM.
-    SystemAnd(Vec<Vec<u8>>),
-    /// These alone: each a bundle in PEM.
-    Only(Vec<Vec<u8>>),
+/// What counts for one host alone. What is `None` is as it is known for that host, was learnt of it, or else is usual.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    /// Authorities to believe besides those of [`Settings::certificates`]: each a bundle in PEM.
+    pub authorities: Vec<Vec<u8>>,
+    /// Who we are to it: a certificate (with those between it and its authority) and its key, in PEM.
+    pub identity: Option<Secret>,
+    /// How blobs are sent to it.
+    pub uploads: Option<Uploads>,
+    /// In what pieces blobs may be sent.
+    pub chunks: Option<Chunks>,
+    /// How blobs are mounted.
+    pub mounts: Option<Mounts>,
+    /// The most blobs that are sent to it, and the most that are fetched from it, at a time.
+    pub transfers: Option<NonZeroUsize>,
+}
+
+/// How blobs are sent: distribution-spec 1.1, "Pushing blobs".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uploads {
+    /// In one piece after a session was opened ("POST then PUT"). What a broken connection left over goes in chunks.
+    Whole,
+    /// In chunks from the beginning ("Pushing a blob in chunks").
+    Chunked,
+    /// In the request that would open the session ("Single POST").
+    SinglePost,
+}
+
+/// In what pieces blobs may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunks {
+    /// None: what broke off is sent again as a whole.
+    Refused,
+    /// Of so many bytes, or of as many more as the registry asks for.
+    Of {
+        /// How many; at least 1.
+        bytes: u64,
+    },
+}
+
+/// How a blob that another repository of the registry has is mounted: distribution-spec 1.1, "Mounting a blob from another repository".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mounts {
+    /// From the repositories that are known to have it.
+    From,
+    /// The registry finds out by itself who has it (automatic content discovery), where no repository is known.
+    Anywhere,
+    /// Not at all.
+    Never,
+}
+
+/// Through whom requests go: addresses such as `http://proxy.example.com:3128`, which may hold a user and password. Requests to this
+/// machine go through nobody.
+#[derive(Debug, Clone, Default)]
+pub struct Proxies {
+    /// For plain http.
+    pub http: Option<Secret>,
+    /// For https.
+    pub https: Option<Secret>,
+    /// Hosts, domains, addresses and networks that are reached directly, as in `NO_PROXY`.
+    pub except: String,
 }
 
 /// When to give up.
@@ -56,12 +118,14 @@ pub struct Patience {
     pub stall: Duration,
     /// How long an answer may take once the request has been sent. Registries that put a large blob in its place take their time.
     pub answer: Duration,
-    /// How often to try, the first time included.
+    /// How often to try, the first time included. A transfer that comes further each time is tried for longer.
     pub attempts: u32,
-    /// How long to wait before the second attempt; each further wait is twice as long.
+    /// How long to wait at most before the second attempt; each further wait is twice as long. Half of each is left to chance.
     pub first_wait: Duration,
-    /// The longest wait, also when the registry asks for a longer one.
+    /// The longest wait of our own choice.
     pub longest_wait: Duration,
+    /// The longest wait that a registry may ask for. One that asks for more is not asked again.
+    pub longest_asked_wait: Duration,
 }
 
 impl Default for Settings {
@@ -71,6 +135,11 @@ impl Default for Settings {
             plain_http: BTreeSet::new(),
             tls: BTreeSet::new(),
             certificates: Certificates::System,
+            hosts: BTreeMap::new(),
+            certificate_directories: Vec::new(),
+            containers: ContainersRegistries::default(),
+            proxies: Proxies::default(),
+            memory: None,
             user_agent: concat!("lapstrake/", env!("CARGO_PKG_VERSION")).to_owned(),
             patience: Patience::default(),
         }
@@ -84,69 +153,50 @@ impl Default for Patience {
             stall: Duration::from_secs(60),
             answer: Duration::from_secs(180),
             attempts: 5,
-            first_wait: Duration::from_millis(300),
+            first_wait: Duration::from_millis(600),
             longest_wait: Duration::from_secs(60),
+            longest_asked_wait: Duration::from_secs(600),
         }
     }
 }
 
-impl Patience {
-    /// How long to wait after so many failures. Without chance: no digest depends on it, and parallel transfers fail at different times.
-    pub(super) fn wait(&self, failures: u32, asked: Option<Duration>) -> Duration {
-        let backoff = self.first_wait.saturating_mul(1 << failures.saturating_sub(1).min(16));
-        asked.unwrap_or(backoff).min(self.longest_wait)
+impl Settings {
+    /// What counts for a host alone. `docker.io` is the name of the host that its registry has, too.
+    pub(super) fn host(&self, authority: &str) -> Option<&Host> {
+        names(authority).find_map(|name| self.hosts.get(&name))
     }
 }
 
-/// Where systems keep the authorities that they trust; the first that exists counts.
-const SYSTEM_BUNDLES: [&str; 6] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/pki/tls/cacert.pem",
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
-
-impl Certificates {
-    /// The certificates, read. A system without any is no error: it may need none.
-    pub(super) fn load(&self) -> Result<Vec<Certificate>, Error> {
-        let mut found = match self {
-            Certificates::System | Certificates::SystemAnd(_) => system()?,
-            Certificates::Only(_) => Vec::new(),
-        };
-        found.extend(self.own()?);
-        Ok(found)
-    }
-
-    /// The certificates of the settings themselves, read.
-    pub(super) fn own(&self) -> Result<Vec<Certificate>, Error> {
-        let mut found = Vec::new();
-        let bundles = match self {
-            Certificates::System => [].as_slice(),
-            Certificates::SystemAnd(bundles) | Certificates::Only(bundles) => bundles,
-        };
-        for bundle in bundles {
-            let certificates = Certificate::from_pem_bundle(bundle).unwrap_or_default();
-            if certificates.is_empty() {
-                return Err(Error::Settings { what: "a certificate of the settings is not in PEM".to_owned() });
-            }
-            found.extend(certificates);
-        }
-        Ok(found)
-    }
+/// The names under which something for a host may be found, the most exact first.
+pub(super) fn names(authority: &str) -> impl Iterator<Item = String> + use<> {
+    let alias = (authority == "registry-1.docker.io").then(|| "docker.io".to_owned());
+    let bare = authority.rsplit_once(':').filter(|(_, port)| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()));
+    let bare = bare.map(|(host, _)| host.to_owned());
+    std::iter::once(authority.to_owned()).chain(alias).chain(bare)
 }
 
-fn system() -> Result<Vec<Certificate>, Error> {
-    for path in SYSTEM_BUNDLES {
-        match std::fs::read(path) {
-            Ok(bundle) => {
-                return Certificate::from_pem_bundle(&bundle)
-                    .map_err(|_| Error::Settings { what: format!("the system's certificates in `{path}` are not in PEM") });
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(Error::Settings { what: format!("cannot read the system's certificates in `{path}`: {error}") }),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_known_with_its_port_and_without_and_dockers_registry_by_its_usual_name() {
+        for (authority, expected) in [
+            ("r.example.com:5000", vec!["r.example.com:5000", "r.example.com"]),
+            ("r.example.com", vec!["r.example.com"]),
+            ("registry-1.docker.io", vec!["registry-1.docker.io", "docker.io"]),
+            ("[::1]:5000", vec!["[::1]:5000", "[::1]"]),
+            ("[::1]", vec!["[::1]"]),
+        ] {
+            assert_eq!(names(authority).collect::<Vec<_>>(), expected);
         }
     }
-    Ok(Vec::new())
+
+    #[test]
+    fn settings_do_not_print_what_is_secret_in_them() {
+        let host = Host { identity: Some(Secret::new("hunter2")), ..Host::default() };
+        let proxies = Proxies { http: Some(Secret::new("http://u:hunter2@proxy.example.com")), ..Proxies::default() };
+        let settings = Settings { hosts: [("a".to_owned(), host)].into(), proxies, ..Settings::default() };
+        assert!(!format!("{settings:?}").contains("hunter2"));
+    }
 }

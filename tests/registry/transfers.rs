@@ -8,6 +8,7 @@ use lapstrake::registry::{Anonymous, Error, Mirror, Pushed, Registry, Settings};
 use lapstrake_cache::Digest;
 
 use crate::support::fake::FakeRegistry;
+use crate::support::manners::MountManners;
 use crate::support::{at, image};
 use crate::{anonymous, pull, push_blob, push_image, settings};
 
@@ -63,7 +64,7 @@ fn a_blob_is_mounted_from_another_repository_of_the_same_registry() {
 #[test]
 fn the_answer_to_a_refused_mount_is_used_as_the_session() {
     let fake = FakeRegistry::open();
-    fake.refuse_mounts();
+    fake.behave(|manners| manners.mounts = MountManners::Ignored);
     let registry = anonymous();
     let image = image(10);
     let target = at(fake.address(), "team/web");

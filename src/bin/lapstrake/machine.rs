@@ -1,13 +1,11 @@
 //! This machine: its settings → the store, the client for registries, the engine, and the wish to stop.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use lapstrake::build::{Engine, IsolationChoice};
 use lapstrake::cache::{Limits, Store};
 use lapstrake::event::Cancel;
-use lapstrake::registry::{Certificates, DockerCredentials, Mirror, Patience, Registry, Settings};
+use lapstrake::registry::Registry;
 use lapstrake::sandbox::{Options, Rung, Start};
 
 use crate::args::Progress;
@@ -75,31 +73,8 @@ impl Machine {
 
     /// The client for registries.
     pub(crate) fn registry(&self) -> Result<Registry, Failure> {
-        let config = self.config()?;
-        let mut mirrors = BTreeMap::new();
-        let mut plain_http = BTreeSet::new();
-        let mut ca = Vec::new();
-        for (host, registry) in &config.registries {
-            let list = registry.mirrors.iter().map(|mirror| match mirror.split_once('/') {
-                Some((host, prefix)) => Mirror { host: host.to_owned(), prefix: Some(prefix.to_owned()) },
-                None => Mirror { host: mirror.clone(), prefix: None },
-            });
-            mirrors.insert(host.clone(), list.collect());
-            if registry.plain_http {
-                plain_http.insert(host.clone());
-            }
-            ca.extend(registry.ca.iter().cloned());
-        }
-        let settings = Settings {
-            mirrors,
-            plain_http,
-            tls: BTreeSet::new(),
-            certificates: certificates(&ca)?,
-            user_agent: format!("lapstrake/{}", env!("CARGO_PKG_VERSION")),
-            patience: Patience::default(),
-        };
-        let path = self.surroundings.variable("PATH").unwrap_or_default().to_owned();
-        let credentials = DockerCredentials::new(self.surroundings.credential_files()).with_helpers_from(path);
+        let settings = crate::registries::settings(self.config()?, &self.surroundings)?;
+        let credentials = crate::registries::credentials(&settings, &self.surroundings);
         Registry::new(settings, Arc::new(credentials)).map_err(|error| Failure::world(chain(&error)))
     }
 
@@ -125,16 +100,6 @@ impl Machine {
         }
         options
     }
-}
-
-/// The authorities of this system, and those in the files that the settings name.
-fn certificates(files: &[PathBuf]) -> Result<Certificates, Failure> {
-    if files.is_empty() {
-        return Ok(Certificates::System);
-    }
-    let read =
-        |path: &PathBuf| std::fs::read(path).map_err(|error| Failure::usage(format!("`ca` in config.toml: {}: {error}", path.display())));
-    Ok(Certificates::SystemAnd(files.iter().map(read).collect::<Result<_, Failure>>()?))
 }
 
 /// A wish to stop that the usual signals express: once to stop in order, twice to end at once.

@@ -12,6 +12,7 @@ mod outputs;
 mod overlay;
 mod progress;
 mod project;
+mod registries;
 mod render;
 mod settings;
 mod source;

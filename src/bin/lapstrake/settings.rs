@@ -22,21 +22,9 @@ pub(crate) struct Surroundings {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// By registry, such as `docker.io`.
-    pub(crate) registries: BTreeMap<String, RegistryConfig>,
+    pub(crate) registries: BTreeMap<String, crate::registries::RegistryConfig>,
     /// The store.
     pub(crate) cache: CacheConfig,
-}
-
-/// `[registries."HOST"]`
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct RegistryConfig {
-    /// Hosts to ask first, in order.
-    pub(crate) mirrors: Vec<String>,
-    /// Whether it speaks plain HTTP.
-    pub(crate) plain_http: bool,
-    /// Files with certificates of authorities, PEM.
-    pub(crate) ca: Vec<PathBuf>,
 }
 
 /// `[cache]`
@@ -70,7 +58,7 @@ impl Surroundings {
         self.variables.get(name).map(std::ffi::OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
-    fn directory(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
+    pub(crate) fn directory(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         let absolute = |path: PathBuf| path.is_absolute().then_some(path);
         self.variable(variable)
             .map(PathBuf::from)
@@ -98,21 +86,6 @@ impl Surroundings {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
             Err(error) => Err(Failure::world(format!("{}: {error}", path.display()))),
         }
-    }
-
-    /// The files that may hold credentials, the one to ask first in front.
-    pub(crate) fn credential_files(&self) -> Vec<PathBuf> {
-        let mut files = Vec::new();
-        if let Some(file) = self.variable("REGISTRY_AUTH_FILE") {
-            files.push(PathBuf::from(file));
-        }
-        match self.variable("DOCKER_CONFIG") {
-            Some(directory) => files.push(PathBuf::from(directory).join("config.json")),
-            None => files.extend(self.variable("HOME").map(|home| PathBuf::from(home).join(".docker/config.json"))),
-        }
-        files.extend(self.variable("XDG_RUNTIME_DIR").map(|run| PathBuf::from(run).join("containers/auth.json")));
-        files.extend(self.directory("XDG_CONFIG_HOME", ".config").map(|config| config.join("containers/auth.json")));
-        files
     }
 }
 

@@ -12,7 +12,9 @@ use lapstrake_cache::Digest;
 use serde_json::Value;
 
 use super::http::{Handler, Request, Response, Server};
+use super::manners::{Manners, Traffic};
 use super::tokens::{Issued, TokenServer};
+use super::uploads::{self, Session};
 
 /// Who may come in.
 #[derive(Clone)]
@@ -39,20 +41,48 @@ pub(crate) enum Fault {
     NoRange,
     /// Says nothing.
     Silence,
+    /// Says nothing more after so many bytes of the body.
+    Stall(usize),
+    /// Sends the body in pieces of so many bytes, slowly.
+    Drip(usize),
+    /// Cuts the body short, with a length to match.
+    Truncate(usize),
+}
+
+/// A fault for some of the requests to come.
+struct Planned {
+    wanted: String,
+    /// How many are left alone first.
+    spared: usize,
+    times: usize,
+    fault: Fault,
+}
+
+impl Planned {
+    /// Whether it is for this request; counts it.
+    fn strikes(&mut self, line: &str) -> bool {
+        if self.times == 0 || !line.contains(&self.wanted) {
+            return false;
+        }
+        let spared = self.spared > 0;
+        *(if spared { &mut self.spared } else { &mut self.times }) -= 1;
+        !spared
+    }
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// By repository and digest.
-    blobs: BTreeMap<(String, String), Vec<u8>>,
+    pub(super) blobs: BTreeMap<(String, String), Vec<u8>>,
     /// By repository and tag or digest.
-    manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
-    sessions: BTreeMap<String, String>,
+    pub(super) manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
+    pub(super) sessions: BTreeMap<String, Session>,
     seen: Vec<Request>,
-    faults: Vec<(String, usize, Fault)>,
-    violations: Vec<String>,
+    faults: Vec<Planned>,
+    pub(super) violations: Vec<String>,
     challenged: bool,
-    mounts_refused: bool,
+    pub(super) manners: Manners,
+    pub(super) traffic: Traffic,
 }
 
 struct Shared {
@@ -95,11 +125,32 @@ impl FakeRegistry {
 
     /// For the next `times` requests whose `METHOD /path` contains `wanted`.
     pub(crate) fn fault(&self, wanted: &str, times: usize, fault: Fault) {
-        self.state().faults.push((wanted.to_owned(), times, fault));
+        self.later(wanted, 0, times, fault);
     }
 
-    pub(crate) fn refuse_mounts(&self) {
-        self.state().mounts_refused = true;
+    /// The same, after so many that are left alone.
+    pub(crate) fn later(&self, wanted: &str, spared: usize, times: usize, fault: Fault) {
+        self.state().faults.push(Planned { wanted: wanted.to_owned(), spared, times, fault });
+    }
+
+    /// Changes how it behaves.
+    pub(crate) fn behave(&self, change: impl FnOnce(&mut Manners)) {
+        change(&mut self.state().manners);
+    }
+
+    /// What went through it.
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.state().traffic
+    }
+
+    /// Forgets all upload sessions.
+    pub(crate) fn lose_sessions(&self) {
+        self.state().sessions.clear();
+    }
+
+    /// How many uploads are open.
+    pub(crate) fn open_sessions(&self) -> usize {
+        self.state().sessions.len()
     }
 
     pub(crate) fn put_blob(&self, repository: &str, bytes: &[u8]) -> Digest {
@@ -146,15 +197,23 @@ impl Handler for Shared {
     fn abort(&self, head: &Request) -> Option<usize> {
         let mut state = self.state.lock().unwrap();
         let line = head.line();
-        let place = state
-            .faults
-            .iter()
-            .position(|(wanted, times, fault)| *times > 0 && line.contains(wanted.as_str()) && matches!(fault, Fault::CutRequest(_)))?;
-        state.faults[place].1 -= 1;
-        match state.faults[place].2 {
-            Fault::CutRequest(bytes) => Some(bytes),
-            _ => None,
+        if let Some(limit) = uploads::cut(&mut state, head) {
+            return Some(limit);
         }
+        for planned in &mut state.faults {
+            if let Fault::CutRequest(bytes) = planned.fault
+                && planned.strikes(&line)
+            {
+                return Some(bytes);
+            }
+        }
+        None
+    }
+
+    fn aborted(&self, request: Request) {
+        let mut state = self.state.lock().unwrap();
+        state.seen.push(request.clone());
+        uploads::broken(&mut state, &request);
     }
 
     fn handle(&self, mut request: Request) -> Response {
@@ -162,10 +221,9 @@ impl Handler for Shared {
         state.seen.push(request.clone());
         let line = request.line();
         let mut active = Vec::new();
-        for (wanted, times, fault) in &mut state.faults {
-            if *times > 0 && line.contains(wanted.as_str()) && !matches!(fault, Fault::CutRequest(_)) {
-                *times -= 1;
-                active.push(fault.clone());
+        for planned in &mut state.faults {
+            if !matches!(planned.fault, Fault::CutRequest(_)) && planned.strikes(&line) {
+                active.push(planned.fault.clone());
             }
         }
         if active.iter().any(|fault| matches!(fault, Fault::NoRange)) {
@@ -190,6 +248,12 @@ impl Handler for Shared {
                     response.headers.remove(name);
                 }
                 Fault::Silence => response.silent = true,
+                Fault::Stall(bytes) => response.stall_after = Some(bytes),
+                Fault::Drip(bytes) => response.drip = Some(bytes),
+                Fault::Truncate(bytes) => {
+                    response.body.truncate(bytes);
+                    response.headers.remove("content-length");
+                }
                 Fault::Answer(_) | Fault::CutRequest(_) | Fault::NoRange => {}
             }
         }
@@ -200,6 +264,12 @@ impl Handler for Shared {
 impl Shared {
     fn respond(&self, state: &mut State, request: &Request) -> Response {
         let Some(rest) = request.path.strip_prefix("/v2/") else { return Response::error(404, "NOT_FOUND", "no such path") };
+        if rest.is_empty() {
+            return match self.admit(state, request, &[]) {
+                Ok(()) => Response::new(200).body("{}"),
+                Err(response) => response,
+            };
+        }
         let Some((repository, kind, last)) = split(rest) else { return Response::error(404, "NOT_FOUND", "no such path") };
         let writing = matches!(request.method.as_str(), "POST" | "PUT" | "PATCH" | "DELETE");
         let mut needed = vec![(repository, if writing { "push" } else { "pull" })];
@@ -209,16 +279,23 @@ impl Shared {
         if let Err(response) = self.admit(state, request, &needed) {
             return response;
         }
-        if request.method != "PUT" && !request.body.is_empty() {
+        let may_carry = matches!(request.method.as_str(), "PUT" | "PATCH") || request.parameter("digest").is_some();
+        if !may_carry && !request.body.is_empty() {
             state.violations.push(format!("{} with a body", request.line()));
         }
         match (request.method.as_str(), kind) {
             ("GET" | "HEAD", "blobs") => get_blob(state, request, repository, last),
-            ("POST", "uploads") => begin(state, request, repository),
-            ("PUT", "uploads") => finish(state, request, repository, last),
+            ("DELETE", "blobs") => delete(state.blobs.remove(&(repository.to_owned(), last.to_owned())).is_some()),
+            ("POST", "uploads") => uploads::begin(state, request, repository),
+            ("PATCH", "uploads") => uploads::chunk(state, request, repository, last),
+            ("GET", "uploads") => uploads::status(state, repository, last),
+            ("PUT", "uploads") => uploads::finish(state, request, repository, last),
             ("GET" | "HEAD", "manifests") => get_manifest(state, request, repository, last),
             ("PUT", "manifests") => put_manifest(state, request, repository, last),
+            ("DELETE", "manifests") => delete(state.manifests.remove(&(repository.to_owned(), last.to_owned())).is_some()),
             ("GET", "tags") => tags(state, request, repository),
+            ("GET", "referrers") if state.manners.referrers => referrers(state, request, repository, last),
+            (_, "referrers") => Response::error(404, "NOT_FOUND", "no such path"),
             _ => Response::error(405, "UNSUPPORTED", "not here"),
         }
     }
@@ -235,8 +312,10 @@ impl Shared {
                 let token = given.and_then(|given| given.strip_prefix("Bearer "));
                 let admitted =
                     token.is_some_and(|token| needed.iter().all(|(repository, action)| issued.allows(token, repository, action)));
-                let scope = format!("repository:{}:{}", needed[0].0, if needed[0].1 == "push" { "pull,push" } else { "pull" });
-                (admitted, format!("Bearer realm=\"{realm}\",service=\"fake\",scope=\"{scope}\""))
+                let scope = needed.first().map_or_else(String::new, |(repository, action)| {
+                    format!(",scope=\"repository:{repository}:{}\"", if *action == "push" { "pull,push" } else { "pull" })
+                });
+                (admitted && token.is_some_and(|token| issued.knows(token)), format!("Bearer realm=\"{realm}\",service=\"fake\"{scope}"))
             }
         };
         if admitted {
@@ -249,7 +328,13 @@ impl Shared {
 
 /// `a/b/blobs/uploads/x` → (`a/b`, `uploads`, `x`), and so on.
 fn split(rest: &str) -> Option<(&str, &str, &str)> {
-    for (marker, kind) in [("/blobs/uploads/", "uploads"), ("/blobs/", "blobs"), ("/manifests/", "manifests"), ("/tags/", "tags")] {
+    for (marker, kind) in [
+        ("/blobs/uploads/", "uploads"),
+        ("/blobs/", "blobs"),
+        ("/manifests/", "manifests"),
+        ("/tags/", "tags"),
+        ("/referrers/", "referrers"),
+    ] {
         if let Some((repository, last)) = rest.split_once(marker) {
             return Some((repository, kind, last));
         }
@@ -257,61 +342,59 @@ fn split(rest: &str) -> Option<(&str, &str, &str)> {
     None
 }
 
-fn get_blob(state: &State, request: &Request, repository: &str, digest: &str) -> Response {
+fn get_blob(state: &mut State, request: &Request, repository: &str, digest: &str) -> Response {
     let Some(bytes) = state.blobs.get(&(repository.to_owned(), digest.to_owned())) else {
         return Response::error(404, "BLOB_UNKNOWN", "no such blob");
     };
     let response = Response::new(200).with("docker-content-digest", digest).with("content-type", "application/octet-stream");
+    let response = response.with("etag", format!("\"{digest}\""));
     if request.method == "HEAD" {
         return response.with("content-length", bytes.len().to_string());
     }
-    match request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok()) {
+    let start = request.header("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
+    let mut response = match start {
         Some(start) if start < bytes.len() => {
             let mut response = response.with("content-range", format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len()));
             response.status = 206;
             response.body(&bytes[start..])
         }
-        Some(_) => Response::error(416, "RANGE", "out of range"),
+        Some(_) => return Response::error(416, "RANGE", "out of range"),
         None => response.body(bytes.as_slice()),
+    };
+    if let Some(step) = state.manners.cut_down_every.filter(|step| *step < response.body.len()) {
+        response.cut_after = Some(step);
     }
+    state.traffic.down += response.cut_after.unwrap_or(response.body.len()) as u64;
+    response
 }
 
-fn begin(state: &mut State, request: &Request, repository: &str) -> Response {
-    if request.header("content-length") != Some("0") {
-        state.violations.push("an upload is begun without a length of 0".to_owned());
-    }
-    if let (Some(digest), Some(from), false) = (request.parameter("mount"), request.parameter("from"), state.mounts_refused)
-        && let Some(bytes) = state.blobs.get(&(from.to_owned(), digest.to_owned())).cloned()
-    {
-        state.blobs.insert((repository.to_owned(), digest.to_owned()), bytes);
-        return Response::new(201).with("location", format!("/v2/{repository}/blobs/{digest}")).with("docker-content-digest", digest);
-    }
-    let session = format!("session{}", state.sessions.len());
-    state.sessions.insert(session.clone(), repository.to_owned());
-    // Relative, and with a state of its own that must come back.
-    Response::new(202).with("location", format!("/v2/{repository}/blobs/uploads/{session}?_state=a%2Bb%3D"))
+fn delete(was_there: bool) -> Response {
+    if was_there { Response::new(202) } else { Response::error(404, "NOT_FOUND", "nothing to delete") }
 }
 
-fn finish(state: &mut State, request: &Request, repository: &str, session: &str) -> Response {
-    if request.parameter("_state") != Some("a+b=") {
-        state.violations.push("the state of an upload was lost".to_owned());
+/// One referrer a page.
+fn referrers(state: &State, request: &Request, repository: &str, subject: &str) -> Response {
+    let wanted = request.parameter("artifactType");
+    let found = state.manifests.iter().filter(|((owner, name), _)| owner == repository && name.contains(':'));
+    let found = found.filter_map(|((_, digest), (media_type, bytes))| {
+        let document: Value = serde_json::from_slice(bytes).ok()?;
+        let kind = document["artifactType"].as_str().or(document["config"]["mediaType"].as_str()).unwrap_or_default().to_owned();
+        let is_wanted = document["subject"]["digest"] == subject && wanted.is_none_or(|wanted| wanted == kind);
+        is_wanted.then(|| serde_json::json!({"mediaType": media_type, "digest": digest, "size": bytes.len(), "artifactType": kind}))
+    });
+    let at: usize = request.parameter("at").map_or(0, |at| at.parse().unwrap());
+    let mut rest = found.skip(at);
+    let page: Vec<Value> = rest.by_ref().take(1).collect();
+    let body = serde_json::json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": page});
+    let mut response = Response::new(200).with("content-type", "application/vnd.oci.image.index.v1+json").body(body.to_string());
+    if wanted.is_some() {
+        response = response.with("oci-filters-applied", "artifactType");
     }
-    match state.sessions.get_mut(session) {
-        // A session is used once.
-        Some(owner) if owner == repository => *owner = String::new(),
-        Some(_) | None => return Response::error(404, "BLOB_UPLOAD_UNKNOWN", "no such session"),
+    if rest.next().is_some() {
+        let filter = wanted.map_or_else(String::new, |wanted| format!("&artifactType={wanted}"));
+        response = response.with("link", format!("</v2/{repository}/referrers/{subject}?at={}{filter}>; rel=\"next\"", at + 1));
     }
-    let digest = Digest::of(&request.body).to_string();
-    if request.parameter("digest") != Some(&digest) {
-        return Response::error(400, "DIGEST_INVALID", "other bytes");
-    }
-    if request.header("content-type") != Some("application/octet-stream") || request.header("content-length").is_none() {
-        state.violations.push("an upload without type or length".to_owned());
-    }
-    if state.blobs.insert((repository.to_owned(), digest.clone()), request.body.clone()).is_some() {
-        state.violations.push(format!("`{digest}` was sent though it is there"));
-    }
-    Response::new(201).with("location", format!("/v2/{repository}/blobs/{digest}")).with("docker-content-digest", digest)
+    response
 }
 
 fn get_manifest(state: &State, request: &Request, repository: &str, reference: &str) -> Response {
@@ -347,7 +430,12 @@ fn put_manifest(state: &mut State, request: &Request, repository: &str, referenc
     let entry = (media_type, request.body.clone());
     state.manifests.insert((repository.to_owned(), digest.clone()), entry.clone());
     state.manifests.insert((repository.to_owned(), reference.to_owned()), entry);
-    Response::new(201).with("location", format!("/v2/{repository}/manifests/{digest}")).with("docker-content-digest", digest)
+    let response =
+        Response::new(201).with("location", format!("/v2/{repository}/manifests/{digest}")).with("docker-content-digest", digest);
+    match document["subject"]["digest"].as_str() {
+        Some(subject) if state.manners.referrers => response.with("oci-subject", subject),
+        Some(_) | None => response,
+    }
 }
 
 /// Two tags a page.

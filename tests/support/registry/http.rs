@@ -47,11 +47,15 @@ pub(crate) struct Response {
     pub(crate) cut_after: Option<usize>,
     /// Says nothing until the server ends.
     pub(crate) silent: bool,
+    /// Says nothing more after so many bytes of the body.
+    pub(crate) stall_after: Option<usize>,
+    /// Sends the body in pieces of this size, with a millisecond between them.
+    pub(crate) drip: Option<usize>,
 }
 
 impl Response {
     pub(crate) fn new(status: u16) -> Response {
-        Response { status, headers: BTreeMap::new(), body: Vec::new(), cut_after: None, silent: false }
+        Response { status, headers: BTreeMap::new(), body: Vec::new(), cut_after: None, silent: false, stall_after: None, drip: None }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Response {
@@ -84,6 +88,8 @@ pub(crate) trait Handler: Send + Sync + 'static {
     fn abort(&self, _head: &Request) -> Option<usize> {
         None
     }
+    /// A request of which only this much of the body came.
+    fn aborted(&self, _request: Request) {}
 }
 
 impl Server {
@@ -124,12 +130,22 @@ fn serve(connection: TcpStream, handler: &dyn Handler, stop: &AtomicBool) {
         let Some(mut request) = read_head(&mut reader) else { return };
         let length: usize = request.header("content-length").map_or(0, |length| length.parse().unwrap());
         if let Some(limit) = handler.abort(&request) {
-            let _ = reader.by_ref().take(limit as u64).read_to_end(&mut Vec::new());
+            let _ = reader.by_ref().take(limit as u64).read_to_end(&mut request.body);
+            handler.aborted(request);
             let _ = writer.shutdown(Shutdown::Both);
             return;
         }
         request.body = vec![0; length];
-        if reader.read_exact(&mut request.body).is_err() {
+        let mut received = 0;
+        while received < length {
+            match reader.read(&mut request.body[received..]) {
+                Ok(read) if read > 0 => received += read,
+                Ok(_) | Err(_) => break,
+            }
+        }
+        if received < length {
+            request.body.truncate(received);
+            handler.aborted(request);
             return;
         }
         let head_only = request.method == "HEAD";
@@ -150,9 +166,20 @@ fn serve(connection: TcpStream, handler: &dyn Handler, stop: &AtomicBool) {
             head.push_str(&format!("content-length: {}\r\n", response.body.len()));
         }
         head.push_str("\r\n");
-        let end = response.cut_after.unwrap_or(response.body.len()).min(response.body.len());
+        let end = response.cut_after.or(response.stall_after).unwrap_or(response.body.len()).min(response.body.len());
         let body = if head_only { &[] } else { &response.body[..end] };
-        if writer.write_all(head.as_bytes()).and_then(|()| writer.write_all(body)).is_err() || response.cut_after.is_some() {
+        let mut sent = writer.write_all(head.as_bytes());
+        for piece in body.chunks(response.drip.unwrap_or(body.len()).max(1)) {
+            sent = sent.and_then(|()| writer.write_all(piece));
+            if response.drip.is_some() {
+                thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+        if response.stall_after.is_some() {
+            let _ = reader.read(&mut [0]);
+            return;
+        }
+        if sent.is_err() || response.cut_after.is_some() {
             let _ = writer.shutdown(Shutdown::Both);
             return;
         }

@@ -2,8 +2,10 @@
 
 pub(crate) mod fake;
 pub(crate) mod http;
+pub(crate) mod manners;
 pub(crate) mod real;
 pub(crate) mod tokens;
+mod uploads;
 
 use std::collections::BTreeMap;
 

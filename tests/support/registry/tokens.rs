@@ -23,6 +23,11 @@ impl Issued {
         })
     }
 
+    /// Whether a token was given out.
+    pub(crate) fn knows(&self, token: &str) -> bool {
+        self.0.lock().unwrap().contains_key(token)
+    }
+
     /// Makes every token so far worth nothing.
     pub(crate) fn expire(&self) {
         self.0.lock().unwrap().clear();
