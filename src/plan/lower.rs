@@ -117,7 +117,8 @@ fn lower_stage(surroundings: Surroundings<'_>, ends: &[End], sink: &mut Sink) ->
         spec::OnBuild::Keep => {}
     }
     let mut lowered = Vec::with_capacity(steps.len());
-    if let Some((workdir, span)) = end.settings.change(settings, scope, sink) {
+    // The root is there already.
+    if let Some((workdir, span)) = end.settings.change(settings, scope, sink).filter(|(workdir, _)| workdir != "/") {
         lowered.push(Some(steps::make_workdir(workdir, None, span)));
     }
     lowered.extend(steps.iter().map(|step| steps::settle(step, surroundings, &mut end.settings, sink)));

@@ -18,7 +18,7 @@ use super::{Compression, Format, Image, StageId};
 use crate::diagnostic::Span;
 use crate::image::{self, Reference};
 use crate::spec::words::{is_signal, parse_ports};
-use crate::spec::{self, Change, HealthcheckTest, INHERITED, Spanned, Text};
+use crate::spec::{self, Change, HealthcheckTest, INHERITED, Spanned, StagePlatform, Text};
 
 /// An image, and the place of each of its tags.
 pub(super) fn settle(wish: &Wish<'_>, selection: &Selection<'_>, ends: &[End], sink: &mut Sink) -> Option<(Image, Vec<Span>)> {
@@ -42,9 +42,14 @@ pub(super) fn settle(wish: &Wish<'_>, selection: &Selection<'_>, ends: &[End], s
     } = &wish.image.value;
     let place = selection.place(stage.as_str(), &wish.platform, &wish.platform)?;
     let end = ends.get(place)?;
-    let built_for = &selection.nodes.get(place)?.platform;
-    if *built_for != wish.platform {
-        sink.push(say::base_platform(stage.span, &format!("stage `{}`", stage.value), &built_for.to_string(), &wish.platform));
+    let node = selection.nodes.get(place)?;
+    let platform = match node.stage.platform.as_ref().map(|platform| &platform.value) {
+        // A stage that names its platform says what its images are for, as in Docker.
+        Some(StagePlatform::Named(_)) => &node.platform,
+        None | Some(StagePlatform::Target | StagePlatform::Builder) => &wish.platform,
+    };
+    if node.platform != *platform {
+        sink.push(say::base_platform(stage.span, &format!("stage `{}`", stage.value), &node.platform.to_string(), platform));
     }
     let bare = selection.scope(&wish.platform, &wish.platform);
     let mut own = end.settings.clone();
@@ -116,7 +121,7 @@ pub(super) fn settle(wish: &Wish<'_>, selection: &Selection<'_>, ends: &[End], s
         name: wish.name.to_owned(),
         span: wish.image.span,
         stage: StageId(place),
-        platform: wish.platform.clone(),
+        platform: platform.clone(),
         config,
         author,
         config_extra: end.extra.clone(),

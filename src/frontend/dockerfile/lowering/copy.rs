@@ -54,7 +54,7 @@ impl Lowering<'_> {
         let Ok(mode) = self.mode(stage, copy.chmod.as_ref()) else { return };
         let history = self.copy_history(stage, copy, &sources, &to).at(span);
         let several = sources.len() + copy.heredocs.len() > 1;
-        let to = into_directory(to, several);
+        let to = into_directory(to, several, stage.workdir.as_deref());
         let common = Common { from, to, owner, mode, exclude, history, span };
         match copy.keyword {
             CopyKeyword::Add => self.add(stage, copy, &sources, &common),
@@ -132,6 +132,10 @@ impl Lowering<'_> {
         let owner = self.text(stage, chown).ok_or(())?;
         match owner.as_literal() {
             Some("") => Ok(None),
+            // A group alone is that of root's files.
+            Some(literal) if literal.strip_prefix(':').is_some_and(is_owner) => {
+                Ok(Some(super::from::literal(&format!("0{literal}"), owner.span)))
+            }
             Some(literal) if !is_owner(literal) => {
                 let why = format!("`{literal}` is not an owner: expected `USER` or `USER:GROUP`, names or numbers");
                 self.report(say::bad_flag(chown.whole(), "chown", &why));
@@ -294,12 +298,13 @@ fn is_whole_name(to: &Text, last: &str) -> bool {
 }
 
 /// A destination with a slash behind it where several things go there; nothing at all is the working directory.
-fn into_directory(to: Text, several: bool) -> Text {
+fn into_directory(to: Text, several: bool, workdir: Option<&str>) -> Text {
     let span = to.span;
     match to.as_literal() {
         Some("") => super::from::literal("./", span),
-        Some(literal) if literal.starts_with('/') && literal.split('/').any(|name| name == "..") => {
-            let clean = joined(Some("/"), literal).unwrap_or_else(|| literal.to_owned());
+        // Where the working directory is known, it is known how far up a path leads.
+        Some(literal) if literal.split('/').any(|name| name == "..") && (literal.starts_with('/') || workdir.is_some()) => {
+            let clean = joined(workdir, literal).unwrap_or_else(|| literal.to_owned());
             let slash = (literal.ends_with('/') || several || literal.ends_with("..")) && clean != "/";
             super::from::literal(&format!("{clean}{}", if slash { "/" } else { "" }), span)
         }
@@ -332,8 +337,25 @@ fn source_path(source: Text) -> Text {
             let clean = clean.trim_start_matches('/');
             super::from::literal(if clean.is_empty() { "." } else { clean }, source.span)
         }
+        // Docker takes a backslash away only in front of something in a pattern.
+        Some(literal) if literal.contains('\\') && !is_pattern(literal) => {
+            super::from::literal(&literal.replace('\\', "\\\\"), source.span)
+        }
         Some(_) | None => source,
     }
+}
+
+/// Whether Docker takes a path for a pattern.
+fn is_pattern(path: &str) -> bool {
+    let mut characters = path.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '*' | '?' | '[' => return true,
+            '\\' => drop(characters.next()),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Paths as their source wants them: those in a context are relative to it.

@@ -166,7 +166,8 @@ pub(super) fn literal(text: &str, span: Span) -> Text {
 fn scratch(name: Name, platform: Option<Spanned<StagePlatform>>, place: Span, span: Span) -> InProgress {
     let mut stage = InProgress::new(name, span, Spanned::new(Base::Scratch, place), Root::Scratch);
     stage.platform = platform;
-    // Docker gives every image a PATH.
+    // Docker gives every image a PATH, and one of nothing a working directory.
+    stage.settings.workdir = Some(Spanned::new(Change::Set(Template::literal("/")), place));
     stage.settings.env.insert("PATH".to_owned(), Spanned::new(Change::Set(Template::literal(DEFAULT_PATH)), place));
     stage.variables.set_env("PATH", Some(Template::literal(DEFAULT_PATH)));
     stage
