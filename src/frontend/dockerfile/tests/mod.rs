@@ -1,4 +1,5 @@
 mod any_dockerfile;
+mod expansion;
 
 use super::*;
 use crate::diagnostic::{SourceMap, render_plain};
