@@ -112,15 +112,56 @@ pub(super) fn family(reference: &str) -> Option<Family> {
     if tag.contains(UNKNOWN) || tag.contains("windows") || tag.contains("nanoserver") {
         return None;
     }
-    let official = path.strip_prefix("docker.io/").unwrap_or(path);
-    let official = official.strip_prefix("library/").unwrap_or(official);
-    let official = if official.contains('/') { path.rsplit_once("/library/").map(|(_, name)| name)? } else { official };
+    let official = official(path)?;
     OFFICIAL.iter().find(|(name, _)| *name == official).map(|(_, family)| *family)
+}
+
+/// The name of an official image, also from a mirror that keeps its path.
+fn official(path: &str) -> Option<&str> {
+    let plain = path.strip_prefix("docker.io/").unwrap_or(path);
+    let plain = plain.strip_prefix("library/").unwrap_or(plain);
+    if plain.contains('/') { path.rsplit_once("/library/").map(|(_, name)| name) } else { Some(plain) }
+}
+
+/// Official images of which it is known what their environment holds: how the names of those variables begin, but for `PATH`, which all
+/// of them have.
+const VARIABLES: &[(&str, &[&str])] = &[
+    ("alpine", &[]),
+    ("buildpack-deps", &[]),
+    ("busybox", &[]),
+    ("debian", &[]),
+    ("golang", &["GO"]),
+    ("node", &["NODE_", "YARN_"]),
+    ("python", &["PYTHON", "GPG_KEY", "LANG"]),
+    ("ubuntu", &["LANG"]),
+];
+
+/// Whether an image certainly does not set a variable.
+pub(super) fn lacks(reference: &str, variable: &str) -> bool {
+    let path = reference.split('@').next().unwrap_or(reference);
+    let path = path.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(path, |(path, _)| path);
+    let known = official(path).and_then(|name| VARIABLES.iter().find(|(known, _)| *known == name));
+    known.is_some_and(|(_, starts)| variable != "PATH" && !starts.iter().any(|start| variable.starts_with(start)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_base_sets_is_known_of_a_few() {
+        for (reference, variable, expected) in [
+            ("python:3.11", "PORT", true),
+            ("python:\0", "HOME", true),
+            ("python", "PYTHON_VERSION", false),
+            ("docker.io/library/debian:12@sha256:0", "DEBIAN_VERSION", true),
+            ("debian", "PATH", false),
+            ("example.com/python:3", "PORT", false),
+            ("postgres:16", "PGDATA", false),
+        ] {
+            assert_eq!(lacks(reference, variable), expected, "{reference} {variable}");
+        }
+    }
 
     #[test]
     fn the_name_tells_the_family_or_nothing_is_said() {

@@ -1,9 +1,9 @@
 //! Copies: those that come before an installation which does not need them, where they go, and paths that no shell sees.
 
 use super::diagnostics as say;
-use super::layers::pip_install;
+use super::layers::pip_use;
 use super::packages::{Deed, Use};
-use super::script::{Command, UNKNOWN};
+use super::script::{Command, UNKNOWN, Word};
 use super::stages::View;
 use super::text::likely;
 use super::{Advisor, Language, place};
@@ -21,19 +21,17 @@ pub(super) fn look(advisor: &Advisor<'_>, found: &mut Vec<Diagnostic>) {
 }
 
 /// Something that is installed.
-enum Installation<'c> {
-    /// Packages of the system, which no file of the context changes.
-    System(String),
-    /// What a file of the context names.
-    Dependencies { command: String, first: Option<&'c str> },
+struct Installation<'c> {
+    /// The command in short.
+    command: String,
+    /// The file of the context that names what is installed; `None` where the command itself does.
+    first: Option<&'c str>,
 }
 
 impl Installation<'_> {
     /// Which sort it is, so that one of the same sort before tells that somebody has thought of it.
     fn sort(&self) -> &str {
-        match self {
-            Installation::System(command) | Installation::Dependencies { command, .. } => command.split(' ').next().unwrap_or_default(),
-        }
+        self.command.split(' ').next().unwrap_or_default()
     }
 }
 
@@ -54,10 +52,7 @@ fn before_install(advisor: &Advisor<'_>, view: &View<'_>, found: &mut Vec<Diagno
             let sort = installation.sort().to_owned();
             if let Some(copy) = everything.filter(|_| !installed.contains(&sort)) {
                 let span = command.program_word().map_or(script.span, |word| place::of(advisor.sources, script.span, word));
-                found.push(match installation {
-                    Installation::System(command) => say::system_before_copy(copy, span, &command),
-                    Installation::Dependencies { command, first } => say::copy_before_install(copy, span, &command, first),
-                });
+                found.push(say::copy_before_install(copy, span, &installation.command, installation.first));
                 return;
             }
             installed.push(sort);
@@ -91,31 +86,62 @@ const INSTALLERS: &[(&str, &[&str], &str)] = &[
 fn installation(command: &Command) -> Option<Installation<'_>> {
     if let Some(used) = Use::of(command) {
         return (used.deed == Deed::Install)
-            .then(|| Installation::System(format!("{} {}", used.program, used.verb_text().unwrap_or("install"))));
+            .then(|| Installation { command: format!("{} {}", used.program, used.verb_text().unwrap_or("install")), first: None });
     }
-    if let Some(arguments) = pip_install(command) {
-        // The project itself needs its files.
-        let local = |word: &str| {
-            matches!(word, "." | "-e" | "--editable" | "--no-deps" | "--find-links" | "--no-index")
-                || word.starts_with("./")
-                || word.starts_with(".[")
-        };
-        if arguments.iter().any(|word| local(&word.text) || word.text.starts_with('/') || word.text.ends_with(".whl")) {
-            return None;
-        }
-        let file = arguments.windows(2).find(|pair| matches!(pair.first().map(|flag| flag.text.as_str()), Some("-r" | "--requirement")));
-        let first = file.and_then(|pair| pair.get(1)).and_then(|word| word.known());
-        return Some(Installation::Dependencies { command: "pip install".to_owned(), first });
+    if let Some((verb @ ("install" | "wheel" | "download"), arguments)) = pip_use(command) {
+        return pip_installation(verb, arguments);
     }
     let (program, arguments) = command.program()?;
     let word = arguments.iter().find(|word| !word.text.starts_with('-'))?.known()?;
     if program == "go" {
         let second = arguments.get(1).and_then(|word| word.known());
         return (word == "mod" && second == Some("download"))
-            .then(|| Installation::Dependencies { command: "go mod download".to_owned(), first: Some("go.mod") });
+            .then(|| Installation { command: "go mod download".to_owned(), first: Some("go.mod") });
     }
     let (_, _, file) = INSTALLERS.iter().find(|(name, words, _)| *name == program && words.contains(&word))?;
-    Some(Installation::Dependencies { command: format!("{program} {word}"), first: Some(file) })
+    Some(Installation { command: format!("{program} {word}"), first: Some(file) })
+}
+
+/// Options of `pip` whose value is the next word.
+const PIP_WITH_VALUE: &[&str] = &[
+    "-c",
+    "-d",
+    "-i",
+    "-r",
+    "-t",
+    "-w",
+    "--cache-dir",
+    "--constraint",
+    "--dest",
+    "--extra-index-url",
+    "--index-url",
+    "--prefix",
+    "--requirement",
+    "--root",
+    "--target",
+    "--trusted-host",
+    "--wheel-dir",
+];
+
+fn pip_installation<'c>(verb: &str, arguments: &'c [Word]) -> Option<Installation<'c>> {
+    let mut first = None;
+    let mut rest = arguments.iter();
+    while let Some(word) = rest.next() {
+        let text = word.text.as_str();
+        if PIP_WITH_VALUE.contains(&text) {
+            let value = rest.next();
+            if matches!(text, "-r" | "--requirement") {
+                first = first.or(value.map(|value| value.raw.as_str()));
+            }
+            continue;
+        }
+        // The project itself, or what lies beside it, needs its files.
+        let local = matches!(text, "." | "-e" | "--editable" | "--no-deps" | "-f" | "--find-links" | "--no-index");
+        if local || text.starts_with(['/', '.']) || text.starts_with("--find-links=") || text.ends_with(".whl") {
+            return None;
+        }
+    }
+    Some(Installation { command: format!("pip {verb}"), first })
 }
 
 /// Where a step puts something.

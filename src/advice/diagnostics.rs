@@ -2,7 +2,7 @@
 
 use super::Language;
 use super::packages::Manager;
-use crate::diagnostic::{Code, Diagnostic, Span};
+use crate::diagnostic::{Code, Diagnostic, Span, nearest};
 
 /// The codes of this room, sorted.
 pub const CODES: &[&str] = &[
@@ -30,6 +30,8 @@ const PIP_CACHE_LEFT: Code = Code("pip-cache-left");
 const REMOVED_TOO_LATE: Code = Code("removed-too-late");
 const REPAIRED_LATER: Code = Code("repaired-later");
 const SECRET_IN_ENVIRONMENT: Code = Code("secret-in-environment");
+/// A code of the front end for Dockerfiles, which says the same where no base is needed to know it.
+const UNDECLARED_VARIABLE: Code = Code("undeclared-variable");
 const SHELL_IN_PATH: Code = Code("shell-in-path");
 const UNPINNED_BASE: Code = Code("unpinned-base");
 const UNUSED_STAGE: Code = Code("unused-stage");
@@ -69,19 +71,15 @@ pub(super) fn build_only_packages(span: Span, packages: &[&str], images: &[&str]
     ))
 }
 
+/// `first` is the file that names what is installed, where one does.
 pub(super) fn copy_before_install(copy: Span, install: Span, command: &str, first: Option<&str>) -> Diagnostic {
-    let what = first.map_or_else(|| "what names the dependencies".to_owned(), |file| format!("`{file}`"));
     Diagnostic::warning(COPY_BEFORE_INSTALL, copy, format!("every edit of any file runs `{command}` again"))
         .labelled("everything is copied here")
         .also(install, "and this stands on it")
-        .hint(format!("copy {what} alone, install, and copy the rest afterwards"))
-}
-
-pub(super) fn system_before_copy(copy: Span, install: Span, command: &str) -> Diagnostic {
-    Diagnostic::warning(COPY_BEFORE_INSTALL, copy, format!("every edit of any file runs `{command}` again"))
-        .labelled("everything is copied here")
-        .also(install, "and this stands on it")
-        .hint("install first, and copy afterwards")
+        .hint(match first {
+            Some(file) => format!("copy `{file}` alone, install, and copy the rest afterwards"),
+            None => "install first, and copy afterwards".to_owned(),
+        })
 }
 
 pub(super) fn misspelt_command(span: Span, written: &str, meant: &str) -> Diagnostic {
@@ -199,6 +197,15 @@ pub(super) fn shell_in_path(span: Span, written: &str, meant: Option<String>) ->
         Some(meant) => diagnostic.hint(format!("did you mean `{meant}`?")),
         None => diagnostic,
     }
+}
+
+pub(super) fn undeclared<'a>(span: Span, name: &str, base: &str, known: impl IntoIterator<Item = &'a str>) -> Diagnostic {
+    let message = format!("nothing here sets `{name}`, and `{base}` does not either, so it is empty");
+    let hint = match nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("declare it before this line, with a value or without one: `ARG {name}`"),
+    };
+    Diagnostic::warning(UNDECLARED_VARIABLE, span, message).hint(hint)
 }
 
 pub(super) fn unpinned_base(span: Span, reference: &str) -> Diagnostic {

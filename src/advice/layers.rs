@@ -118,8 +118,8 @@ fn misspelt_lists<'w>(script: &'w Script<'_>) -> Option<(&'w Word, String)> {
     })
 }
 
-/// The arguments of `pip install`, however it is called.
-pub(super) fn pip_install(command: &Command) -> Option<&[Word]> {
+/// What `pip` is told to do, and with what, however it is called.
+pub(super) fn pip_use(command: &Command) -> Option<(&str, &[Word])> {
     let (program, arguments) = command.program()?;
     let is_pip =
         |name: &str| name.strip_prefix("pip").is_some_and(|version| version.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'));
@@ -129,7 +129,7 @@ pub(super) fn pip_install(command: &Command) -> Option<&[Word]> {
         _ => return None,
     };
     let place = arguments.iter().position(|word| !word.text.starts_with('-'))?;
-    (arguments.get(place)?.text == "install").then(|| arguments.get(place + 1..).unwrap_or_default())
+    Some((arguments.get(place)?.text.as_str(), arguments.get(place + 1..).unwrap_or_default()))
 }
 
 fn pip(advisor: &Advisor<'_>, view: &View<'_>, script: &Script<'_>, found: &mut Vec<Diagnostic>) {
@@ -150,7 +150,7 @@ fn pip(advisor: &Advisor<'_>, view: &View<'_>, script: &Script<'_>, found: &mut 
         return;
     }
     for command in &script.commands {
-        let Some(arguments) = pip_install(command) else { continue };
+        let Some(("install", arguments)) = pip_use(command) else { continue };
         if arguments.is_empty()
             || command.words.iter().any(|word| matches!(word.text.as_str(), "--no-cache-dir" | "--no-index" | "--dry-run"))
         {

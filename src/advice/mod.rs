@@ -18,6 +18,7 @@ mod stages;
 #[cfg(test)]
 mod tests;
 mod text;
+mod variables;
 
 use std::collections::BTreeSet;
 
@@ -64,6 +65,7 @@ pub fn of(spec: &Spec, sources: &SourceMap, facts: &Facts) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     secrets::look(&advisor, &mut found);
     stages::look(&advisor, &mut found);
+    variables::look(&advisor, &mut found);
     copies::look(&advisor, &mut found);
     commands::look(&advisor, &mut found);
     layers::look(&advisor, &mut found);

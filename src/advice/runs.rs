@@ -2,7 +2,7 @@
 
 use super::script::{self, Command};
 use crate::diagnostic::Span;
-use crate::spec::{self, Run, Setting, Stage, Text, Verb};
+use crate::spec::{self, INHERITED, Run, Setting, Stage, Text, Verb};
 
 /// A `run`, and what it runs.
 pub(super) struct Script<'s> {
@@ -24,9 +24,10 @@ pub(super) enum Shell {
 }
 
 impl Shell {
+    /// That of the base is taken to be the usual one.
     fn of(words: &[Text]) -> Shell {
         match words.first().map(|first| first.as_literal()) {
-            None => Shell::Posix,
+            None | Some(Some(INHERITED)) => Shell::Posix,
             Some(Some(program)) if script::is_shell(program) => Shell::Posix,
             Some(_) => Shell::Other,
         }

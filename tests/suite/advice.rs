@@ -1,10 +1,12 @@
-//! `tests/suite/advice/<case>/lapstrake.toml` → `expected.txt`: what is advised, with its places. And what the pages and examples say of it.
+//! `tests/suite/advice/<case>/lapstrake.toml` or `Dockerfile` → `expected.txt`: what is said and advised, with its places. And what the
+//! pages and examples say of it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use lapstrake::advice::{self, Facts, Language, Wanted};
 use lapstrake::diagnostic::{self, Diagnostic, SourceMap, render_plain};
+use lapstrake::frontend::dockerfile;
 use lapstrake::spec;
 
 use crate::{all_agree, cases, compare};
@@ -17,11 +19,16 @@ fn facts(language: Language) -> Facts {
 fn advise(name: &str, text: &str) -> (Vec<Diagnostic>, String) {
     let mut map = SourceMap::new();
     let source = map.add(name, text);
-    let parsed = spec::parse(source, text);
+    let (parsed, language) = if name.ends_with("Dockerfile") {
+        (dockerfile::parse(source, text, &dockerfile::Options::default()), Language::Dockerfile)
+    } else {
+        (spec::parse(source, text), Language::Toml)
+    };
     let mut found = parsed.diagnostics;
     if let Some(spec) = &parsed.value {
-        found.extend(advice::of(spec, &map, &facts(Language::Toml)));
+        found.extend(advice::of(spec, &map, &facts(language)));
     }
+    found.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span));
     let rendered = render_plain(&map, &found);
     (found, rendered)
 }
@@ -38,8 +45,9 @@ fn codes(name: &str, text: &str, wanted: &str) -> BTreeSet<&'static str> {
 
 #[test]
 fn each_case_says_what_is_expected() {
-    all_agree(cases("advice").iter().filter(|case| case.join("lapstrake.toml").exists()).map(|case| {
-        let (_, rendered) = advise("lapstrake.toml", &read(&case.join("lapstrake.toml")));
+    all_agree(cases("advice").iter().map(|case| {
+        let name = if case.join("Dockerfile").exists() { "Dockerfile" } else { "lapstrake.toml" };
+        let (_, rendered) = advise(name, &read(&case.join(name)));
         compare(&case.join("expected.txt"), &rendered)
     }));
 }

@@ -3,14 +3,11 @@
 use std::collections::BTreeMap;
 
 use lapstrake::diagnostic::{Code, Diagnostic, Span, nearest};
+use lapstrake::frontend::dockerfile::PROXY_ARGUMENTS;
 use lapstrake::spec::{Name, Spec};
 
 use crate::exit::Failure;
 use crate::settings::Surroundings;
-
-/// Variables that Docker hands to steps without any `ARG`. They are in no cache key and no image.
-const PROXIES: [&str; 10] =
-    ["ALL_PROXY", "FTP_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "all_proxy", "ftp_proxy", "https_proxy", "http_proxy", "no_proxy"];
 
 /// What was given, sorted out.
 #[derive(Debug, Default)]
@@ -19,6 +16,23 @@ pub(crate) struct Given {
     pub(crate) proxies: BTreeMap<String, String>,
     pub(crate) source_date: Option<String>,
     pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// What `--arg` and `--build-arg` say, before it is known what is declared.
+pub(crate) fn values(strict: &[(String, String)], lenient: &[String], surroundings: &Surroundings) -> BTreeMap<String, String> {
+    let lenient = lenient.iter().filter_map(|text| {
+        let (name, value) = pair(text, surroundings);
+        value.map(|value| (name.to_owned(), value))
+    });
+    strict.iter().cloned().chain(lenient).collect()
+}
+
+/// Without a value of its own it has that of the variable, where that is set.
+fn pair<'t>(text: &'t str, surroundings: &Surroundings) -> (&'t str, Option<String>) {
+    match text.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (text, surroundings.variable(text).map(|value| value.to_string_lossy().into_owned())),
+    }
 }
 
 /// `strict` is what `--arg` says: whether it is declared is checked with the spec. `lenient` is what `--build-arg` says.
@@ -35,10 +49,7 @@ pub(crate) fn arguments(
         }
     }
     for text in lenient {
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (text.as_str(), surroundings.variable(text).map(|value| value.to_string_lossy().into_owned())),
-        };
+        let (name, value) = pair(text, surroundings);
         if name.is_empty() {
             return Err(Failure::usage(format!("`--build-arg {text}`: expected NAME=VALUE or NAME")));
         }
@@ -50,7 +61,7 @@ pub(crate) fn arguments(
         if spec.args.contains_key(name) {
             // The last one counts, as with Docker.
             given.args.insert(name.to_owned(), value);
-        } else if PROXIES.contains(&name) {
+        } else if PROXY_ARGUMENTS.contains(&name) {
             given.proxies.insert(name.to_owned(), value);
         } else if name == "SOURCE_DATE_EPOCH" {
             given.source_date = Some(value);

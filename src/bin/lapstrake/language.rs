@@ -1,18 +1,58 @@
 //! A text in one of the languages → a spec.
 
-use lapstrake::diagnostic::{Diagnosed, SourceId};
-use lapstrake::spec::{self, Spec};
+use std::collections::BTreeMap;
 
-use crate::args;
+use lapstrake::diagnostic::{Diagnosed, SourceId};
+use lapstrake::frontend::dockerfile;
+use lapstrake::image::Platform;
+use lapstrake::spec::{self, Spanned, Spec};
+
 use crate::exit::Failure;
+use crate::overlay::BuildContexts;
 use crate::source::{Kind, Source};
 
+/// What the caller says that decides what a text means.
+pub(crate) struct Words<'a> {
+    /// `--target`
+    pub(crate) target: Option<&'a str>,
+    /// Values of arguments, declared or not.
+    pub(crate) arguments: BTreeMap<String, String>,
+    /// What is built for.
+    pub(crate) platform: Platform,
+    /// `--build-context`
+    pub(crate) contexts: &'a BuildContexts,
+}
+
 /// Reads the text with the front end of its language.
-pub(crate) fn parse(source: &Source, id: SourceId, _arguments: &args::Project) -> Result<Diagnosed<Spec>, Failure> {
+pub(crate) fn parse(source: &Source, id: SourceId, words: Words<'_>) -> Result<Diagnosed<Spec>, Failure> {
     match source.kind {
         Kind::Toml => Ok(spec::parse(id, &source.text)),
-        Kind::Dockerfile | Kind::Compose => {
-            Err(Failure::usage(format!("{}: Dockerfiles and Compose files are not read yet; write a lapstrake.toml", source.name)))
+        Kind::Dockerfile => Ok(of_dockerfile(source, id, words)),
+        Kind::Compose => {
+            Err(Failure::usage(format!("`{}`: Compose files are not read yet; name a Dockerfile or a lapstrake.toml", source.name)))
         }
     }
+}
+
+fn of_dockerfile(source: &Source, id: SourceId, words: Words<'_>) -> Diagnosed<Spec> {
+    let Words { target, arguments, platform, contexts } = words;
+    let options = dockerfile::Options {
+        target: target.map(str::to_owned),
+        arguments,
+        platform: Some(platform),
+        contexts: contexts.for_dockerfile(),
+        ..dockerfile::Options::default()
+    };
+    let mut parsed = dockerfile::parse(id, &source.text, &options);
+    if let Some(spec) = &mut parsed.value {
+        spec.ignore = ignore_file(source).map(Spanned::made);
+    }
+    parsed
+}
+
+/// The ignore file that belongs to this one Dockerfile, beside it: its name with `.dockerignore` behind it.
+fn ignore_file(source: &Source) -> Option<String> {
+    let file = source.file.as_ref()?;
+    let name = format!("{}.dockerignore", file.file_name()?.to_str()?);
+    file.with_file_name(&name).is_file().then_some(name)
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use lapstrake::frontend::dockerfile::NamedContext;
 use lapstrake::image::Reference;
 use lapstrake::spec::{
     Base, Change, Copy, FileSource, Image, ImageSource, ModeRule, Mount, Name, Network, Spanned, Spec, Stage, Step, Template, Text, Verb,
@@ -109,6 +110,23 @@ impl BuildContexts {
             replacements.push((name.to_owned(), replacement));
         }
         Ok(BuildContexts { replacements, directories })
+    }
+
+    /// As the front end for Dockerfiles takes them. A layout has no name that it could be given, so that its own name stays, and is
+    /// replaced by [`BuildContexts::apply`].
+    pub(crate) fn for_dockerfile(&self) -> BTreeMap<String, NamedContext> {
+        let named = |(name, replacement): &(String, Replacement)| {
+            let name = name.to_lowercase();
+            let context = match replacement {
+                Replacement::Context(context) => NamedContext::Files(context.clone()),
+                Replacement::Image(ImageSource::Registry(reference)) => {
+                    NamedContext::Image(reference.as_literal().unwrap_or(&name).to_owned())
+                }
+                Replacement::Image(ImageSource::Layout { .. } | ImageSource::Tar { .. }) => NamedContext::Image(name.clone()),
+            };
+            (name, context)
+        };
+        self.replacements.iter().map(named).collect()
     }
 
     /// Puts them in place. Returns the names that the spec does not mention.

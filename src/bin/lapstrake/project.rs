@@ -94,7 +94,16 @@ impl Project {
             Kind::Dockerfile => lints.with(advice::directive(&source.text)),
             Kind::Toml | Kind::Compose => lints,
         };
-        let parsed = language::parse(&source, id, arguments)?;
+        let args::Docker { build_args, target, build_contexts, network } = &arguments.docker;
+        let build_contexts = BuildContexts::parse(build_contexts)?;
+        let platforms = platforms(&arguments.platforms)?;
+        let words = language::Words {
+            target: target.as_deref(),
+            arguments: given::values(&arguments.args, build_args, &machine.surroundings),
+            platform: platforms.first().cloned().unwrap_or_else(Platform::builder),
+            contexts: &build_contexts,
+        };
+        let parsed = language::parse(&source, id, words)?;
         let errors = |sources: &SourceMap, found: Vec<Diagnostic>| match show(sources, &found, &lints, voice) {
             Ok(()) => Failure::new(Class::Bug, "nothing came of the spec, and nothing was said about it; please report this"),
             Err(failure) => failure,
@@ -114,7 +123,6 @@ impl Project {
             Err(error) => return Err(Failure::world(format!("{}: {error}", lock.display()))),
         };
 
-        let args::Docker { build_args, target, build_contexts, network } = &arguments.docker;
         if let (Some(stage), Kind::Toml) = (target, source.kind) {
             overlay::target(&mut spec, stage)?;
         }
@@ -122,8 +130,9 @@ impl Project {
             args::Network::Default | args::Network::Host => {}
             args::Network::None => overlay::cut_network(&mut spec),
         }
-        let build_contexts = BuildContexts::parse(build_contexts)?;
-        for name in build_contexts.apply(&mut spec) {
+        let unused = build_contexts.apply(&mut spec);
+        // A front end has put most of them in place already.
+        for name in unused.into_iter().filter(|_| source.kind == Kind::Toml) {
             remark(&format!("note: `--build-context {name}`: no stage, image or context of the spec is called that\n"), voice);
         }
         let mut contexts = contexts(&arguments.contexts)?;
@@ -138,7 +147,7 @@ impl Project {
         };
         let given = given::arguments(&spec, &arguments.args, build_args, &machine.surroundings)?;
         warnings.extend(given.warnings);
-        let target = target_of(arguments, given.args, tags)?;
+        let target = target_of(arguments, source.kind, given.args, platforms, tags);
         Ok(Project {
             sources,
             spec,
@@ -283,18 +292,20 @@ fn show(sources: &SourceMap, diagnostics: &[Diagnostic], lints: &Lints, voice: V
     Ok(())
 }
 
-fn target_of(arguments: &args::Project, args: BTreeMap<String, String>, tags: &[String]) -> Result<Target, Failure> {
+fn platforms(texts: &[String]) -> Result<Vec<Platform>, Failure> {
+    let platform = |text: &String| text.parse().map_err(|error: lapstrake::image::InvalidPlatform| Failure::usage(error.to_string()));
+    texts.iter().map(platform).collect()
+}
+
+fn target_of(arguments: &args::Project, kind: Kind, args: BTreeMap<String, String>, platforms: Vec<Platform>, tags: &[String]) -> Target {
     let wanted = match (&arguments.stage, arguments.images.as_slice()) {
+        // Stages of a Dockerfile have one name in any case.
+        (Some(stage), _) if kind == Kind::Dockerfile => Wanted::Stage(stage.to_lowercase()),
         (Some(stage), _) => Wanted::Stage(stage.clone()),
         (None, []) => Wanted::All,
         (None, images) => Wanted::Images(images.to_vec()),
     };
-    let platforms = arguments
-        .platforms
-        .iter()
-        .map(|platform| platform.parse().map_err(|error: lapstrake::image::InvalidPlatform| Failure::usage(error.to_string())))
-        .collect::<Result<Vec<Platform>, Failure>>()?;
-    Ok(Target { wanted, args, platforms, tags: tags.iter().map(|tag| ExtraTag::new(tag)).collect(), builder: Platform::builder() })
+    Target { wanted, args, platforms, tags: tags.iter().map(|tag| ExtraTag::new(tag)).collect(), builder: Platform::builder() }
 }
 
 fn contexts(given: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
