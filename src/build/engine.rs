@@ -13,6 +13,7 @@ use super::explain::{self, Explanation, Reason};
 use super::layers::Layers;
 use super::listing;
 use super::once::Once;
+use super::private::PrivateRoots;
 use super::site::{Secrets, Site};
 use super::sources::Sources;
 use super::state::State;
@@ -239,6 +240,7 @@ impl Engine {
                 outside,
                 workplace: &self.workplace,
                 layers: Layers::new(outside, &self.workplace, needs.unpack()),
+                roots: PrivateRoots::default(),
                 secrets: &options.secrets,
                 proxies: &options.proxies,
                 epoch: plan.epoch,

@@ -194,6 +194,14 @@ pub enum Failure {
         /// Which.
         path: crate::tree::TreePath,
     },
+    /// A command wrote to what it may only read, where the sandbox could not keep it from that.
+    #[error(
+        "the step changed what is mounted read-only at `{at}`: a mount of the kernel would have refused that; `writable = true` allows it"
+    )]
+    WroteToMount {
+        /// Where it is mounted.
+        at: String,
+    },
     /// A time that RFC 3339 cannot write.
     #[error("{seconds} seconds since 1970 is no time that can be written: expected a year from 0 to 9999")]
     Time {
@@ -234,7 +242,7 @@ impl Failure {
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Failure::Command { .. } | Failure::ReservedName { .. } => Class::Step,
+            Failure::Command { .. } | Failure::ReservedName { .. } | Failure::WroteToMount { .. } => Class::Step,
             Failure::Step(error) => step_class(error),
             Failure::Account(error) => account_class(error),
             Failure::Archive(error) => archive_class(error),
@@ -247,7 +255,7 @@ impl Failure {
             Failure::Scan(error) => scan_class(error),
             Failure::Input(error) => input_class(error),
             Failure::Cancelled => Class::Cancelled,
-            Failure::NoSandbox(NoSandbox::Unusable(_))
+            Failure::NoSandbox(NoSandbox::Unusable { .. })
             | Failure::Store(_)
             | Failure::Disk(_)
             | Failure::Checkout(_)
@@ -322,7 +330,7 @@ fn sandbox_class(error: &crate::sandbox::SandboxError) -> Class {
         E::Workdir { .. } | E::User { .. } | E::NotFound { .. } | E::Permission { .. } | E::Interpreter { .. } | E::Format { .. } => {
             Class::Step
         }
-        E::Start { .. } | E::Mount { .. } => Class::Step,
+        E::Start { .. } | E::Mount { .. } | E::Left { .. } => Class::Step,
         E::InvalidJob { .. } => Class::Bug,
         E::Unusable(_) | E::Lost { .. } | E::Processes { .. } | E::Root { .. } => Class::World,
     }

@@ -19,6 +19,7 @@ mod mask;
 mod once;
 mod packed;
 mod preimage;
+mod private;
 mod schedule;
 mod site;
 mod sources;

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 
 use super::Failure;
 use super::layers::Layers;
+use super::private::PrivateRoots;
 use super::workplace::Workplace;
 use crate::input::Outside;
 
@@ -41,6 +42,8 @@ pub(super) struct Site<'e> {
     pub(super) outside: &'e Outside<'e>,
     pub(super) workplace: &'e Workplace,
     pub(super) layers: Layers<'e>,
+    /// For sandboxes without mounts.
+    pub(super) roots: PrivateRoots,
     pub(super) secrets: &'e Secrets,
     /// Proxies for steps that use the network, by the names of their variables.
     pub(super) proxies: &'e BTreeMap<String, String>,

@@ -18,9 +18,9 @@ use crate::tree::{DirectoryHandle, DiskError, LocalDirectory, Metadata, NodeKind
 /// How steps may be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IsolationChoice {
-    /// In the best way that this machine allows.
+    /// On the best rung that this machine allows.
     Auto(Options),
-    /// In this way only.
+    /// On this rung, or not at all.
     Only(Rung, Options),
     /// Not at all: a spec with `run` is refused.
     None,
@@ -30,11 +30,24 @@ pub enum IsolationChoice {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum NoSandbox {
     /// The machine does not let it.
-    #[error("this machine cannot run steps: {0}")]
-    Unusable(Arc<crate::sandbox::Unusable>),
+    #[error("this machine cannot run steps{}", each(.tried))]
+    Unusable {
+        /// What was tried, the best first.
+        tried: Arc<Vec<(Rung, Unusable)>>,
+    },
     /// The caller does not want it.
     #[error("a step runs a command, and `--isolation none` allows none; choose `--isolation auto`")]
     Refused,
+}
+
+fn each(tried: &[(Rung, Unusable)]) -> String {
+    tried.iter().map(|(rung, error)| format!("\n  {}: {error}", rung.name())).collect()
+}
+
+impl NoSandbox {
+    pub(super) fn on(rung: Rung, error: Unusable) -> NoSandbox {
+        NoSandbox::Unusable { tried: Arc::new(vec![(rung, error)]) }
+    }
 }
 
 /// The hands and the sandbox of one engine. Opened when first needed.
@@ -64,8 +77,8 @@ impl Workplace {
     /// The sandbox.
     pub(super) fn isolation(&self) -> Result<&Isolation, NoSandbox> {
         let opened = self.isolation.get_or_init(|| match &self.choice {
-            IsolationChoice::Auto(options) => open_best(options).map_err(|error| NoSandbox::Unusable(Arc::new(error))),
-            IsolationChoice::Only(rung, options) => Isolation::open(*rung, options).map_err(|error| NoSandbox::Unusable(Arc::new(error))),
+            IsolationChoice::Auto(options) => best(options),
+            IsolationChoice::Only(rung, options) => Isolation::open(*rung, options).map_err(|error| NoSandbox::on(*rung, error)),
             IsolationChoice::None => Err(NoSandbox::Refused),
         });
         opened.as_ref().map_err(Clone::clone)
@@ -84,7 +97,7 @@ impl Workplace {
     /// Where upper directories can be.
     pub(super) fn upper_kind(&self, store: &Path) -> Result<UpperKind, NoSandbox> {
         let isolation = self.isolation()?;
-        self.upper.get_or_init(|| isolation.upper_kind(store).map_err(|error| NoSandbox::Unusable(Arc::new(error)))).clone()
+        self.upper.get_or_init(|| isolation.upper_kind(store).map_err(|error| NoSandbox::on(isolation.rung(), error))).clone()
     }
 
     /// Where unpacked layers of these hands are kept: owners on disk depend on the id mapping.
@@ -120,6 +133,18 @@ impl Workplace {
     }
 }
 
+/// The first rung that works.
+fn best(options: &Options) -> Result<Isolation, NoSandbox> {
+    let mut tried = Vec::new();
+    for rung in Rung::AUTOMATIC {
+        match Isolation::open(rung, options) {
+            Ok(isolation) => return Ok(isolation),
+            Err(error) => tried.push((rung, error)),
+        }
+    }
+    Err(NoSandbox::Unusable { tried: Arc::new(tried) })
+}
+
 impl RemoveTree for Workplace {
     fn remove_tree(&self, path: &Path) -> io::Result<()> {
         match RemoveOwn.remove_tree(path) {
@@ -130,15 +155,6 @@ impl RemoveTree for Workplace {
             other => other,
         }
     }
-}
-
-/// The first rung that works. What is missing for the best one is what is said when none does.
-fn open_best(options: &Options) -> Result<Isolation, Unusable> {
-    let best = match Isolation::open(Rung::UserNamespace, options) {
-        Err(error) if !is_root() => error,
-        opened => return opened,
-    };
-    Isolation::open(Rung::SingleId, options).map_err(|_| best)
 }
 
 fn local(path: &Path) -> Result<LocalDirectory, DiskError> {

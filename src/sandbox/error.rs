@@ -154,6 +154,18 @@ pub enum SandboxError {
         /// As it was written.
         program: String,
     },
+    /// In a root without mounts, the command did to something that was put there what a mount would have refused.
+    #[error(
+        "what was put at `{}` for the step cannot be taken back: {what}; a step must leave it where it is (where the machine allows mounts, \
+         the command itself would have failed)",
+        String::from_utf8_lossy(.at)
+    )]
+    Left {
+        /// Where in the root.
+        at: Vec<u8>,
+        /// What it did.
+        what: String,
+    },
     /// The program did not start for another reason.
     #[error("cannot start `{program}`")]
     Start {

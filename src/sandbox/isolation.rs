@@ -31,11 +31,15 @@ pub enum Rung {
     UserNamespace,
     /// The same with one id, and a supervisor that knows of the others.
     SingleId,
+    /// Root without any namespace, as in an unprivileged container: another root in a private directory.
+    Chroot,
 }
 
 impl Rung {
     /// All, the best first.
-    pub const ALL: [Rung; 2] = [Rung::UserNamespace, Rung::SingleId];
+    pub const ALL: [Rung; 3] = [Rung::UserNamespace, Rung::SingleId, Rung::Chroot];
+    /// Those that are taken where none is asked for, the best first.
+    pub const AUTOMATIC: [Rung; 2] = [Rung::UserNamespace, Rung::SingleId];
 
     /// Its name on the command line and in records.
     #[must_use]
@@ -43,6 +47,7 @@ impl Rung {
         match self {
             Rung::UserNamespace => "userns",
             Rung::SingleId => "single-id",
+            Rung::Chroot => "chroot",
         }
     }
 }
@@ -54,6 +59,8 @@ pub enum UpperKind {
     OnDisk,
     /// Only on a tmpfs.
     Memory,
+    /// Nowhere: there are no overlays, and roots are private directories ([`Upper::InPlace`](super::Upper::InPlace)).
+    InPlace,
 }
 
 /// Where the helper process is started from.
@@ -116,16 +123,17 @@ impl Default for Options {
     }
 }
 
-/// One thing that was tried, for `doctor`.
+/// A rung that was tried, for `doctor`.
 #[derive(Debug)]
 pub struct Probe {
-    /// What was tried.
-    pub name: &'static str,
+    /// Which.
+    pub rung: Rung,
     /// What it gave: a note, or what is missing and what to do.
     pub outcome: Result<String, Unusable>,
 }
 
-/// One user namespace with its file agent, opened once per process. Steps may run in it from several threads at once.
+/// One user namespace, or none on [`Rung::Chroot`], with its file agent; opened once per process. Steps may run in it from several threads
+/// at once.
 #[derive(Debug)]
 pub struct Isolation {
     rung: Rung,
@@ -137,13 +145,16 @@ pub struct Isolation {
 }
 
 impl Isolation {
-    /// Makes the namespace and tries an empty step in it.
+    /// Makes the namespace and tries an empty step in it. On [`Rung::Chroot`] that needs a directory: [`Isolation::upper_kind`] tries it.
     ///
     /// # Errors
     /// When the machine does not let it; says what to do.
     pub fn open(rung: Rung, options: &Options) -> Result<Isolation, Unusable> {
         let isolation = Isolation::start(rung, options)?;
-        isolation.probe(Vec::new(), memory()).map_err(|error| no_step(&error))?;
+        match rung {
+            Rung::UserNamespace | Rung::SingleId => isolation.probe(Vec::new(), memory()).map_err(|error| no_step(&error))?,
+            Rung::Chroot => {}
+        }
         Ok(isolation)
     }
 
@@ -160,7 +171,7 @@ impl Isolation {
         self.rung
     }
 
-    /// Which ids the namespace has.
+    /// Which ids steps have.
     #[must_use]
     pub const fn mapping(&self) -> &IdMapping {
         &self.mapping
@@ -187,10 +198,15 @@ impl Isolation {
             source: Some(error.into_io()),
         };
         let directory = self.agent.directory(store).map_err(unwritable)?;
-        let make: Vec<Operation> = ["", "/lower", "/upper", "/work"].map(|inner| Operation::MakeDirectory { at: at(inner) }).into();
+        let make: Vec<Operation> =
+            ["", "/lower", "/upper", "/work", "/aside"].map(|inner| Operation::MakeDirectory { at: at(inner) }).into();
         directory.apply(&make).map_err(unwritable)?;
         let path = |inner: &str| Bytes(store.join(format!("{name}/{inner}")).into_os_string().into_encoded_bytes());
         let kind = directory.create_file(&at("/lower/below").0).map_err(unwritable).and_then(|_| {
+            if self.rung == Rung::Chroot {
+                let in_place = wire::UpperPlace::InPlace { root: path("upper"), aside: path("aside") };
+                return self.probe(Vec::new(), in_place).map(|()| UpperKind::InPlace).map_err(|error| no_other_root(&error));
+            }
             let on_disk = wire::UpperPlace::OnDisk { upper: path("upper"), work: path("work") };
             match self.probe(vec![path("lower")], on_disk) {
                 Ok(()) => Ok(UpperKind::OnDisk),
@@ -204,32 +220,27 @@ impl Isolation {
         kind
     }
 
-    /// Tries each part that a step needs, with `store` as the place of its directories; later parts only when earlier ones work.
+    /// Tries each rung with `store` as the place of its directories, the best first.
     #[must_use]
     pub fn doctor(options: &Options, store: &Path) -> Vec<Probe> {
-        let mut probes = Vec::new();
-        let isolation = match Isolation::start(Rung::UserNamespace, options) {
-            Ok(isolation) => isolation,
-            Err(error) => {
-                probes.push(Probe { name: "user namespace", outcome: Err(error) });
-                return probes;
-            }
-        };
+        Rung::ALL.iter().map(|rung| Probe { rung: *rung, outcome: Isolation::try_rung(*rung, options, store) }).collect()
+    }
+
+    fn try_rung(rung: Rung, options: &Options, store: &Path) -> Result<String, Unusable> {
+        let isolation = Isolation::open(rung, options)?;
+        let upper = isolation.upper_kind(store)?;
         let ids = isolation.mapping.count();
-        let note = if ids < 65536 { "; images use ids up to 65535, so that some files of theirs cannot be owned" } else { "" };
-        probes.push(Probe { name: "user namespace", outcome: Ok(format!("has {ids} ids ({}){note}", isolation.mapping.name())) });
-        let step = isolation.probe(Vec::new(), memory());
-        let outcome = step.map(|()| "mount, pid, network, ipc and uts namespaces work".to_owned()).map_err(|error| no_step(&error));
-        let go_on = outcome.is_ok();
-        probes.push(Probe { name: "namespaces", outcome });
-        if go_on {
-            let outcome = isolation.upper_kind(store).map(|kind| match kind {
-                UpperKind::OnDisk => "an overlay can have its changes in the store".to_owned(),
-                UpperKind::Memory => "the store's file system cannot hold the changes of an overlay; they are kept in memory".to_owned(),
-            });
-            probes.push(Probe { name: "overlay", outcome });
-        }
-        probes
+        let missing = if ids < 65536 { "; images use ids up to 65535, so that some files of theirs cannot be owned" } else { "" };
+        let how = match upper {
+            UpperKind::OnDisk => "a step's changes lie in the store",
+            UpperKind::Memory => "a step's changes lie in memory, since the store's file system cannot hold them",
+            UpperKind::InPlace => "each stage has a copy of its root in the store; steps have no namespaces of their own",
+        };
+        Ok(match rung {
+            Rung::UserNamespace => format!("{ids} ids ({}){missing}; {how}", isolation.mapping.name()),
+            Rung::SingleId => format!("one id, with a supervisor that knows of the others; {how}"),
+            Rung::Chroot => how.to_owned(),
+        })
     }
 
     fn probe(&self, lowers: Vec<Bytes>, upper: wire::UpperPlace) -> Result<(), SandboxError> {
@@ -255,7 +266,7 @@ impl Rung {
     /// Where it stands whom files belong to.
     pub(super) const fn ownership(self) -> wire::Ownership {
         match self {
-            Rung::UserNamespace => wire::Ownership::Inodes {},
+            Rung::UserNamespace | Rung::Chroot => wire::Ownership::Inodes {},
             Rung::SingleId => wire::Ownership::Attributes {},
         }
     }
@@ -276,13 +287,24 @@ fn no_step(error: &SandboxError) -> Unusable {
     } else {
         "a kernel from 5.11 with overlay in user namespaces is needed; in a container it must be allowed to mount"
     };
-    let mut reason = error.to_string();
+    Unusable { reason: chain(error), remedy: remedy.to_owned(), source: None }
+}
+
+/// Why a step cannot have another root, and what to do.
+fn no_other_root(error: &SandboxError) -> Unusable {
+    let remedy = "as root in a container: allow chroot(2), device nodes and the capabilities of Docker's default (CHOWN, DAC_OVERRIDE, FOWNER, \
+                  FSETID, MKNOD, SETGID, SETUID, SETPCAP, SETFCAP, SYS_CHROOT), and put the store where devices may be used (no `nodev`)";
+    Unusable { reason: chain(error), remedy: remedy.to_owned(), source: None }
+}
+
+fn chain(error: &SandboxError) -> String {
+    let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        reason = format!("{reason}: {cause}");
+        text = format!("{text}: {cause}");
         source = cause.source();
     }
-    Unusable { reason, remedy: remedy.to_owned(), source: None }
+    text
 }
 
 impl Sandbox for Isolation {
@@ -291,13 +313,7 @@ impl Sandbox for Isolation {
     }
 
     fn run(&self, job: &Job, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Finished, SandboxError> {
-        run::run_job(
-            &self.owner,
-            &self.agent,
-            &run::Host { resolv: &self.resolv, mount_api: self.mount_api, ownership: self.rung.ownership() },
-            job,
-            output,
-            cancel,
-        )
+        let host = run::Host { resolv: &self.resolv, mount_api: self.mount_api, rung: self.rung };
+        run::run_job(&self.owner, &self.agent, &host, job, output, cancel)
     }
 }

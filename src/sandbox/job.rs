@@ -49,6 +49,14 @@ pub enum Upper {
         /// What the root of the step has.
         root: EntryMetadata,
     },
+    /// A directory that is the whole root already, written in place: for a sandbox without mounts, which takes nothing else. The job
+    /// has no `lowers` then and no mounted [`MountKind::Layers`]. When the command has ended it holds nothing that was put there for the job.
+    InPlace {
+        /// The root; nobody else uses it meanwhile. Absolute path.
+        root: PathBuf,
+        /// An empty directory on the same file system, which is rubbish afterwards. Absolute path.
+        aside: PathBuf,
+    },
 }
 
 /// Whom a command runs as, in numbers.
@@ -94,7 +102,8 @@ pub enum MountKind {
         /// Whether it can be written to.
         access: Access,
     },
-    /// A directory of the host, written in place: a cache.
+    /// A directory of the host, written in place: a cache. With [`Upper::InPlace`] it is moved into the root meanwhile, so that nobody else
+    /// may use it, must be on the same file system, and may also be a file.
     Directory {
         /// Which. Absolute path.
         path: PathBuf,
@@ -181,7 +190,7 @@ impl UpperHandle {
         &self.directory
     }
 
-    /// Where it is on disk; `None` when it is in memory.
+    /// Where it is on disk, which is the root itself for [`Upper::InPlace`]; `None` when it is in memory.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()

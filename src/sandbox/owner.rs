@@ -14,7 +14,7 @@ use rustix::fs::{MemfdFlags, SealFlags};
 
 use super::connection::Connection;
 use super::mapping::{self, Caller};
-use super::wire::{OwnerReply, OwnerRequest};
+use super::wire::{Ids, OwnerReply, OwnerRequest};
 use super::{IdMapping, Options, Rung, Start, Unusable};
 
 /// The program that all processes of the sandbox are.
@@ -29,38 +29,59 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// Starts the helper and makes the namespace.
+    /// Starts the helper and makes the namespace, where the rung has one.
     pub(super) fn start(rung: Rung, options: &Options) -> Result<(Owner, IdMapping), Unusable> {
         let caller = Caller::current();
         let plan = match rung {
             Rung::UserNamespace => mapping::plan(&caller, options)?,
             Rung::SingleId => mapping::plan_single(&caller),
+            Rung::Chroot if caller.uid == 0 => return Ok((Owner::start_as_caller(options)?, IdMapping::Identity)),
+            Rung::Chroot => {
+                return Err(Unusable {
+                    reason: "only root can change the root of a process".to_owned(),
+                    remedy: "run the builder as root in its container".to_owned(),
+                    source: None,
+                });
+            }
         };
-        let (connection, theirs) = Connection::pair().map_err(|error| cannot_start(error, "make a socket"))?;
-        let child = spawn(theirs, &options.start)?;
-        let pid = child.id();
-        // From here on dropping it ends the process.
-        let owner = Owner { connection: Mutex::new(Some(connection)), child: Mutex::new(child) };
+        let (owner, pid) = Owner::begin(options)?;
         let lost = |error| cannot_start(error, "talk to it");
-        match owner.exchange(None).map_err(lost)? {
+        match owner.exchange(&OwnerRequest::Begin { ids: Ids::Namespace {} }).map_err(lost)? {
             OwnerReply::Unmapped {} => {}
             OwnerReply::Ready {} => return Err(lost(io::ErrorKind::InvalidData.into())),
             OwnerReply::Failed { what, errno } => return Err(no_namespace(&what.0, errno)),
         }
         plan.write(pid)?;
-        match owner.exchange(Some(&OwnerRequest::Mapped { ownership: rung.ownership() })).map_err(lost)? {
+        match owner.exchange(&OwnerRequest::Mapped { ownership: rung.ownership() }).map_err(lost)? {
             OwnerReply::Ready {} => Ok((owner, plan.mapping)),
             OwnerReply::Unmapped {} => Err(lost(io::ErrorKind::InvalidData.into())),
             OwnerReply::Failed { what, errno } => Err(no_namespace(&what.0, errno)),
         }
     }
 
-    fn exchange(&self, request: Option<&OwnerRequest>) -> io::Result<OwnerReply> {
+    /// Starts the helper without a namespace, for root.
+    fn start_as_caller(options: &Options) -> Result<Owner, Unusable> {
+        let owner = Owner::begin(options)?.0;
+        let lost = |error| cannot_start(error, "talk to it");
+        match owner.exchange(&OwnerRequest::Begin { ids: Ids::Callers {} }).map_err(lost)? {
+            OwnerReply::Ready {} => Ok(owner),
+            OwnerReply::Unmapped {} => Err(lost(io::ErrorKind::InvalidData.into())),
+            OwnerReply::Failed { what, errno } => Err(cannot_start(io::Error::from_raw_os_error(errno), &String::from_utf8_lossy(&what.0))),
+        }
+    }
+
+    fn begin(options: &Options) -> Result<(Owner, u32), Unusable> {
+        let (connection, theirs) = Connection::pair().map_err(|error| cannot_start(error, "make a socket"))?;
+        let child = spawn(theirs, &options.start)?;
+        let pid = child.id();
+        // From here on dropping it ends the process.
+        Ok((Owner { connection: Mutex::new(Some(connection)), child: Mutex::new(child) }, pid))
+    }
+
+    fn exchange(&self, request: &OwnerRequest) -> io::Result<OwnerReply> {
         let guard = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let connection = guard.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        if let Some(request) = request {
-            connection.send(request, &[])?;
-        }
+        connection.send(request, &[])?;
         Ok(connection.receive()?.0)
     }
 

@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::owner::Owner;
 use super::wire::{self, Bytes, OwnerRequest, Stage, StepReply};
-use super::{Access, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, SandboxError, Upper, UpperHandle};
+use super::{Access, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, Rung, SandboxError, Upper, UpperHandle};
 use crate::event::{Cancel, Stream};
 
 /// How long a wish to stop may go unnoticed.
@@ -27,7 +27,7 @@ const HOST_NAME_BYTES: usize = 64;
 pub(super) struct Host<'a> {
     pub(super) resolv: &'a Path,
     pub(super) mount_api: MountApi,
-    pub(super) ownership: wire::Ownership,
+    pub(super) rung: Rung,
 }
 
 /// What errors say about a job.
@@ -70,6 +70,7 @@ pub(super) fn run_job(
     let lost = |source| SandboxError::Lost { doing: "gave its result", source };
     let (directory, path) = match &job.upper {
         Upper::OnDisk { upper, work: _ } => (agent.directory(upper).map_err(|error| lost(error.into_io()))?, Some(upper.clone())),
+        Upper::InPlace { root, aside: _ } => (agent.directory(root).map_err(|error| lost(error.into_io()))?, Some(root.clone())),
         Upper::Memory { .. } => (agent.opened(ended.upper.ok_or_else(|| lost(io::ErrorKind::InvalidData.into()))?), None),
     };
     let directory = directory.with_specials(ended.specials);
@@ -260,7 +261,15 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
     let upper = match &job.upper {
         Upper::OnDisk { upper, work } => wire::UpperPlace::OnDisk { upper: path(upper)?, work: path(work)? },
         Upper::Memory { root } => wire::UpperPlace::Memory { root: root.clone() },
+        Upper::InPlace { root, aside } => wire::UpperPlace::InPlace { root: path(root)?, aside: path(aside)? },
     };
+    let in_place = matches!(job.upper, Upper::InPlace { .. });
+    if in_place != (host.rung == Rung::Chroot) {
+        return invalid(format!("a root of this sort cannot be had on the rung `{}`", host.rung.name()));
+    }
+    if in_place && (!job.lowers.is_empty() || job.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Layers { .. }))) {
+        return invalid("there are no merged directories without mounts".to_owned());
+    }
     let network = match job.network {
         Network::Off => false,
         Network::Host => true,
@@ -285,7 +294,7 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
         // A host without one resolves by itself, and so does the step.
         resolv: network.then(|| Bytes(std::fs::read(host.resolv).unwrap_or_default())),
         command,
-        ownership: host.ownership.clone(),
+        ownership: host.rung.ownership(),
         specials: job.specials.clone(),
     };
     if has_nul(job) {
@@ -338,6 +347,7 @@ fn failure(job: &wire::Job, told: &Told<'_>, stage: &Stage, what: &[u8], errno: 
             SandboxError::Workdir { path, source }
         }
         Stage::User {} => SandboxError::User { uid: told.uid, gid: told.gid, what, source },
+        Stage::Left { at } => SandboxError::Left { at: at.0.clone(), what },
         Stage::Lookup {} => SandboxError::NotFound { program, searched: told.searched.clone() },
         Stage::Exec {} => match rustix::io::Errno::from_raw_os_error(errno) {
             rustix::io::Errno::ACCESS => SandboxError::Permission { program },

@@ -8,10 +8,16 @@ use lapstrake::sandbox::User;
 
 use crate::lab::Lab;
 
+/// Where the program is that a test of root's has compiled already.
+pub(crate) const COMPILED: &str = "LAPSTRAKE_TEST_CALL";
+
 /// A static program that makes the calls that it is told to make.
-fn program() -> &'static [u8] {
+pub(crate) fn program() -> &'static [u8] {
     static PROGRAM: OnceLock<Vec<u8>> = OnceLock::new();
     PROGRAM.get_or_init(|| {
+        if let Some(compiled) = std::env::var_os(COMPILED) {
+            return std::fs::read(compiled).unwrap();
+        }
         let directory = tempfile::tempdir().unwrap();
         let output = directory.path().join("call");
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sandbox/programs/call.rs");

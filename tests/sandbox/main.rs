@@ -8,6 +8,7 @@
 
 mod agent;
 mod calls;
+mod chroot;
 mod elsewhere;
 mod lab;
 mod limits;

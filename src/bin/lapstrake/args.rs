@@ -246,6 +246,8 @@ pub(crate) enum Isolation {
     Userns,
     /// A user namespace with the caller's id alone; users and owners are a model
     SingleId,
+    /// Root in an unprivileged container: no namespaces, a private copy of each root
+    Chroot,
     /// No steps that run commands
     None,
 }

@@ -81,9 +81,10 @@ impl Machine {
     /// The engine.
     pub(crate) fn engine(&self, isolation: crate::args::Isolation) -> Result<Engine, Failure> {
         Ok(Engine::new(match isolation {
-            crate::args::Isolation::Auto => IsolationChoice::Only(Rung::UserNamespace, self.sandbox_options()),
+            crate::args::Isolation::Auto => IsolationChoice::Auto(self.sandbox_options()),
             crate::args::Isolation::Userns => IsolationChoice::Only(Rung::UserNamespace, self.sandbox_options()),
             crate::args::Isolation::SingleId => IsolationChoice::Only(Rung::SingleId, self.sandbox_options()),
+            crate::args::Isolation::Chroot => IsolationChoice::Only(Rung::Chroot, self.sandbox_options()),
             crate::args::Isolation::None => IsolationChoice::None,
         }))
     }

@@ -16,17 +16,30 @@ use crate::tree::{DirectoryHandle, Metadata, NodeKind, TreePath};
 /// How long a lock that became free, or a wish to stop, may go unnoticed.
 const NOTICE_WITHIN: Duration = Duration::from_millis(50);
 
+/// Whether several steps can have one cache at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Crowd {
+    /// As their mounts say.
+    AsShared,
+    /// It is moved into the root of the step that has it.
+    OneAtATime,
+}
+
 /// The cache directories of one command by the names of their caches. The locks last as long as this does.
 pub(super) struct Caches(BTreeMap<String, (CacheMount, MountLock)>);
 
 impl Caches {
     /// Takes what the command's mounts name, each once, in the order of names, so that no two steps wait for each other.
-    pub(super) fn take(site: &Site<'_>, task: TaskId, run: &Run) -> Result<Caches, Failure> {
+    pub(super) fn take(site: &Site<'_>, task: TaskId, run: &Run, crowd: Crowd) -> Result<Caches, Failure> {
         let mut wanted: BTreeMap<&str, Sharing> = BTreeMap::new();
         for mount in &run.mounts {
             if let MountKind::Cache { id, sharing, .. } = &mount.kind {
-                let known = wanted.entry(id).or_insert(*sharing);
-                *known = stricter(*known, *sharing);
+                let sharing = match (sharing, crowd) {
+                    (Sharing::Shared, Crowd::OneAtATime) => Sharing::Locked,
+                    (Sharing::Shared | Sharing::Locked | Sharing::Private, _) => *sharing,
+                };
+                let known = wanted.entry(id).or_insert(sharing);
+                *known = stricter(*known, sharing);
             }
         }
         let take = |(id, sharing): (&str, Sharing)| Ok((id.to_owned(), taken(site, task, id, sharing)?));

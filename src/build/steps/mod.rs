@@ -4,6 +4,7 @@ mod caches;
 pub(super) mod copy;
 pub(super) mod extract;
 pub(super) mod fetch;
+mod ground;
 pub(super) mod link;
 pub(super) mod make_directory;
 mod modes;

@@ -3,15 +3,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
-use std::sync::Arc;
 
-use lapstrake_cache::Scratch;
-
-use super::{caches::Caches, specials};
+use super::caches::Caches;
+use super::ground::Ground;
+use super::specials;
 use crate::build::accounts::{Account, Accounts};
-use crate::build::agent::{AgentHandle, entry_metadata};
-use crate::build::execute::refuse_reserved;
-use crate::build::layers::make_root;
 use crate::build::mask::Mask;
 use crate::build::site::Site;
 use crate::build::state::State;
@@ -19,10 +15,8 @@ use crate::build::workplace::NoSandbox;
 use crate::build::{Exit, Failure, Lost};
 use crate::event::{Event, EventKind, Stream, TaskId};
 use crate::plan::{self, MountKind, Run};
-use crate::sandbox::{self, Job, Mount, Rung, Sandbox, Upper, UpperKind, User};
-use crate::tree::{
-    Difference, DirectoryContents, DirectoryHandle, LocalDirectory, Metadata, NodeKind, NoneKnown, Patterns, Tree, TreePath,
-};
+use crate::sandbox::{self, Job, Mount, Rung, Sandbox, User};
+use crate::tree::Difference;
 
 /// The usual search path, where the image's environment has none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -48,33 +42,21 @@ pub(in crate::build) fn run(
     shown: &BTreeMap<String, State>,
 ) -> Result<Ran, Failure> {
     let isolation = site.workplace.isolation()?;
-    let rung = isolation.check().map_err(|error| NoSandbox::Unusable(Arc::new(error)))?.name();
-    let store = site.outside.store;
+    let rung = isolation.check().map_err(|error| NoSandbox::on(isolation.rung(), error))?.name();
     let tree = site.layers.tree(below)?;
     let contents = site.layers.contents(below);
     let accounts = Accounts::new(&tree, &contents);
     let account = accounts.account(&run.user)?;
 
-    let scratch = store.scratch()?;
-    let upper = match site.workplace.upper_kind(store.path())? {
-        UpperKind::OnDisk => {
-            let (upper, work) = (scratch.path().join("upper"), scratch.path().join("work"));
-            let handle = make_root(site.workplace, site.outside.store, &upper)?;
-            handle.set_metadata(&TreePath::root(), NodeKind::Directory, &tree.root.metadata)?;
-            std::fs::create_dir(&work).map_err(|source| Failure::File { path: work.clone(), source })?;
-            Upper::OnDisk { upper, work }
-        }
-        UpperKind::Memory => Upper::Memory { root: entry_metadata(&tree.root.metadata) },
-    };
-
-    let lowers = site.layers.directories(below)?;
+    let mut ground = Ground::make(site, below, &tree)?;
     // The locks come last of what can take long, and last until all that the command did is read.
-    let caches = Caches::take(site, task, run)?;
+    let caches = Caches::take(site, task, run, ground.crowd())?;
     let mut env = environment(run, &account, site);
     let mut mounts = Vec::new();
     for mount in &run.mounts {
-        mounts.extend(mounted(site, mount, &accounts, shown, &mut env, &caches)?);
+        mounts.extend(mounted(site, mount, &accounts, shown, &mut env, (&caches, &mut ground))?);
     }
+    let (lowers, upper) = ground.root();
     let job = Job {
         lowers,
         upper,
@@ -90,7 +72,7 @@ pub(in crate::build) fn run(
         hostname: HOST_NAME.to_owned(),
         time_limit: run.timeout,
         specials: match isolation.rung() {
-            Rung::UserNamespace => Vec::new(),
+            Rung::UserNamespace | Rung::Chroot => Vec::new(),
             Rung::SingleId => specials::of_step(site, run, &tree, shown)?,
         },
     };
@@ -124,58 +106,9 @@ pub(in crate::build) fn run(
         return Err(Failure::Command { exit, output: last_lines(&tail) });
     }
 
-    let upper: Arc<dyn DirectoryHandle> = match finished.upper.path() {
-        Some(path) if site.workplace.has_root_hands() => {
-            Arc::new(LocalDirectory::open(path).map_err(|source| Failure::File { path: path.to_path_buf(), source })?)
-        }
-        Some(_) | None => Arc::new(AgentHandle::of(finished.upper.directory())),
-    };
-    let above = crate::tree::read_upper(&tree, &*upper, site.epoch, &NoneKnown, site.outside.cancel)?.tree;
-    let above = without_discarded(run, &tree, above, site.epoch)?;
-    let difference = Difference::between(&tree, &above).dated(&tree, site.epoch);
-    refuse_reserved(&difference)?;
-    if !difference.is_empty() {
-        site.layers.put_difference(&difference)?;
-        keep(site, &difference, &above.root.metadata, &*upper, finished.upper.path(), scratch)?;
-    }
+    let difference = ground.changes(site, run, below, &tree, &finished)?;
     drop(caches);
     Ok(Ran { difference, rung })
-}
-
-/// Puts what a command wrote where layers are kept, in exactly the form that its difference says, so that a later step sees the same
-/// bytes and times whether this one ran or was cached.
-fn keep(
-    site: &Site<'_>,
-    difference: &Difference,
-    root: &Metadata,
-    upper: &dyn DirectoryHandle,
-    path: Option<&std::path::Path>,
-    scratch: Scratch,
-) -> Result<(), Failure> {
-    let inner = match path {
-        Some(path) => {
-            crate::tree::normalise_upper(upper, difference, root)?;
-            path.to_path_buf()
-        }
-        None => {
-            let path = scratch.path().join("layer");
-            let into = make_root(site.workplace, site.outside.store, &path)?;
-            crate::tree::checkout_difference(difference, &DirectoryContents(upper), &*into, site.outside.cancel)?;
-            path
-        }
-    };
-    site.outside.store.keep(scratch, &inner, &site.workplace.shelf(site.outside.store), &difference.fingerprint().hex())?;
-    Ok(())
-}
-
-/// The tree without what the step discards.
-fn without_discarded(run: &Run, below: &Tree, above: Tree, epoch: i64) -> Result<Tree, Failure> {
-    if run.discard.is_empty() {
-        return Ok(above);
-    }
-    let patterns = Patterns::new(run.discard.iter().map(|pattern| pattern.trim_start_matches('/')))
-        .map_err(|source| Failure::Pattern { text: run.discard.join(" "), source })?;
-    Ok(above.discarding(below, &patterns).settled(below, epoch))
 }
 
 fn environment(run: &Run, account: &Account, site: &Site<'_>) -> BTreeMap<String, OsString> {
@@ -204,7 +137,7 @@ fn mounted(
     accounts: &Accounts<'_>,
     shown: &BTreeMap<String, State>,
     env: &mut BTreeMap<String, OsString>,
-    caches: &Caches,
+    (caches, ground): (&Caches, &mut Ground),
 ) -> Result<Option<Mount>, Failure> {
     let owner = |owner: &Option<String>| owner.as_deref().map(|owner| accounts.owner(owner)).transpose().map(Option::unwrap_or_default);
     let kind = match &mount.kind {
@@ -214,15 +147,7 @@ fn mounted(
         }
         MountKind::From { source: _, path, access } => {
             let state = shown.get(&mount.at).ok_or(Failure::Lost(Lost::Nothing))?;
-            sandbox::MountKind::Layers {
-                lowers: site.layers.directories(state)?,
-                root: entry_metadata(&site.layers.tree(state)?.root.metadata),
-                subpath: path.clone().into_bytes(),
-                access: match access {
-                    plan::Access::ReadOnly => sandbox::Access::ReadOnly,
-                    plan::Access::Discarded => sandbox::Access::Discarded,
-                },
-            }
+            ground.part(site, &mount.at, state, path, access)?
         }
         MountKind::Secret { id, owner: name, mode, required } => {
             let Some(secret) = site.secret(id, *required)? else { return Ok(None) };

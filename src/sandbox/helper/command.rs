@@ -3,30 +3,12 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
-use crate::calls::Architecture;
 use crate::channel;
-use crate::filter::{self, Otherwise};
-use crate::profile;
+use crate::confine::{self, CAPABILITIES, Within};
 use crate::step::{Failure, Trying};
 use crate::supervisor::{self, Credentials};
-use crate::sys::{self, At, EACCES, EINVAL, ENOENT, ENOTDIR, Errno};
+use crate::sys::{self, At, EACCES, ENOENT, ENOTDIR, Errno};
 use crate::wire::{Bytes, CommandLine, Ownership, Stage};
-
-/// What a step may do as user 0: what other builders give by default. Bits are those of capability(7).
-const CAPABILITIES: u64 = 1 // CHOWN
-    | 1 << 1 // DAC_OVERRIDE
-    | 1 << 3 // FOWNER
-    | 1 << 4 // FSETID
-    | 1 << 5 // KILL
-    | 1 << 6 // SETGID
-    | 1 << 7 // SETUID
-    | 1 << 8 // SETPCAP
-    | 1 << 10 // NET_BIND_SERVICE
-    | 1 << 13 // NET_RAW
-    | 1 << 18 // SYS_CHROOT
-    | 1 << 27 // MKNOD
-    | 1 << 29 // AUDIT_WRITE
-    | 1 << 31; // SETFCAP
 
 /// How much of a program that did not start is looked at.
 const HEAD_BYTES: usize = 1024;
@@ -60,7 +42,7 @@ pub fn first(uid: u32, gid: u32, groups: &[u32]) -> Credentials {
 /// Starts the command and waits until it runs: its process id. `listening` gets the descriptor by which its calls wait for answers.
 pub fn start(
     command: &CommandLine,
-    ownership: &Ownership,
+    within: &Within<'_>,
     out: &OwnedFd,
     err: &OwnedFd,
     listening: impl FnOnce(OwnedFd),
@@ -71,7 +53,7 @@ pub fn start(
     match sys::fork_process().trying(&stage, || "make a process".to_owned())? {
         None => {
             drop(ours);
-            let failure = become_command(command, ownership, out, err, &theirs);
+            let failure = become_command(command, within, out, err, &theirs);
             let reply = Starting::NotStarted {
                 stage: failure.stage,
                 what: Bytes(failure.what.into_bytes()),
@@ -106,8 +88,8 @@ pub fn start(
 /// Where the process that becomes the command keeps its way to the init.
 const REPORT: i32 = 3;
 
-fn become_command(command: &CommandLine, ownership: &Ownership, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> Failure {
-    let outcome = prepare(command, ownership, out, err, report).and_then(|()| execute(command));
+fn become_command(command: &CommandLine, within: &Within<'_>, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> Failure {
+    let outcome = prepare(command, within, out, err, report).and_then(|()| execute(command));
     match outcome {
         Ok(never) => match never {},
         Err(failure) => failure,
@@ -117,10 +99,15 @@ fn become_command(command: &CommandLine, ownership: &Ownership, out: &OwnedFd, e
 enum Never {}
 
 /// Everything up to the program itself. After it only descriptors 0 to 3 are open.
-fn prepare(command: &CommandLine, ownership: &Ownership, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> Result<(), Failure> {
-    let CommandLine::Program { workdir, uid, gid, groups, .. } = command else {
-        return Err(EINVAL).trying(&Stage::Processes {}, || "run nothing".to_owned());
+fn prepare(command: &CommandLine, within: &Within<'_>, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> Result<(), Failure> {
+    let nowhere = Bytes(b"/".to_vec());
+    let (workdir, uid, gid, groups) = match command {
+        CommandLine::Program { workdir, uid, gid, groups, .. } => (workdir, *uid, *gid, groups.as_slice()),
+        CommandLine::Probe {} => (&nowhere, 0, 0, [].as_slice()),
     };
+    if let Within::Root(chroot) = within {
+        sys::change_root_to(chroot.root.as_fd()).trying(&Stage::Root {}, || "change the root".to_owned())?;
+    }
     descriptors(out, err, report).trying(&Stage::Processes {}, || "arrange descriptors".to_owned())?;
     sys::setsid().trying(&Stage::Processes {}, || "start a session".to_owned())?;
     sys::default_signals();
@@ -136,19 +123,17 @@ fn prepare(command: &CommandLine, ownership: &Ownership, out: &OwnedFd, err: &Ow
     inside(&workdir.0).trying(&Stage::Workdir {}, || "enter it".to_owned())?;
 
     let user = Stage::User {};
-    sys::limit_capabilities(CAPABILITIES).trying(&user, || "limit capabilities".to_owned())?;
-    // While the process may still do it without giving up set-user-id programs.
-    filter().trying(&Stage::Processes {}, || "filter system calls".to_owned())?;
-    if *ownership == (Ownership::Attributes {}) {
+    let capabilities = confine::confine(within)?;
+    if let Within::Namespaces(Ownership::Attributes {}) = within {
         // To the kernel it is user 0 from here on, whoever it is to the model.
         listen().trying(&Stage::Processes {}, || "have its calls watched (this needs Linux 5.19)".to_owned())?;
-        return sys::set_capabilities(CAPABILITIES).trying(&user, || "give up capabilities".to_owned());
+        return sys::set_capabilities(capabilities).trying(&user, || "give up capabilities".to_owned());
     }
     sys::setgroups(groups).trying(&user, || "set supplementary groups".to_owned())?;
-    sys::setresgid(*gid).trying(&user, || "set the group".to_owned())?;
-    sys::setresuid(*uid).trying(&user, || "set the user".to_owned())?;
+    sys::setresgid(gid).trying(&user, || "set the group".to_owned())?;
+    sys::setresuid(uid).trying(&user, || "set the user".to_owned())?;
     // Another user has lost them already.
-    sys::set_capabilities(if *uid == 0 { CAPABILITIES } else { 0 }).trying(&user, || "give up capabilities".to_owned())
+    sys::set_capabilities(if uid == 0 { capabilities } else { 0 }).trying(&user, || "give up capabilities".to_owned())
 }
 
 /// Checks that a process can be made another user's, and a file, where that is a model: `/new` is there for it.
@@ -217,14 +202,6 @@ fn listen() -> sys::Result<()> {
     sent
 }
 
-fn filter() -> sys::Result<()> {
-    if Architecture::HERE.is_empty() {
-        return Ok(());
-    }
-    let program = filter::program(Architecture::HERE, &profile::rules(), Otherwise::ALLOWED).ok_or(EINVAL)?;
-    sys::filter_calls(&program)
-}
-
 fn descriptors(out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> sys::Result<()> {
     // First out of the way of the numbers that are about to be taken.
     let (out, err, report) = (sys::above(out, 10)?, sys::above(err, 10)?, sys::above(report, 10)?);
@@ -241,9 +218,7 @@ fn descriptors(out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> sys::Result<()
 }
 
 fn execute(command: &CommandLine) -> Result<Never, Failure> {
-    let CommandLine::Program { argv, env, search, .. } = command else {
-        return Err(EINVAL).trying(&Stage::Processes {}, || "run nothing".to_owned());
-    };
+    let CommandLine::Program { argv, env, search, .. } = command else { sys::exit(probe()) };
     let texts = |strings: &[Bytes]| strings.iter().map(|string| sys::text(&string.0)).collect::<sys::Result<Vec<CString>>>();
     let arguments = texts(argv).trying(&Stage::Exec {}, || "pass the arguments".to_owned())?;
     let environment = texts(env).trying(&Stage::Exec {}, || "pass the environment".to_owned())?;
@@ -271,6 +246,14 @@ fn execute(command: &CommandLine) -> Result<Never, Failure> {
         Some(errno) => Err(errno).trying(&Stage::Exec {}, || "start it".to_owned()),
         None => Err(ENOENT).trying(&Stage::Lookup {}, || "find it".to_owned()),
     }
+}
+
+/// In place of a program: whether the process can use a device, and cannot change its root again.
+fn probe() -> i32 {
+    let null = sys::open(At::Root, b"/dev/null", sys::O_RDWR, 0, sys::ANYWHERE).and_then(|null| sys::write_all(&null, b"x"));
+    let root = sys::open(At::Root, b"/", sys::O_PATH | sys::O_DIRECTORY, 0, sys::ANYWHERE);
+    let free = root.is_ok_and(|root| sys::change_root_to(root.as_fd()).is_ok());
+    i32::from(null.is_err() || free)
 }
 
 fn head(program: &[u8]) -> sys::Result<Vec<u8>> {

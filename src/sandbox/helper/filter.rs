@@ -96,6 +96,7 @@ impl Otherwise {
 }
 
 pub const EPERM: u16 = 1;
+pub const EACCES: u16 = 13;
 pub const ENOSYS: u16 = 38;
 
 /// One instruction, laid out as the kernel takes it.

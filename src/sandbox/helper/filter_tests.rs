@@ -94,6 +94,25 @@ fn conditions_look_at_the_bits_that_the_kernel_looks_at() {
 }
 
 #[test]
+fn without_a_network_namespace_a_step_without_network_has_local_sockets_only() {
+    let with = |network| program(&ALL[..2], &profile::rules_without_namespaces(network), Otherwise::ALLOWED).expect("it is short enough");
+    let (off, on) = (with(profile::Network::Refused), with(profile::Network::Hosts));
+    let ask = |program: &[Instruction], call, family| answer(program, Architecture::X86_64, call, [family, 0, 0, 0, 0, 0]);
+    let (allowed, forbidden) = (Action::Allow.code(), Action::Errno(EACCES).code());
+    for (family, expected) in [(1, allowed), (16, allowed), (2, forbidden), (10, forbidden), (17, forbidden), (0x1_0000_0002, forbidden)] {
+        assert_eq!(ask(&off, SOCKET, family), expected, "{family:#x}");
+    }
+    assert_eq!(ask(&on, SOCKET, 2), allowed);
+    assert_eq!(ask(&on, SOCKET, 40), Action::Errno(EPERM).code());
+    for program in [&off, &on] {
+        assert_eq!(ask(program, CHROOT, 0), Action::Errno(EPERM).code());
+        assert_eq!(ask(program, UNSHARE, 0), Action::Errno(EPERM).code());
+    }
+    let number = SOCKETCALL.number(Architecture::I386).expect("it exists there");
+    assert_eq!(run(&off, Architecture::I386.audit(), number, [1, 0, 0, 0, 0, 0]), Some(Action::Errno(ENOSYS).code()));
+}
+
+#[test]
 fn what_is_newer_than_the_table_is_not_there_and_foreign_processors_are_not_served() {
     let program = of_steps(&ALL[..2]);
     let newer = Action::Errno(ENOSYS).code();

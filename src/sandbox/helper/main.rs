@@ -9,8 +9,12 @@ mod wire;
 mod agent;
 mod calls;
 mod channel;
+mod chroot;
 mod command;
+mod confine;
+mod end;
 mod filter;
+mod in_place;
 mod mounts;
 mod place;
 mod profile;
@@ -22,7 +26,7 @@ mod sys;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
 use sys::{At, Errno, Result};
-use wire::{Bytes, OwnerReply, OwnerRequest, Ownership};
+use wire::{Bytes, Ids, OwnerReply, OwnerRequest, Ownership};
 
 fn main() {
     // Whatever the caller forgot to close.
@@ -40,22 +44,30 @@ fn main() {
     sys::exit(0);
 }
 
-/// Makes the namespace and becomes its root.
+/// Makes the namespace, where one is wanted, and becomes its root.
 fn own(control: &OwnedFd) -> std::result::Result<Ownership, (&'static str, Errno)> {
     // A signal from the caller's terminal must not end it before the caller has decided.
     sys::setsid().map_err(|errno| ("start a session", errno))?;
     sys::change_directory(b"/").map_err(|errno| ("enter `/`", errno))?;
     sys::umask(0);
-    sys::unshare(sys::CLONE_NEWUSER).map_err(|errno| ("make a user namespace", errno))?;
-    channel::send(control, &OwnerReply::Unmapped {}, &[]).map_err(|errno| ("answer", errno))?;
-    let ownership = match channel::receive::<OwnerRequest>(control) {
-        Ok(Some((OwnerRequest::Mapped { ownership }, _))) => ownership,
-        Ok(Some((OwnerRequest::Agent {} | OwnerRequest::Step {}, _))) => return Err(("understand the caller", sys::EPROTO)),
+    let hear = || match channel::receive::<OwnerRequest>(control) {
+        Ok(Some((request, _))) => Ok(request),
         Ok(None) => sys::exit(0),
-        Err(errno) => return Err(("hear the caller", errno)),
+        Err(errno) => Err(("hear the caller", errno)),
     };
-    sys::setresgid(0).map_err(|errno| ("become group 0 of the user namespace", errno))?;
-    sys::setresuid(0).map_err(|errno| ("become user 0 of the user namespace", errno))?;
+    let not_understood = ("understand the caller", sys::EPROTO);
+    let OwnerRequest::Begin { ids } = hear()? else { return Err(not_understood) };
+    let ownership = match ids {
+        Ids::Namespace {} => {
+            sys::unshare(sys::CLONE_NEWUSER).map_err(|errno| ("make a user namespace", errno))?;
+            channel::send(control, &OwnerReply::Unmapped {}, &[]).map_err(|errno| ("answer", errno))?;
+            let OwnerRequest::Mapped { ownership } = hear()? else { return Err(not_understood) };
+            sys::setresgid(0).map_err(|errno| ("become group 0 of the user namespace", errno))?;
+            sys::setresuid(0).map_err(|errno| ("become user 0 of the user namespace", errno))?;
+            ownership
+        }
+        Ids::Callers {} => Ownership::Inodes {},
+    };
     sys::hide_memory().map_err(|errno| ("protect its memory", errno))?;
     sys::forget_children();
     channel::send(control, &OwnerReply::Ready {}, &[]).map_err(|errno| ("answer", errno))?;
@@ -76,7 +88,7 @@ fn serve(control: OwnedFd, ownership: &Ownership) {
             match request {
                 OwnerRequest::Agent {} => agent::serve(&socket, ownership),
                 OwnerRequest::Step {} => step::run(socket),
-                OwnerRequest::Mapped { ownership: _ } => {}
+                OwnerRequest::Begin { .. } | OwnerRequest::Mapped { .. } => {}
             }
             sys::exit(0);
         }

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::step::Made;
-use crate::sys::{self, At, BENEATH, EISDIR, ELOOP, ENOENT, ENOTDIR, Result, Stat};
+use crate::sys::{self, At, BENEATH, EBUSY, EISDIR, ELOOP, ENOENT, ENOTDIR, Result, Stat};
 use crate::wire::Bytes;
 
 /// What should be at a place.
@@ -36,12 +36,12 @@ const DIRECTORY: u64 = sys::O_PATH | sys::O_DIRECTORY | sys::O_NOFOLLOW;
 
 /// Opens what is at `path` inside `root`, for mounting.
 pub fn find(root: BorrowedFd<'_>, path: &[u8]) -> Result<OwnedFd> {
-    walk(root, path, Missing::Refuse)
+    Ok(walk(root, path, Missing::Refuse)?.0)
 }
 
 /// Opens what is at `path` inside `root`, for mounting on it; makes what is missing and adds what it made in `root` itself to `made`.
 pub fn find_or_make(root: BorrowedFd<'_>, path: &[u8], want: Want, made: &mut Vec<Made>) -> Result<OwnedFd> {
-    let place = walk(root, path, Missing::Make(want, made))?;
+    let (place, _) = walk(root, path, Missing::Make(want, made))?;
     match (want, Want::of(&sys::stat(place.as_fd(), b"")?)) {
         (Want::Directory, Want::File) => Err(ENOTDIR),
         (Want::File, Want::Directory) => Err(EISDIR),
@@ -49,11 +49,21 @@ pub fn find_or_make(root: BorrowedFd<'_>, path: &[u8], want: Want, made: &mut Ve
     }
 }
 
+/// The directory and the name in it that `path` is inside `root`, links resolved; what is missing is made as by [`find_or_make`].
+pub fn name_or_make(root: BorrowedFd<'_>, path: &[u8], want: Want, made: &mut Vec<Made>) -> Result<(OwnedFd, Vec<u8>)> {
+    let (_, mut walked) = walk(root, path, Missing::Make(want, made))?;
+    // The root itself is in no directory of its own.
+    let name = walked.pop().ok_or(EBUSY)?;
+    let parent = sys::open(At::Fd(root), &walked.join(b"/".as_slice()), DIRECTORY, 0, BENEATH)?;
+    Ok((parent, name))
+}
+
 fn names(path: &[u8]) -> impl DoubleEndedIterator<Item = Vec<u8>> {
     path.split(|&byte| byte == b'/').filter(|name| !matches!(*name, b"" | b".")).map(<[u8]>::to_vec)
 }
 
-fn walk(root: BorrowedFd<'_>, path: &[u8], mut missing: Missing<'_>) -> Result<OwnedFd> {
+/// What is there, and its path without links.
+fn walk(root: BorrowedFd<'_>, path: &[u8], mut missing: Missing<'_>) -> Result<(OwnedFd, Vec<Vec<u8>>)> {
     let root_device = sys::stat(root, b"")?.device();
     let at_root = || sys::open(At::Fd(root), b"", DIRECTORY, 0, BENEATH);
     let mut rest: VecDeque<Vec<u8>> = names(path).collect();
@@ -97,11 +107,15 @@ fn walk(root: BorrowedFd<'_>, path: &[u8], mut missing: Missing<'_>) -> Result<O
                 here = sys::open(At::Fd(here.as_fd()), &name, DIRECTORY, 0, BENEATH)?;
                 walked.push(name);
             }
-            _ if rest.is_empty() => return sys::open(At::Fd(here.as_fd()), &name, sys::O_PATH | sys::O_NOFOLLOW, 0, BENEATH),
+            _ if rest.is_empty() => {
+                let place = sys::open(At::Fd(here.as_fd()), &name, sys::O_PATH | sys::O_NOFOLLOW, 0, BENEATH)?;
+                walked.push(name);
+                return Ok((place, walked));
+            }
             _ => return Err(ENOTDIR),
         }
     }
-    Ok(here)
+    Ok((here, walked))
 }
 
 fn make(parent: BorrowedFd<'_>, name: &[u8], want: Want) -> Result<Stat> {

@@ -4,7 +4,14 @@
 //! towards its own namespaces only; the filter keeps parts of the kernel out of its reach that no build needs.
 
 use super::calls::*;
-use super::filter::{Action, Condition, ENOSYS, EPERM, Rule, Test};
+use super::filter::{Action, Condition, EACCES, ENOSYS, EPERM, Rule, Test};
+
+/// Whether a step may use network sockets, where it has no network namespace.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Network {
+    Refused,
+    Hosts,
+}
 
 const REFUSED: Action = Action::Errno(EPERM);
 /// For calls with an older way that programs then go.
@@ -97,5 +104,26 @@ pub fn rules() -> Vec<Rule<'static>> {
     rules.extend(IS_TYPING.iter().map(|when| Rule { call: IOCTL, when, action: REFUSED }));
     // Above all others, so that they would pass for new ones.
     rules.extend([ARM_BREAKPOINT, ARM_CACHEFLUSH, ARM_SET_TLS, ARM_GET_TLS].map(|call| Rule::always(call, Action::Allow)));
+    rules
+}
+
+/// `AF_UNIX` and `AF_NETLINK`.
+const IS_LOCAL_SOCKET: [[Condition; 1]; 2] = [[Condition::int(0, Test::Equal(1))], [Condition::int(0, Test::Equal(16))]];
+const FORBIDDEN: Action = Action::Errno(EACCES);
+
+/// The rules of a step that has another root and no namespaces.
+pub fn rules_without_namespaces(network: Network) -> Vec<Rule<'static>> {
+    // The first that speaks of a call counts.
+    let mut rules = vec![Rule::always(CHROOT, REFUSED)];
+    match network {
+        Network::Hosts => {}
+        Network::Refused => {
+            rules.extend(IS_LOCAL_SOCKET.iter().map(|when| Rule { call: SOCKET, when, action: Action::Allow }));
+            rules.push(Rule::always(SOCKET, FORBIDDEN));
+            // The same behind a pointer.
+            rules.push(Rule::always(SOCKETCALL, NOT_THERE));
+        }
+    }
+    rules.extend(self::rules());
     rules
 }

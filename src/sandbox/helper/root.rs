@@ -180,6 +180,7 @@ fn upper(base: &OwnedFd, place: &UpperPlace, ownership: &Ownership) -> Result<(O
         UpperPlace::Memory { root } => {
             memory_upper(base, b"memory", root, ownership).trying(&ROOT, || "mount a tmpfs for its changes".to_owned())
         }
+        UpperPlace::InPlace { .. } => Err(EINVAL).trying(&ROOT, || "mount what has no mounts".to_owned()),
     }
 }
 

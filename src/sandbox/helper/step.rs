@@ -1,4 +1,4 @@
-//! One step: a job on a socket in; that it started and how it ended out.
+//! One step with namespaces of its own: a job on a socket in; that it started and how it ended out.
 //!
 //! Two processes of ours are above the command. The *supervisor* stays outside the step's namespaces, speaks with the library, kills on
 //! its word or on its end, and cleans up. The *init* is process 1 of the step: it makes the root, starts the command and reaps. Whoever
@@ -6,13 +6,14 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::confine::Within;
 use crate::supervisor::Supervisor;
 use crate::sys::{self, At, BENEATH, Errno};
-use crate::wire::{Bytes, CommandLine, Job, Ownership, Stage, StepReply, Wire};
-use crate::{channel, command, root};
+use crate::wire::{Bytes, CommandLine, Job, Ownership, Stage, StepReply, UpperPlace, Wire};
+use crate::{channel, chroot, command, root};
 
 wire! {
-    /// What the init tells the supervisor, in this order; nothing after `Exited` or `Failed`.
+    /// What process 1 tells the supervisor, in this order; nothing after `Exited` or `Failed`.
     enum InitReply {
         /// The root is made; the upper directory and the mount namespace come as descriptors.
         0 Prepared {
@@ -75,7 +76,16 @@ impl<T> Trying<T> for sys::Result<T> {
 }
 
 impl Failure {
-    fn to_init_reply(&self) -> InitReply {
+    pub fn to_reply(&self) -> StepReply {
+        StepReply::Failed {
+            stage: self.stage.clone(),
+            what: Bytes(self.what.clone().into_bytes()),
+            errno: self.errno.0,
+            head: Bytes(self.head.clone()),
+        }
+    }
+
+    pub fn to_init_reply(&self) -> InitReply {
         InitReply::Failed {
             stage: self.stage.clone(),
             what: Bytes(self.what.clone().into_bytes()),
@@ -92,11 +102,12 @@ pub fn run(library: OwnedFd) {
     let Ok(Some((job, descriptors))) = channel::receive::<Job>(&library) else { return };
     let mut descriptors = descriptors.into_iter();
     let (Some(out), Some(err)) = (descriptors.next(), descriptors.next()) else { return };
-    let reply = match start(&job, &library, out, err) {
-        Ok((init, pid)) => supervise(&job, &library, &init, pid),
-        Err(Failure { stage, what, errno, head }) => {
-            Some(StepReply::Failed { stage, what: Bytes(what.into_bytes()), errno: errno.0, head: Bytes(head) })
-        }
+    let reply = match &job.upper {
+        UpperPlace::InPlace { root, aside } => Some(chroot::run(&job, (&root.0, &aside.0), &library, out, err)),
+        UpperPlace::OnDisk { .. } | UpperPlace::Memory { .. } => match start(&job, &library, out, err) {
+            Ok((init, pid)) => supervise(&job, &library, &init, pid),
+            Err(failure) => Some(failure.to_reply()),
+        },
     };
     if let Some(reply) = reply {
         let _ = channel::send(&library, &reply, &[]);
@@ -209,7 +220,7 @@ fn watch(job: &Job, mounts: &OwnedFd) -> Result<Option<Supervisor>, Failure> {
 }
 
 /// Removes a mount point from the upper directory if it is as it was made.
-fn remove_untouched(upper: &OwnedFd, made: &Made) -> sys::Result<()> {
+pub fn remove_untouched(upper: &OwnedFd, made: &Made) -> sys::Result<()> {
     let path = made.path.0.as_slice();
     let (above, name) = match path.iter().rposition(|&byte| byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -260,7 +271,7 @@ fn be_init(job: &Job, supervisor: &OwnedFd, out: OwnedFd, err: OwnedFd) {
             Err(failure) => report(&failure),
         },
         CommandLine::Program { .. } => {
-            let pid = match command::start(&job.command, &job.ownership, &out, &err, listening) {
+            let pid = match command::start(&job.command, &Within::Namespaces(&job.ownership), &out, &err, listening) {
                 Ok(pid) => pid,
                 Err(failure) => return report(&failure),
             };

@@ -197,15 +197,28 @@ macro_rules! wire {
 wire! {
     /// What the library asks of the owner of the user namespace.
     enum OwnerRequest {
+        /// Begin, with these ids. Comes first.
+        0 Begin {
+            /// Whose ids.
+            ids: Ids,
+        },
         /// The id maps are written: become their 0:0.
-        0 Mapped {
+        1 Mapped {
             /// Where files have their owners.
             ownership: Ownership,
         },
         /// Serve file operations on the socket that comes with it, in a process of its own.
-        1 Agent {},
+        2 Agent {},
         /// Run one job on the socket that comes with it, in a process of its own.
-        2 Step {},
+        3 Step {},
+    }
+
+    /// Whose ids the owner and its steps have.
+    enum Ids {
+        /// Those of a user namespace that is made for it.
+        0 Namespace {},
+        /// The caller's, who is root.
+        1 Callers {},
     }
 
     /// Where it stands whom files belong to.
@@ -220,7 +233,7 @@ wire! {
     enum OwnerReply {
         /// The user namespace is there and waits for its id maps.
         0 Unmapped {},
-        /// The owner is 0:0 in its namespace and takes requests.
+        /// The owner is 0:0 and takes requests.
         1 Ready {},
         /// It came to nothing.
         2 Failed {
@@ -525,6 +538,13 @@ wire! {
             /// What the root has.
             root: EntryMetadata,
         },
+        /// Nowhere else: a directory that is the whole root, without any mount.
+        2 InPlace {
+            /// The root.
+            root: Bytes,
+            /// An empty directory on the same file system, for what has to give way meanwhile.
+            aside: Bytes,
+        },
     }
 
     /// One mount.
@@ -548,7 +568,8 @@ wire! {
             /// Whether it can be written; what is written is discarded.
             discarded: bool,
         },
-        /// A directory of the host, written in place.
+        /// A directory of the host, written in place. In a root without mounts it is moved there for the time of the step; there it may
+        /// also be a file.
         1 Directory {
             /// Which.
             path: Bytes,
@@ -616,5 +637,10 @@ wire! {
         5 Lookup {},
         /// The program was found and not started.
         6 Exec {},
+        /// The command has ended, and has done to something in a root without mounts what a mount would have refused.
+        7 Left {
+            /// Where it was put.
+            at: Bytes,
+        },
     }
 }

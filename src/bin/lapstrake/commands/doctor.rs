@@ -1,6 +1,6 @@
 //! `lapstrake doctor`: what this machine allows, and what to do about the rest.
 
-use lapstrake::sandbox::Isolation;
+use lapstrake::sandbox::{Isolation, Rung};
 use serde_json::json;
 
 use crate::args;
@@ -10,31 +10,30 @@ use crate::machine::Machine;
 pub(crate) fn doctor(machine: &Machine, arguments: &args::Doctor) -> Result<(), Failure> {
     let store = machine.store()?;
     let probes = Isolation::doctor(&machine.sandbox_options(), store.path());
-    let sound = probes.iter().all(|probe| probe.outcome.is_ok());
+    let best = probes.iter().find(|probe| probe.outcome.is_ok() && Rung::AUTOMATIC.contains(&probe.rung)).map(|probe| probe.rung.name());
     if arguments.json {
         let list: Vec<_> = probes
             .iter()
             .map(|probe| match &probe.outcome {
-                Ok(note) => json!({ "name": probe.name, "works": true, "note": note }),
-                Err(error) => json!({ "name": probe.name, "works": false, "reason": error.reason, "remedy": error.remedy }),
+                Ok(note) => json!({ "name": probe.rung.name(), "works": true, "note": note }),
+                Err(error) => json!({ "name": probe.rung.name(), "works": false, "reason": error.reason, "remedy": error.remedy }),
             })
             .collect();
-        let document = json!({ "version": 1, "store": store.path(), "userns": sound, "probes": list });
+        let document = json!({ "version": 1, "store": store.path(), "best": best, "rungs": list });
         return print(&format!("{document:#}\n"));
     }
-    let mut text = format!("store            {}\n", store.path().display());
+    let mut text = format!("store      {}\n", store.path().display());
     for probe in &probes {
+        let name = probe.rung.name();
         match &probe.outcome {
-            Ok(note) => text.push_str(&format!("{:<16} ok: {note}\n", probe.name)),
-            Err(error) => {
-                text.push_str(&format!("{:<16} missing: {}\n{:<16} remedy: {}\n", probe.name, error.reason, "", error.remedy));
-            }
+            Ok(note) => text.push_str(&format!("{name:<10} works: {note}\n")),
+            Err(error) => text.push_str(&format!("{name:<10} does not work: {}\n{:<10} remedy: {}\n", error.reason, "", error.remedy)),
         }
     }
-    text.push_str(if sound {
-        "specs with `run` steps can be built here (--isolation userns)\n"
-    } else {
-        "specs without `run` steps can be built here; `run` needs what is missing above\n"
+    text.push_str("none       works: specs without `run` steps\n");
+    text.push_str(&match best {
+        Some(rung) => format!("`run` steps are run with `--isolation {rung}`, the best that works\n"),
+        None => "`run` steps cannot be run here; any one of the remedies above is enough\n".to_owned(),
     });
     print(&text)
 }

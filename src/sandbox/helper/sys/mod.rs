@@ -14,12 +14,14 @@ pub struct Errno(pub i32);
 /// What a call gives.
 pub type Result<T> = std::result::Result<T, Errno>;
 
+mod confine;
 mod files;
 mod mounts;
 mod number;
 mod socket;
 mod watch;
 
+pub use confine::*;
 pub use files::*;
 pub use mounts::*;
 pub use socket::*;
@@ -30,7 +32,9 @@ pub const ENOENT: Errno = Errno(2);
 pub const EINTR: Errno = Errno(4);
 pub const EAGAIN: Errno = Errno(11);
 pub const EACCES: Errno = Errno(13);
+pub const EBUSY: Errno = Errno(16);
 pub const EEXIST: Errno = Errno(17);
+pub const EXDEV: Errno = Errno(18);
 pub const ENOTDIR: Errno = Errno(20);
 pub const EISDIR: Errno = Errno(21);
 pub const EINVAL: Errno = Errno(22);
@@ -196,6 +200,12 @@ pub fn umask(mask: u32) {
 pub fn kill(pid: i32) {
     const SIGKILL: c_long = 9;
     let _ = plain(number::KILL, c_long::from(pid), SIGKILL, 0);
+}
+
+/// Lets a process do nothing more for now.
+pub fn stop(pid: i32) {
+    const SIGSTOP: c_long = 19;
+    let _ = plain(number::KILL, c_long::from(pid), SIGSTOP, 0);
 }
 
 /// Waits for a child, or any with -1: its id and its status.

@@ -1,0 +1,142 @@
+//! One step without namespaces: a job whose root is a directory in, how it ended out.
+//!
+//! Two processes of ours are above the command. The *keeper* puts everything in its place, speaks with the library and takes all back; it
+//! outlives the owner, so that nothing stays behind when the library is killed. The *ender* starts the command, adopts what it leaves
+//! behind and ends it. Both are beyond the reach of the command's signals where the kernel can do that.
+
+use std::os::fd::OwnedFd;
+
+use crate::command;
+use crate::confine::{Chroot, Signals, Within};
+use crate::end::{self, Reach};
+use crate::in_place::{self, InPlace};
+use crate::profile::Network;
+use crate::step::{Failure, InitReply, Trying};
+use crate::sys::{self, Child};
+use crate::wire::{Bytes, CommandLine, Job, Stage, StepReply};
+use crate::channel;
+
+const PROCESSES: Stage = Stage::Processes {};
+
+/// The keeper, from the job to its end.
+pub fn run(job: &Job, (root, aside): (&[u8], &[u8]), library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> StepReply {
+    match kept(job, (root, aside), library, out, err) {
+        Ok(reply) => reply,
+        Err(failure) => failure.to_reply(),
+    }
+}
+
+fn kept(job: &Job, (root, aside): (&[u8], &[u8]), library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> Result<StepReply, Failure> {
+    sys::live_without_parent().trying(&PROCESSES, || "outlive its parent".to_owned())?;
+    sys::keep_children();
+    sys::adopt_orphans().trying(&PROCESSES, || "adopt what the step leaves behind".to_owned())?;
+    let in_place = in_place::make(job, root, aside)?;
+    let ended = ended(job, &in_place, library, out, err);
+    // Whatever happened to the ender, nothing runs on.
+    end::end_all(Reach::Others);
+    let made = in_place.take_back();
+    match ended? {
+        InitReply::Failed { stage, what, errno, head } => Ok(StepReply::Failed { stage, what, errno, head }),
+        InitReply::Exited { status } => Ok(ended_reply(Some(status), made?)),
+        InitReply::Prepared { .. } | InitReply::Listening {} | InitReply::Running {} => Ok(ended_reply(None, made?)),
+    }
+}
+
+fn ended_reply(status: Option<i32>, made: Vec<crate::step::Made>) -> StepReply {
+    StepReply::Ended { status, made: made.into_iter().map(|made| made.path).collect(), specials: Vec::new() }
+}
+
+/// Runs the ender to its end; what it said last.
+fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> Result<InitReply, Failure> {
+    let (ours, theirs) = sys::socket_pair().trying(&PROCESSES, || "make a socket".to_owned())?;
+    let keeper = sys::getpid();
+    let Some(ender) = sys::fork_process().trying(&PROCESSES, || "make a process".to_owned())? else {
+        drop(ours);
+        sys::close_for_good(library);
+        let said = be_ender(job, in_place, keeper, &theirs, out, err).unwrap_or_else(|failure| failure.to_init_reply());
+        let _ = channel::send(&theirs, &said, &[]);
+        sys::exit(0);
+    };
+    drop((theirs, out, err));
+    let mut last = InitReply::Running {};
+    let mut told = false;
+    while let Ok((from_library, from_ender)) = sys::wait_readable(if told { &ours } else { library }, &ours) {
+        if from_ender {
+            match channel::receive::<InitReply>(&ours) {
+                Ok(Some((InitReply::Running {}, _))) => {
+                    // Its end is noticed the next time.
+                    let _ = channel::send(library, &StepReply::Started {}, &[]);
+                }
+                Ok(Some((said, _))) => {
+                    last = said;
+                    break;
+                }
+                Ok(None) | Err(_) => break,
+            }
+        } else if from_library && !told {
+            // Whatever it says, or its end, means: stop.
+            told = true;
+            let _ = channel::send(&ours, &0_u8, &[]);
+        }
+    }
+    drop(ours);
+    let _ = sys::wait(ender);
+    Ok(if told && !matches!(last, InitReply::Failed { .. }) { InitReply::Running {} } else { last })
+}
+
+/// The ender: what it says last.
+fn be_ender(
+    job: &Job,
+    in_place: &InPlace,
+    keeper: i32,
+    told: &OwnedFd,
+    out: OwnedFd,
+    err: OwnedFd,
+) -> Result<InitReply, Failure> {
+    sys::die_with_parent().trying(&PROCESSES, || "end with its parent".to_owned())?;
+    if sys::getppid() != keeper {
+        sys::exit(1);
+    }
+    sys::adopt_orphans().trying(&PROCESSES, || "adopt what the step leaves behind".to_owned())?;
+    let ends = sys::child_ends().trying(&PROCESSES, || "hear of ends".to_owned())?;
+    // The command is in a scope below this one, so that it reaches nobody here, and everybody here is reached from here.
+    let scoped = sys::can_scope_signals() && {
+        // Where it is refused, the rights that the builder has may be missing for it.
+        sys::scope_signals().is_ok() || sys::no_new_privileges().and_then(|()| sys::scope_signals()).is_ok()
+    };
+    // Nobody else may be hit when all are ended at once: looked at, not believed.
+    let scoped = scoped && !sys::can_signal(keeper);
+    let (signals, reach) = if scoped { (Signals::Scoped, Reach::StepOnly) } else { (Signals::Open, Reach::Others) };
+    let network = if job.network { Network::Hosts } else { Network::Refused };
+    let within = Within::Root(Chroot { root: &in_place.root, network, signals });
+    let command = command::start(&job.command, &within, &out, &err, drop);
+    drop((out, err));
+    let outcome = command.and_then(|command| wait_for(command, job, told, &ends));
+    end::end_all(reach);
+    outcome
+}
+
+fn wait_for(command: i32, job: &Job, told: &OwnedFd, ends: &OwnedFd) -> Result<InitReply, Failure> {
+    channel::send(told, &InitReply::Running {}, &[]).trying(&PROCESSES, || "say that it runs".to_owned())?;
+    loop {
+        let (stop, ended) = sys::wait_readable(told, ends).trying(&PROCESSES, || "wait".to_owned())?;
+        if ended {
+            let _ = sys::read(ends, &mut [0; 128]);
+            while let Ok(Child::Ended(pid, status)) = sys::look_for_ended() {
+                if pid == command {
+                    return match (&job.command, status) {
+                        (CommandLine::Probe {}, 0) | (CommandLine::Program { .. }, _) => Ok(InitReply::Exited { status }),
+                        (CommandLine::Probe {}, _) => Ok(InitReply::Failed {
+                            stage: Stage::Root {},
+                            what: Bytes(b"use /dev/null in another root, or be kept in it".to_vec()),
+                            errno: sys::EPERM.0,
+                            head: Bytes::default(),
+                        }),
+                    };
+                }
+            }
+        } else if stop {
+            return Ok(InitReply::Running {});
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Steps without namespaces: a root that is a directory, as in an unprivileged container. Only root can run them.
+
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use lapstrake::event::Cancel;
+use lapstrake::sandbox::{Exit, Isolation, Job, MountKind, Network, Options, Rung, Sandbox as _, SandboxError, Upper, UpperKind, User};
+
+use crate::lab::{Lab, mount};
+
+/// A lab whose sandbox has no namespaces; `None` for an ordinary user.
+fn lab() -> Option<Lab> {
+    if !rustix::process::geteuid().is_root() {
+        assert!(Isolation::open(Rung::Chroot, &Options::default()).is_err());
+        return None;
+    }
+    let mut lab = Lab::new();
+    lab.isolation = Isolation::open(Rung::Chroot, &Options::default()).unwrap();
+    Some(lab)
+}
+
+/// A script in a copy of the base of its own.
+fn job(lab: &Lab, name: &str, script: &str) -> Job {
+    let mut job = lab.job(name, script);
+    let root = lab.path(&format!("{name}-root"));
+    let copied = Command::new("cp").arg("-a").arg(lab.base()).arg(&root).status().unwrap();
+    assert!(copied.success());
+    job.lowers = Vec::new();
+    job.upper = Upper::InPlace { root, aside: lab.fresh(&format!("{name}-aside")) };
+    job
+}
+
+fn root_of(job: &Job) -> &Path {
+    match &job.upper {
+        Upper::InPlace { root, .. } => root,
+        Upper::OnDisk { .. } | Upper::Memory { .. } => panic!("a root of another sort"),
+    }
+}
+
+/// All paths of a directory with what they are, in order.
+fn listing(root: &Path) -> Vec<String> {
+    let output = Command::new("find").arg(root).args(["-printf", "%P %M %U:%G %s %l\n"]).output().unwrap();
+    let mut lines: Vec<_> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+    lines.retain(|line| !line.starts_with(' '));
+    lines.sort();
+    lines
+}
+
+/// Processes of this machine whose arguments have a text in them.
+fn running(marker: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap();
+    let lines = processes.filter_map(|entry| std::fs::read(entry.unwrap().path().join("cmdline")).ok());
+    lines.filter(|line| line.split(|&byte| byte == 0).any(|word| word == marker.as_bytes())).count()
+}
+
+#[test]
+fn the_store_is_tried_by_doing_it() {
+    let Some(lab) = lab() else { return };
+    let store = lab.fresh("store");
+    assert_eq!(lab.isolation.upper_kind(&store).unwrap(), UpperKind::InPlace);
+    assert_eq!(listing(&store), [] as [&str; 0]);
+}
+
+#[test]
+fn a_command_changes_its_root_and_nothing_that_was_put_there_stays() {
+    let Some(lab) = lab() else { return };
+    let job =
+        job(&lab, "a", "echo new > /etc/new; rm /etc/group; ls /dev | sort | tr '\\n' ' '; cat /etc/hosts | wc -l; ls /proc /sys | wc -w");
+    let before = listing(root_of(&job));
+    let done = lab.succeed(&job);
+    assert_eq!(done.out, "fd full null random shm stderr stdin stdout tty urandom zero 2\n2\n");
+    let mut expected: Vec<_> = before.into_iter().filter(|line| !line.starts_with("etc/group")).collect();
+    expected.push("etc/new -rw-r--r-- 0:0 4 ".to_owned());
+    expected.sort();
+    assert_eq!(listing(root_of(&job)), expected);
+    assert_eq!(done.finished.upper.path().unwrap(), root_of(&job));
+}
+
+#[test]
+fn what_was_there_gives_way_and_comes_back() {
+    let Some(lab) = lab() else { return };
+    let mut job = job(&lab, "a", "cat /etc/hosts /etc/passwd; echo more >> /etc/hosts; echo x > /dev/shm/x; test ! -e /dev/mine");
+    let root = root_of(&job).to_owned();
+    std::fs::write(root.join("etc/hosts"), "of the image\n").unwrap();
+    std::fs::write(root.join("dev/mine"), "").unwrap();
+    job.mounts = vec![mount("/etc/passwd", MountKind::File { bytes: b"secret\n".to_vec(), uid: 0, gid: 0, mode: 0o400 })];
+    let before = listing(&root);
+    assert_eq!(lab.succeed(&job).out, "127.0.0.1\tlocalhost step\n::1\tlocalhost step\nsecret\n");
+    assert_eq!(std::fs::read_to_string(root.join("etc/hosts")).unwrap(), "of the image\n");
+    assert_eq!(listing(&root), before);
+}
+
+#[test]
+fn links_on_the_way_to_a_place_stay_inside_the_root() {
+    let Some(lab) = lab() else { return };
+    let outside = lab.lower("outside", &[("file", "untouched")]);
+    let mut job = job(&lab, "a", "cat /way/file");
+    let root = root_of(&job).to_owned();
+    std::os::unix::fs::symlink(&outside, root.join("way")).unwrap();
+    job.mounts = vec![mount("/way/file", MountKind::File { bytes: b"inside".to_vec(), uid: 0, gid: 0, mode: 0o644 })];
+    assert_eq!(lab.succeed(&job).out, "inside");
+    assert_eq!(std::fs::read_to_string(outside.join("file")).unwrap(), "untouched");
+    let mut left: Vec<_> = listing(&root).into_iter().filter(|line| line.contains("outside") || line.contains("file")).collect();
+    left.retain(|line| !line.starts_with("way "));
+    assert_eq!(left, [] as [&str; 0], "what was made for it is gone");
+}
+
+#[test]
+fn a_cache_is_moved_there_and_back() {
+    let Some(lab) = lab() else { return };
+    let cache = lab.lower("cache", &[("old", "kept")]);
+    let inode = std::fs::metadata(&cache).unwrap().ino();
+    let mut job = job(&lab, "a", "cat /var/cache/x/old; echo y > /var/cache/x/new");
+    job.mounts = vec![mount("/var/cache/x", MountKind::Directory { path: cache.clone() })];
+    assert_eq!(lab.succeed(&job).out, "kept");
+    assert_eq!(std::fs::read_to_string(cache.join("new")).unwrap(), "y\n");
+    assert_eq!(std::fs::metadata(&cache).unwrap().ino(), inode);
+    assert!(!root_of(&job).join("var").exists(), "what was made for it is gone");
+}
+
+#[test]
+fn what_a_mount_would_have_refused_fails_the_step_afterwards() {
+    let Some(lab) = lab() else { return };
+    let secret = || MountKind::File { bytes: b"hunter2".to_vec(), uid: 0, gid: 0, mode: 0o400 };
+    for (number, script) in
+        ["mv /run/s /kept", "ln /run/s /kept", "rm /run/s", "mv /run /kept", "rm -r /dev", "rm /etc/hosts", "rm -r /c", "mv /c /kept"]
+            .iter()
+            .enumerate()
+    {
+        let cache = lab.lower(&format!("cache{number}"), &[("old", "kept")]);
+        let mut job = job(&lab, &format!("a{number}"), script);
+        job.mounts = vec![mount("/run/s", secret()), mount("/c", MountKind::Directory { path: cache.clone() })];
+        // A directory that holds a place may be moved, with mounts too.
+        let expected = if *script == "mv /run /kept" { None } else { Some("") };
+        let result = lab.run(&job).map(|done| done.finished.exit);
+        match expected {
+            Some(_) => assert!(matches!(result, Err(SandboxError::Left { .. })), "{script}: {result:?}"),
+            None => assert_eq!(result.unwrap(), Exit::Code(0), "{script}"),
+        }
+        assert!(cache.is_dir(), "{script}");
+        let grep = Command::new("grep").args(["-r", "-l", "hunter2"]).arg(root_of(&job)).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&grep.stdout), "", "{script}");
+    }
+}
+
+#[test]
+fn everything_that_a_command_leaves_behind_is_ended() {
+    let Some(lab) = lab() else { return };
+    let script = "sleep 98761 & (setsid sleep 98761 &) ; (trap '' TERM HUP INT; sleep 98761) & \
+                  (setsid sh -c '(sleep 98761 &) ; exec sleep 98761' &); sleep 0.2; echo started";
+    assert_eq!(lab.succeed(&job(&lab, "a", script)).out, "started\n");
+    assert_eq!(running("98761"), 0);
+}
+
+#[test]
+fn a_command_that_forks_for_ever_is_ended() {
+    let Some(lab) = lab() else { return };
+    let mut job =
+        job(&lab, "a", "f() { while true; do sleep 98762 & sh -c 'sleep 98762 & sleep 98762 &'; done; }; f & f & f & sleep 98762");
+    job.time_limit = Some(Duration::from_millis(400));
+    assert_eq!(lab.run(&job).unwrap().finished.exit, Exit::TimedOut);
+    assert_eq!(running("98762"), 0);
+}
+
+#[test]
+fn cancelling_ends_everything_and_takes_all_back() {
+    let Some(lab) = lab() else { return };
+    let mut job = job(&lab, "a", "sleep 98763 & echo up; sleep 98763");
+    job.mounts = vec![mount("/s", MountKind::File { bytes: b"hunter2".to_vec(), uid: 0, gid: 0, mode: 0o400 })];
+    let before = listing(root_of(&job));
+    let cancel = Cancel::new();
+    let result = lab.isolation.run(&job, &mut |_, _| cancel.cancel(), &cancel);
+    assert!(matches!(result, Err(SandboxError::Cancelled)), "{result:?}");
+    assert_eq!(running("98763"), 0);
+    assert_eq!(listing(root_of(&job)), before);
+}
+
+#[test]
+fn there_is_no_way_out_of_the_root() {
+    let Some(lab) = lab() else { return };
+    let script = "mkdir /d; chroot /d /bin/true 2>/dev/null && echo changed; mknod /tmp/disk b 8 0 2>/dev/null && echo device; \
+                  mount -t tmpfs x /tmp 2>/dev/null && echo mounted; unshare -U true 2>/dev/null && echo namespace; \
+                  ls /../.. | wc -l; test ! -e /home; ls -l /dev/fd/ 2>/dev/null | wc -l; echo end";
+    let out = lab.succeed(&job(&lab, "a", script)).out;
+    let entries = std::fs::read_dir(lab.base()).unwrap().count() + 1;
+    assert_eq!(out, format!("{entries}\n0\nend\n"), "{out}");
+}
+
+#[test]
+fn its_capabilities_are_fewer_than_the_builders_and_others_are_not_signalled() {
+    let Some(lab) = lab() else { return };
+    let mut job = job(
+        &lab,
+        "a",
+        "kill -0 $BUILDER 2>/dev/null && echo reached the builder; kill -9 -1 2>/dev/null; echo alive; sleep 98764 & kill $!; wait $! || echo $?",
+    );
+    job.env.push(("BUILDER".into(), std::process::id().to_string().into()));
+    assert_eq!(lab.succeed(&job).out, "alive\n143\n");
+    // There is no /proc to look at; the kernel is asked one by one.
+    let program = crate::calls::program();
+    let root = root_of(&job);
+    std::fs::write(root.join("call"), program).unwrap();
+    std::fs::set_permissions(root.join("call"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    // PR_CAPBSET_READ of CHOWN, SETUID, NET_RAW, SYS_CHROOT, SYS_ADMIN and MKNOD; then chroot(2).
+    job.argv =
+        ["/call", "=157 23 0", "=157 23 7", "=157 23 13", "=157 23 18", "=157 23 21", "=157 23 27", "161 0"].map(Into::into).to_vec();
+    let out = lab.succeed(&job).out;
+    let answers: Vec<_> = out.lines().map(|line| line.rsplit_once(": ").unwrap().1).collect();
+    assert_eq!(answers, ["1", "1", "0", "0", "0", "0", "errno 1"]);
+}
+
+#[test]
+fn without_network_there_are_only_local_sockets() {
+    let Some(lab) = lab() else { return };
+    let mut job = job(&lab, "a", "");
+    let root = root_of(&job);
+    std::fs::write(root.join("call"), crate::calls::program()).unwrap();
+    std::fs::set_permissions(root.join("call"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let calls = ["41 1 1 0", "41 16 3 0", "41 2 1 0", "41 10 2 0", "41 17 3 0", "x86:102 1"];
+    job.argv = std::iter::once("/call").chain(calls).map(Into::into).collect();
+    let answers =
+        |job: &Job| -> Vec<String> { lab.succeed(job).out.lines().map(|line| line.rsplit_once(": ").unwrap().1.to_owned()).collect() };
+    assert_eq!(answers(&job), ["done", "done", "errno 13", "errno 13", "errno 13", "errno 38"]);
+    job.network = Network::Host;
+    assert_eq!(answers(&job)[2..4], ["done", "done"]);
+}
+
+#[test]
+fn users_groups_and_descriptors_are_as_elsewhere() {
+    let Some(lab) = lab() else { return };
+    let mut job =
+        job(&lab, "a", "id -u; id -g; id -G; umask; pwd; test -t 0 || echo no terminal; ls /dev/fd/ 2>/dev/null | wc -l; cat | wc -c");
+    let held = std::fs::File::open("/etc/passwd").unwrap();
+    rustix::io::fcntl_setfd(&held, rustix::io::FdFlags::empty()).unwrap();
+    assert!(held.as_raw_fd() > 2);
+    job.user = User { uid: 1000, gid: 1001, groups: vec![44] };
+    job.workdir = b"/etc".to_vec();
+    assert_eq!(lab.succeed(&job).out, "1000\n1001\n1001 44\n0022\n/etc\nno terminal\n0\n0\n");
+    assert!(matches!(lab.run(&Job { workdir: b"/missing".to_vec(), ..job.clone() }), Err(SandboxError::Workdir { .. })));
+    assert!(matches!(lab.run(&Job { argv: vec!["none".into()], ..job }), Err(SandboxError::NotFound { .. })));
+}
+
+#[test]
+fn a_builder_that_is_killed_leaves_no_process_and_no_secret() {
+    let Some(lab) = lab() else { return };
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "chroot::builder_to_be_killed", "--nocapture"]).env("LAPSTRAKE_TEST_KILLED", lab.path(""));
+    let mut child = command.spawn().unwrap();
+    let secret = lab.path("killed-root/s");
+    let begun = Instant::now();
+    while running("98765") == 0 && begun.elapsed() < Duration::from_secs(30) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(std::fs::read_to_string(&secret).unwrap(), "hunter2");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let begun = Instant::now();
+    while (running("98765") > 0 || secret.exists()) && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(running("98765"), 0);
+    assert!(!secret.exists());
+}
+
+/// The builder of the test above; nothing by itself.
+#[test]
+fn builder_to_be_killed() {
+    let Some(path) = std::env::var_os("LAPSTRAKE_TEST_KILLED") else { return };
+    let mut lab = Lab::at(Path::new(&path));
+    lab.isolation = Isolation::open(Rung::Chroot, &Options::default()).unwrap();
+    let mut job = job(&lab, "killed", "sleep 98765 & sleep 98765");
+    job.mounts = vec![mount("/s", MountKind::File { bytes: b"hunter2".to_vec(), uid: 0, gid: 0, mode: 0o400 })];
+    let _ = lab.run(&job);
+}
