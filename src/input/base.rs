@@ -216,9 +216,9 @@ impl Outside<'_> {
                 self.need_network(|| format!("the blob {} of `{reference}`", descriptor.digest))?;
                 let label = format!("{} {}", reference.name(), short(&descriptor.digest));
                 self.task(TaskKind::Pull, label, |task| {
-                    let mut sink = self.store.new_hashed_blob()?;
                     let mut progress = |done| self.advanced(task, done, Some(descriptor.size));
-                    self.registry.blob(reference, descriptor, &mut sink, &mut progress, self.cancel)?;
+                    let mut open = || self.store.new_hashed_blob().map_err(std::io::Error::other);
+                    let sink = self.registry.blob_into(reference, descriptor, &mut open, &mut progress, self.cancel)?;
                     // The client has compared every byte with the digest on its way.
                     sink.finish_as(descriptor.digest)?;
                     Ok(((), Outcome::Done))

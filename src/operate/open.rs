@@ -207,8 +207,7 @@ fn from_registry(
     })?;
     let config = &found.manifest.config;
     small(place, config, CONFIG_LIMIT_BYTES, "the config")?;
-    let mut config_bytes = Vec::new();
-    registry.blob(reference, config, &mut config_bytes, &mut |_| {}, cancel).map_err(Box::new)?;
+    let config_bytes = registry.blob_into(reference, config, &mut || Ok(Vec::new()), &mut |_| {}, cancel).map_err(Box::new)?;
     opened(place, found, config_bytes, None)
 }
 

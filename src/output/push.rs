@@ -112,8 +112,19 @@ impl Push<'_> {
             self.blobs(tag, complete)?;
             complete.insert(repository);
         }
-        self.registry.push_manifest(tag, &self.sealed.manifest.media_type, &self.sealed.manifest_bytes, self.cancel)?;
+        match self.manifest(tag) {
+            // The registry forgot what it said it had: the client no longer believes it, and sends everything.
+            Err(error) if error.is_about_missing_parts() => {
+                self.blobs(tag, complete)?;
+                self.manifest(tag)?;
+            }
+            result => drop(result?),
+        }
         Ok(Pushed::Uploaded)
+    }
+
+    fn manifest(&self, tag: &Reference) -> Result<Digest, Error> {
+        self.registry.push_manifest(tag, &self.sealed.manifest.media_type, &self.sealed.manifest_bytes, self.cancel)
     }
 
     /// Brings all blobs to a tag's repository. After a failure nothing new is begun and what is under way is stopped.

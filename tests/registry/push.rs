@@ -137,6 +137,18 @@ fn no_tag_points_to_half_an_image() {
     assert!(fake.lines().iter().all(|line| !line.starts_with("PUT /v2/team/web/manifests")));
 }
 
+#[test]
+fn a_registry_that_forgot_a_blob_is_given_it_again() {
+    let fake = FakeRegistry::open();
+    let image = image(10);
+    // A cache before the registry says that it is there.
+    let there = Response::new(200).with("content-length", image.blobs[0].0.size.to_string());
+    fake.fault(&format!("HEAD /v2/team/web/blobs/{}", image.blobs[0].0.digest), 100, Fault::Answer(there));
+    let tag = at(fake.address(), "team/web:1");
+    assert_eq!(Workplace::with(&image).outcomes(&anonymous(), &sealed(&image, None), &[tag]), [TagOutcome::Moved]);
+    assert_eq!(fake.manifest("team/web", "1"), Some(image.manifest));
+}
+
 #[derive(Default)]
 struct Recorder(Mutex<Vec<Event>>);
 
