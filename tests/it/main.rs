@@ -18,6 +18,7 @@ mod copying;
 mod determinism;
 mod failing;
 mod golden;
+mod habits;
 mod interoperation;
 mod kill;
 mod memory;
