@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lapstrake_cache::{Fingerprint, RemoveTree};
@@ -46,6 +46,8 @@ pub struct Options {
     pub fresh: Fresh,
     /// Values of secrets.
     pub secrets: Secrets,
+    /// Sockets of SSH agents, by the names that `ssh` mounts have for them.
+    pub agents: BTreeMap<String, PathBuf>,
     /// Proxies by the names of their variables, which steps that use the network see unless they set them.
     pub proxies: BTreeMap<String, String>,
     /// Stages that are read as file systems in the end.
@@ -59,6 +61,7 @@ impl Default for Options {
             jobs: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             fresh: Fresh::Nothing,
             secrets: Secrets::new(),
+            agents: BTreeMap::new(),
             proxies: BTreeMap::new(),
             unpacked: BTreeSet::new(),
         }
@@ -242,6 +245,7 @@ impl Engine {
                 layers: Layers::new(outside, &self.workplace, needs.unpack()),
                 roots: PrivateRoots::default(),
                 secrets: &options.secrets,
+                agents: &options.agents,
                 proxies: &options.proxies,
                 epoch: plan.epoch,
                 threads: options.jobs,

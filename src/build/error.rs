@@ -140,6 +140,12 @@ pub enum Failure {
         /// Its name.
         id: String,
     },
+    /// An SSH agent that a step needs and the caller did not give.
+    #[error("the step needs the SSH agent `{id}`; pass `--ssh {id}=SOCKET`, or `--ssh {id}` for the one in SSH_AUTH_SOCK")]
+    NoAgent {
+        /// Its name.
+        id: String,
+    },
     /// Steps cannot be run here.
     #[error(transparent)]
     NoSandbox(#[from] NoSandbox),
@@ -249,6 +255,7 @@ impl Failure {
             Failure::NoSandbox(NoSandbox::Refused)
             | Failure::Pattern { .. }
             | Failure::NoSecret { .. }
+            | Failure::NoAgent { .. }
             | Failure::Format { .. }
             | Failure::Time { .. } => Class::Spec,
             Failure::Sandbox(error) => sandbox_class(error),

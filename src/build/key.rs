@@ -202,6 +202,13 @@ fn mount_value(mount: &Mount, mounted: &BTreeMap<String, Fingerprint>) -> Value 
         MountKind::SecretEnv { id, required } => {
             Value::map([("secret-variable", Value::text(id)), ("required", Value::Number(i64::from(*required)))])
         }
+        // Which agent answers is as inert as the value of a secret.
+        MountKind::Ssh { id, owner, mode, required } => Value::map([
+            ("ssh", Value::text(id)),
+            ("owner", Value::optional(owner.as_deref())),
+            ("mode", Value::Number(i64::from(*mode))),
+            ("required", Value::Number(i64::from(*required))),
+        ]),
         MountKind::Tmpfs { size } => {
             Value::map([("tmpfs", size.map_or(Value::Absent, |size| Value::Number(i64::try_from(size).unwrap_or(i64::MAX))))])
         }

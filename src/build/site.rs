@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::layers::Layers;
@@ -45,6 +46,8 @@ pub(super) struct Site<'e> {
     /// For sandboxes without mounts.
     pub(super) roots: PrivateRoots,
     pub(super) secrets: &'e Secrets,
+    /// Sockets of SSH agents by name.
+    pub(super) agents: &'e BTreeMap<String, PathBuf>,
     /// Proxies for steps that use the network, by the names of their variables.
     pub(super) proxies: &'e BTreeMap<String, String>,
     /// The time of everything that is made.
@@ -54,6 +57,15 @@ pub(super) struct Site<'e> {
 }
 
 impl Site<'_> {
+    /// The socket of an agent; `None` where the step can do without it and the caller gave none.
+    pub(super) fn agent(&self, id: &str, required: bool) -> Result<Option<&Path>, Failure> {
+        match self.agents.get(id) {
+            Some(socket) => Ok(Some(socket)),
+            None if required => Err(Failure::NoAgent { id: id.to_owned() }),
+            None => Ok(None),
+        }
+    }
+
     /// The value of a secret; `None` where the step can do without it and the caller gave none.
     pub(super) fn secret(&self, id: &str, required: bool) -> Result<Option<&[u8]>, Failure> {
         match self.secrets.0.get(id) {

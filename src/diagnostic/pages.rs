@@ -94,7 +94,6 @@ const PAGES: &[(&str, &str)] = pages![
     "secret-in-environment",
     "several-platforms-not-supported",
     "shell-in-path",
-    "ssh-not-supported",
     "stage-cycle",
     "toml-syntax",
     "undeclared-variable",

@@ -35,7 +35,6 @@ pub const CODES: &[&str] = &[
     "path-climbs-out",
     "reference-not-here",
     "several-platforms-not-supported",
-    "ssh-not-supported",
     "stage-cycle",
     "unknown-argument",
     "unknown-image",
@@ -74,7 +73,6 @@ const NUL_CHARACTER: Code = Code("nul-character");
 const PATH_CLIMBS_OUT: Code = Code("path-climbs-out");
 const REFERENCE_NOT_HERE: Code = Code("reference-not-here");
 const SEVERAL_PLATFORMS: Code = Code("several-platforms-not-supported");
-const SSH_NOT_SUPPORTED: Code = Code("ssh-not-supported");
 const STAGE_CYCLE: Code = Code("stage-cycle");
 const UNKNOWN_ARGUMENT: Code = Code("unknown-argument");
 const UNKNOWN_IMAGE: Code = Code("unknown-image");
@@ -257,11 +255,6 @@ pub(super) fn foreign_run(span: Span, stage: &str, platform: &Platform, builder:
 pub(super) fn git_not_supported(span: Span) -> Diagnostic {
     Diagnostic::error(GIT_NOT_SUPPORTED, span, "this version does not fetch git repositories")
         .hint("fetch an archive of the commit with its `sha256`, or check the repository out into a context")
-}
-
-pub(super) fn ssh_not_supported(span: Span) -> Diagnostic {
-    Diagnostic::error(SSH_NOT_SUPPORTED, span, "this version does not mount the socket of an SSH agent")
-        .hint("mount a deploy key or token as a `secret`")
 }
 
 pub(super) fn not_in_this_version(span: Span, what: &str) -> Diagnostic {

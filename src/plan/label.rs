@@ -69,6 +69,11 @@ pub(super) fn secret_path(name: &Name) -> String {
     format!("/run/secrets/{name}")
 }
 
+/// Where an agent is seen when nothing else is said.
+pub(super) fn agent_path(name: &Name) -> String {
+    format!("/run/lapstrake/agent-{name}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -268,6 +268,17 @@ pub enum MountKind {
         /// Whether the build fails without it.
         required: bool,
     },
+    /// The socket of an SSH agent.
+    Ssh {
+        /// Its name.
+        id: String,
+        /// The socket's owner; `None` means the user of the step.
+        owner: Option<String>,
+        /// Its mode.
+        mode: u16,
+        /// Whether the build fails without it.
+        required: bool,
+    },
     /// An empty file system in memory.
     Tmpfs {
         /// Its size in bytes.

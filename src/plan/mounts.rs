@@ -15,6 +15,9 @@ use crate::spec::{self, Spanned, Text};
 /// A secret's mode when nothing is said: for its owner alone.
 const SECRET_MODE: u16 = 0o400;
 
+/// A socket's mode when nothing is said.
+const SOCKET_MODE: u16 = 0o600;
+
 /// Settles all mounts of a step; `workdir` is the step's own.
 pub(super) fn settle(mounts: &[Spanned<spec::Mount>], workdir: &str, point: &Point<'_>, sink: &mut Sink) -> Option<Vec<Mount>> {
     let all: Vec<Option<Mount>> = mounts.iter().map(|mount| one(mount, workdir, point, sink)).collect();
@@ -34,7 +37,9 @@ pub(super) fn settle(mounts: &[Spanned<spec::Mount>], workdir: &str, point: &Poi
 fn becomes_variable(mount: &Mount) -> bool {
     match mount.kind {
         MountKind::SecretEnv { .. } => true,
-        MountKind::Cache { .. } | MountKind::From { .. } | MountKind::Secret { .. } | MountKind::Tmpfs { .. } => false,
+        MountKind::Cache { .. } | MountKind::From { .. } | MountKind::Secret { .. } | MountKind::Ssh { .. } | MountKind::Tmpfs { .. } => {
+            false
+        }
     }
 }
 
@@ -84,9 +89,14 @@ fn one(mount: &Spanned<spec::Mount>, workdir: &str, point: &Point<'_>, sink: &mu
             }
             (env.value.clone(), MountKind::SecretEnv { id: secret.to_string(), required: needed(required) })
         }
-        spec::Mount::Ssh { .. } => {
-            sink.push(say::ssh_not_supported(mount.span));
-            return None;
+        spec::Mount::Ssh { ssh, at, owner, mode, required } => {
+            let at = match at {
+                None => Some(label::agent_path(ssh)),
+                Some(text) => place(text, workdir, point, sink),
+            };
+            let owner = point.owner(owner.as_ref(), sink);
+            let mode = bits(mode.as_ref()).unwrap_or(SOCKET_MODE);
+            (at?, MountKind::Ssh { id: ssh.to_string(), owner: owner?, mode, required: needed(required) })
         }
         spec::Mount::Tmpfs { at, size } => {
             (place(at, workdir, point, sink)?, MountKind::Tmpfs { size: size.as_ref().map(|size| size.value) })

@@ -46,7 +46,7 @@ impl Plan {
                         let needed = secrets.entry(id).or_insert(NeededSecret { span: mount.span, required: false });
                         needed.required |= required;
                     }
-                    MountKind::Cache { .. } | MountKind::From { .. } | MountKind::Tmpfs { .. } => {}
+                    MountKind::Cache { .. } | MountKind::From { .. } | MountKind::Ssh { .. } | MountKind::Tmpfs { .. } => {}
                 }
             }
         }
@@ -69,7 +69,11 @@ impl StepKind {
                 .iter()
                 .filter_map(|mount| match &mount.kind {
                     MountKind::From { source, .. } => Some(source),
-                    MountKind::Cache { .. } | MountKind::Secret { .. } | MountKind::SecretEnv { .. } | MountKind::Tmpfs { .. } => None,
+                    MountKind::Cache { .. }
+                    | MountKind::Secret { .. }
+                    | MountKind::SecretEnv { .. }
+                    | MountKind::Ssh { .. }
+                    | MountKind::Tmpfs { .. } => None,
                 })
                 .collect(),
             StepKind::Write(_)

@@ -29,7 +29,7 @@ pub(super) fn requirements(selection: &Selection<'_>, sink: &mut Sink) -> Vec<Re
                 }
                 Use::Download(download) => url(download, scope, sink)
                     .map(|url| (Outside::Download { url, sha256: download.sha256.as_ref().map(|digest| digest.value) }, download.url.span)),
-                Use::Stage(_) | Use::Git(_) | Use::Ssh(_) => None,
+                Use::Stage(_) | Use::Git(_) => None,
             };
             if let Some((outside, span)) = outside
                 && seen.insert(outside.clone())

@@ -206,6 +206,13 @@ impl Plan {
                 ("required", optional(*required)),
             ]),
             MountKind::SecretEnv { id, required } => only([("env", json!(at)), ("secret", json!(id)), ("required", optional(*required))]),
+            MountKind::Ssh { id, owner, mode, required } => only([
+                ("at", json!(at)),
+                ("ssh", json!(id)),
+                ("owner", json!(owner)),
+                ("mode", octal(*mode)),
+                ("required", optional(*required)),
+            ]),
             MountKind::Tmpfs { size } => only([("tmpfs", json!(at)), ("size", json!(size))]),
         };
         Value::from_iter(fields)

@@ -118,7 +118,7 @@ fn of_target(spec: &Spec) -> BTreeSet<&str> {
 fn needs(stage: &Stage) -> Vec<&Spanned<Name>> {
     let stages = uses::of(stage).into_iter().filter_map(|(used, _)| match used {
         Use::Stage(name) => Some(name),
-        Use::Image(_) | Use::Download(_) | Use::Git(_) | Use::Ssh(_) => None,
+        Use::Image(_) | Use::Download(_) | Use::Git(_) => None,
     });
     stages.collect()
 }
@@ -317,7 +317,6 @@ fn refuse_unsupported(stage: &Stage, sink: &mut Sink) {
     for (used, _) in uses::of(stage) {
         match used {
             Use::Git(url) => sink.push(say::git_not_supported(url.span)),
-            Use::Ssh(span) => sink.push(say::ssh_not_supported(span)),
             Use::Stage(_) | Use::Image(_) | Use::Download(_) => {}
         }
     }

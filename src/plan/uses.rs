@@ -1,6 +1,5 @@
 //! A stage → all that it takes from elsewhere, in the order of its steps. The one place that walks a stage for that.
 
-use crate::diagnostic::Span;
 use crate::spec::{
     Archive, Base, Copy, Download, Extract, Fetch, FetchSource, FileSource, Git, ImageSource, Mount, Name, Run, Spanned, Stage, Text, Verb,
 };
@@ -15,8 +14,6 @@ pub(super) enum Use<'s> {
     Download(&'s Download),
     /// A git repository.
     Git(&'s Text),
-    /// The agent of SSH, at the mount.
-    Ssh(Span),
 }
 
 /// What for: words that go before the stage's name.
@@ -49,9 +46,8 @@ pub(super) fn of(stage: &Stage) -> Vec<(Use<'_>, Purpose)> {
 fn of_mount(mount: &Spanned<Mount>) -> Option<(Use<'_>, Purpose)> {
     match &mount.value {
         Mount::From { from, .. } => of_files(from, "mounted in"),
-        Mount::Ssh { .. } => Some((Use::Ssh(mount.span), "mounted in")),
         Mount::Cache { from, .. } => from.as_ref().and_then(|from| of_files(from, "mounted in")),
-        Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Tmpfs { .. } => None,
+        Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Ssh { .. } | Mount::Tmpfs { .. } => None,
     }
 }
 

@@ -102,7 +102,7 @@ pub enum MountKind {
         /// Whether it can be written to.
         access: Access,
     },
-    /// A directory of the host, written in place: a cache. With [`Upper::InPlace`] it is moved into the root meanwhile, so that nobody else
+    /// A directory of the host, written in place: a cache; or a socket of the host. With [`Upper::InPlace`] it is moved into the root meanwhile, so that nobody else
     /// may use it, must be on the same file system, and may also be a file.
     Directory {
         /// Which. Absolute path.

@@ -129,10 +129,7 @@ fn mounts(mounts: &[Spanned<Mount>], found: &mut Vec<Diagnostic>) {
                 }
                 None
             }
-            Mount::Ssh { at, .. } => {
-                found.push(diagnostics::ssh_not_supported(mount.span));
-                at.as_ref()
-            }
+            Mount::Ssh { at, .. } => at.as_ref(),
         };
         let Some(at) = at else { continue };
         let Some(literal) = at.as_literal() else { continue };

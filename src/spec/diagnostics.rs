@@ -39,7 +39,6 @@ pub const CODES: &[&str] = &[
     "one-verb",
     "path-climbs-out",
     "reference-not-here",
-    "ssh-not-supported",
     "stage-cycle",
     "toml-syntax",
     "unknown-argument",
@@ -324,9 +323,4 @@ pub(super) fn default_not_a_choice(span: Span, default: &str, choices: &[&str]) 
 pub(super) fn git_not_supported(span: Span) -> Diagnostic {
     error(Code("git-not-supported"), span, "this version does not fetch from git, though the language has it")
         .hint("fetch an archive of the commit with `extract = \"https://…\"` instead")
-}
-
-pub(super) fn ssh_not_supported(span: Span) -> Diagnostic {
-    error(Code("ssh-not-supported"), span, "this version does not forward SSH agents, though the language has it")
-        .hint("use a `secret` mount with a deploy key or token instead")
 }

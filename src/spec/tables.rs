@@ -360,7 +360,7 @@ pub(super) static SSH_MOUNT: Table = Table {
     fields: &[
         required("ssh", Kind::Name("an agent"), "Its name, usually `default`."),
         optional("at", TO, "Where. Default: a place of the builder's choice, in `SSH_AUTH_SOCK`."),
-        optional("owner", OWNER, "The socket's owner. Default `0:0`."),
+        optional("owner", OWNER, "The socket's owner. Default: the user of the step."),
         optional("mode", Kind::Mode, "The socket's mode. Default `0600`."),
         optional("required", Kind::Flag, "Whether the step needs it. Default `true`."),
     ],

@@ -91,3 +91,77 @@ fn what_looks_for_secrets_finds_them() {
     let found = holding(&lab.store(), "canary");
     assert!(found.iter().any(|path| path.contains("/blobs/sha256/")), "{found:?}");
 }
+
+/// Perl, which can speak to a socket without any module, and the libraries that it is linked with.
+fn perl(at: &Path) {
+    let libraries = std::process::Command::new("ldd").arg("/usr/bin/perl").output().unwrap();
+    let libraries = String::from_utf8(libraries.stdout).unwrap();
+    for file in libraries.split_whitespace().filter(|word| word.starts_with('/')).chain(["/usr/bin/perl"]) {
+        let to = at.join(&file[1..]);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(file, to).unwrap();
+    }
+}
+
+const WITH_AGENT: &str = r#"
+spec = 1
+[stages.app]
+from = "tar:base.tar"
+[[stages.app.steps]]
+copy = "perl"
+to = "/"
+[[stages.app.steps]]
+user = "app"
+[[stages.app.steps]]
+workdir = "/work"
+owner = "app"
+[[stages.app.steps]]
+run = """
+test -S "$SSH_AUTH_SOCK"
+for i in 1 2; do perl -e '
+    socket(my $s, 1, 1, 0) or die; connect($s, pack("S a108", 1, $ENV{SSH_AUTH_SOCK})) or die "$!";
+    syswrite($s, "question\\n"); sysread($s, my $answer, 100); print $answer' >> answer; done
+test "$(cat answer)" = "answer
+answer"
+"""
+mounts = [{ ssh = "default" }]
+[[stages.app.steps]]
+run = 'test -z "$SSH_AUTH_SOCK"; test ! -e /run/lapstrake'
+[images.web]
+stage = "app"
+"#;
+
+#[test]
+fn a_step_can_ask_the_agent_that_it_mounts_and_no_other_step_can() {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixListener;
+
+    let lab = Lab::new();
+    let project = lab.project(WITH_AGENT, &[]);
+    perl(&project.join("perl"));
+    assert!(lab.fail(2, &project, &[]).contains("the step needs the SSH agent `default`"));
+    let socket = lab.path("agent");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let counter = std::sync::Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let mut question = [0; 9];
+            // The first connection only looks whether anybody is there.
+            if connection.read_exact(&mut question).is_ok() {
+                assert_eq!(&question, b"question\n");
+                counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                connection.write_all(b"answer\n").unwrap();
+            }
+        }
+    });
+    let agent = format!("default={}", socket.display());
+    lab.build(&project, &["--ssh", &agent]);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 2);
+    // From the environment too; which agent it was is in no key.
+    let again = lab.build_with(&project, &["--ssh", "default"], |command| {
+        command.env("SSH_AUTH_SOCK", &socket);
+    });
+    assert_eq!(again.ran(), Vec::<&str>::new());
+}

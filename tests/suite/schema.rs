@@ -28,7 +28,6 @@ const BEYOND_THE_SCHEMA: &[&str] = &[
     "nul-character",
     "path-climbs-out",
     "reference-not-here",
-    "ssh-not-supported",
     "stage-cycle",
     "toml-syntax",
     "unknown-argument",

@@ -178,6 +178,9 @@ pub(crate) struct Build {
     /// Without src or env, the variable of that name, else the file of that name.
     #[arg(long = "secret", value_name = "id=NAME[,src=FILE|,env=VAR]")]
     pub(crate) secrets: Vec<String>,
+    /// Let the steps that mount it use an SSH agent; without a socket, the one in SSH_AUTH_SOCK
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    pub(crate) ssh: Vec<String>,
     /// Run every step, or those of one stage, whatever the cache holds
     #[arg(long, value_name = "STAGE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) no_cache: Vec<String>,

@@ -344,7 +344,11 @@ fn sources_of(kind: &StepKind) -> Vec<&TreeSource> {
         StepKind::Run(run) => {
             let mounted = run.mounts.iter().filter_map(|mount| match &mount.kind {
                 MountKind::From { source, path: _, access: _ } => Some(source),
-                MountKind::Cache { .. } | MountKind::Secret { .. } | MountKind::SecretEnv { .. } | MountKind::Tmpfs { .. } => None,
+                MountKind::Cache { .. }
+                | MountKind::Secret { .. }
+                | MountKind::Ssh { .. }
+                | MountKind::SecretEnv { .. }
+                | MountKind::Tmpfs { .. } => None,
             });
             mounted.collect()
         }

@@ -1,5 +1,6 @@
 //! One file per step kind. All but `run` turn the tree below and their sources into the tree above, and say where new bytes come from.
 
+mod agents;
 mod caches;
 pub(super) mod copy;
 pub(super) mod extract;

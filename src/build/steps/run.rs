@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use super::agents::Agents;
 use super::caches::Caches;
 use super::ground::Ground;
 use super::specials;
-use crate::build::accounts::{Account, Accounts};
+use crate::build::accounts::{Account, Accounts, Owner};
 use crate::build::mask::Mask;
 use crate::build::site::Site;
 use crate::build::state::State;
@@ -53,7 +54,18 @@ pub(in crate::build) fn run(
     let caches = Caches::take(site, task, run, ground.crowd())?;
     let mut env = environment(run, &account, site);
     let mut mounts = Vec::new();
+    let mut agents = Agents::default();
     for mount in &run.mounts {
+        if let MountKind::Ssh { id, owner, mode, required } = &mount.kind {
+            let Some(agent) = site.agent(id, *required)? else { continue };
+            let owner = match owner {
+                Some(owner) => accounts.owner(owner)?,
+                None => Owner { uid: account.uid, gid: account.gid },
+            };
+            let path = agents.forward(site, agent, owner, *mode)?;
+            env.entry("SSH_AUTH_SOCK".to_owned()).or_insert_with(|| mount.at.clone().into());
+            mounts.push(Mount { at: mount.at.clone().into_bytes(), kind: sandbox::MountKind::Directory { path } });
+        }
         mounts.extend(mounted(site, mount, &accounts, shown, &mut env, (&caches, &mut ground))?);
     }
     let (lowers, upper) = ground.root();
@@ -107,7 +119,7 @@ pub(in crate::build) fn run(
     }
 
     let difference = ground.changes(site, run, below, &tree, &finished)?;
-    drop(caches);
+    drop((caches, agents));
     Ok(Ran { difference, rung })
 }
 
@@ -160,6 +172,8 @@ fn mounted(
             }
             return Ok(None);
         }
+        // Made with its socket.
+        MountKind::Ssh { .. } => return Ok(None),
         MountKind::Tmpfs { size } => sandbox::MountKind::Tmpfs { size_bytes: *size },
     };
     Ok(Some(Mount { at: mount.at.clone().into_bytes(), kind }))

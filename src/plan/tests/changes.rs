@@ -121,6 +121,7 @@ const CHANGES: &[Group] = &[
     ("secret", |spec, which| change_mount(mount(spec, 2), which)),
     ("secret env", |spec, which| change_mount(mount(spec, 3), which)),
     ("tmpfs", |spec, which| change_mount(mount(spec, 4), which)),
+    ("ssh", |spec, which| change_mount(mount(spec, 5), which)),
     ("image", |spec, which| change_image(web(spec), which)),
     ("image settings", |spec, which| change_settings(&mut web(spec).settings, which)),
     ("healthcheck", |spec, which| match &mut web(spec).healthcheck.as_mut().unwrap().value {
@@ -285,7 +286,14 @@ fn change_mount(mount: &mut Mount, which: usize) -> Done {
             2 => changed("required", || put(required, true)),
             _ => None,
         },
-        Mount::Ssh { .. } => None,
+        Mount::Ssh { ssh, at, owner, mode, required } => match which {
+            0 => changed("ssh", || *ssh = name("other")),
+            1 => changed("at", || *at = Some(text("/agent"))),
+            2 => changed("owner", || *owner = Some(text("8"))),
+            3 => changed("mode", || put(mode, 0o660)),
+            4 => changed("required", || put(required, false)),
+            _ => None,
+        },
         Mount::Tmpfs { at, size } => match which {
             0 => changed("at", || add(at)),
             1 => changed("size", || put(size, 2048)),

@@ -139,6 +139,7 @@ fn run() -> Run {
         Mount::Secret { secret: name("key"), at: Some(text("/s")), owner: Some(text("5")), mode: some(0o400), required: some(true) },
         Mount::SecretEnv { secret: name("token"), env: Spanned::made("TOKEN".to_owned()), required: some(false) },
         Mount::Tmpfs { at: text("/t"), size: some(1024) },
+        Mount::Ssh { ssh: name("default"), at: None, owner: None, mode: None, required: None },
     ];
     Run {
         command: Command::Script(reference("make ", to(Referent::Platform(PlatformOf::Stage, PlatformPart::Arch)), "")),

@@ -23,7 +23,8 @@ pub fn mount(building: &mut Building, mount: &MountAt, stage: &Stage) -> Result<
         MountWhat::Directory { path } => {
             let directory = sys::copy_mount(At::Root, &path.0, Below::Without)
                 .trying(stage, || format!("open the directory `{}`", String::from_utf8_lossy(&path.0)))?;
-            (directory, Want::Directory, HARMLESS)
+            let want = Want::of(&sys::stat(directory.as_fd(), b"").trying(stage, || "look at what is mounted".to_owned())?);
+            (directory, want, HARMLESS)
         }
         MountWhat::File { bytes, uid, gid, mode } => {
             let file = building.memory_file(&bytes.0, *uid, *gid, *mode).trying(stage, || "write a file in memory".to_owned())?;

@@ -568,7 +568,7 @@ wire! {
             /// Whether it can be written; what is written is discarded.
             discarded: bool,
         },
-        /// A directory of the host, written in place. In a root without mounts it is moved there for the time of the step; there it may
+        /// A directory of the host, written in place, or a socket. In a root without mounts it is moved there for the time of the step; there it may
         /// also be a file.
         1 Directory {
             /// Which.

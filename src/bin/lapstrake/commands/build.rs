@@ -1,6 +1,7 @@
 //! `lapstrake build`: images, pushed and written where they are wanted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 
 use lapstrake::build::{Built, BuiltImage, Engine, Fresh, Options, Secrets};
 use lapstrake::event::{Cancel, EventSink};
@@ -124,6 +125,7 @@ fn options(
         jobs: arguments.jobs.unwrap_or(defaults.jobs),
         fresh,
         secrets: secrets(machine, &arguments.secrets)?,
+        agents: agents(machine, &arguments.ssh)?,
         proxies: project.proxies.clone(),
         unpacked,
     })
@@ -137,6 +139,31 @@ fn time(what: &str, text: &str) -> Result<i64, Failure> {
     text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second).map_err(|_| {
         Failure::usage(format!("`{what}`: `{text}` is no time: expected RFC 3339, such as 2026-01-31T12:00:00Z, or seconds since 1970"))
     })
+}
+
+/// `ID[=SOCKET]`; without a place, the agent in `SSH_AUTH_SOCK`.
+fn agents(machine: &Machine, given: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
+    let mut agents = BTreeMap::new();
+    for text in given {
+        let wrong = |reason: &str| Failure::usage(format!("`--ssh {text}`: {reason}"));
+        let (id, socket) = match text.split_once('=') {
+            Some((id, socket)) => (id, PathBuf::from(socket)),
+            None => {
+                let variable = machine.surroundings.variable("SSH_AUTH_SOCK");
+                (
+                    text.as_str(),
+                    PathBuf::from(variable.ok_or_else(|| wrong("SSH_AUTH_SOCK is not set; start an agent, or name its socket"))?),
+                )
+            }
+        };
+        let socket = std::path::absolute(&socket).map_err(|error| wrong(&error.to_string()))?;
+        let kind = std::fs::metadata(&socket).map_err(|error| wrong(&format!("`{}`: {error}", socket.display())))?.file_type();
+        if !std::os::unix::fs::FileTypeExt::is_socket(&kind) {
+            return Err(wrong(&format!("`{}` is no socket; keys are forwarded by an agent alone: `ssh-add` them", socket.display())));
+        }
+        agents.insert(id.to_owned(), socket);
+    }
+    Ok(agents)
 }
 
 /// `id=NAME[,src=FILE|,env=VAR]`; without a place, the variable or file of that name.
