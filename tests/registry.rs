@@ -14,6 +14,8 @@ mod support;
 mod download;
 #[path = "registry/faults.rs"]
 mod faults;
+#[path = "registry/hosts.rs"]
+mod hosts;
 #[path = "registry/inspect.rs"]
 mod inspect;
 #[path = "registry/interoperation.rs"]

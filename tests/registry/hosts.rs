@@ -1,0 +1,112 @@
+//! What counts for one host: authorities, certificates, proxies.
+
+use std::sync::{Arc, Mutex};
+
+use lapstrake::event::Cancel;
+use lapstrake::registry::{Anonymous, ContainersRegistries, Error, Host, Proxies, Registry, Secret, Settings, Unreachable};
+
+use crate::support::http::{Handler, Request, Response, Server};
+use crate::support::real::{RealRegistry, run};
+use crate::support::{at, image};
+use crate::{pull, push_image, settings};
+
+/// An authority, and certificates that it signed, made by openssl: `ca.pem`, `server.pem`, `client.pem` and their `.key`s.
+fn authority() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let new = ["req", "-newkey", "rsa:2048", "-nodes"];
+    run(
+        "openssl",
+        &[&new[..], &["-x509", "-days", "2", "-subj", "/CN=lapstrake authority", "-keyout", &path("ca.key"), "-out", &path("ca.pem")]]
+            .concat(),
+    );
+    for name in ["server", "client"] {
+        let (key, request, certificate) = (path(&format!("{name}.key")), path(&format!("{name}.csr")), path(&format!("{name}.pem")));
+        let subject = format!("/CN={name}");
+        run("openssl", &[&new[..], &["-subj", &subject, "-keyout", &key, "-out", &request]].concat());
+        let extensions = path(&format!("{name}.ext"));
+        std::fs::write(&extensions, "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+        let (ca, ca_key) = (path("ca.pem"), path("ca.key"));
+        let sign = ["x509", "-req", "-days", "2", "-CAcreateserial", "-in", &request, "-CA", &ca, "-CAkey", &ca_key];
+        run("openssl", &[&sign[..], &["-extfile", &extensions, "-out", &certificate]].concat());
+    }
+    directory
+}
+
+fn registry(settings: Settings) -> Registry {
+    Registry::new(settings, Arc::new(Anonymous)).unwrap()
+}
+
+#[test]
+fn authorities_and_certificates_count_for_their_host() {
+    let made = authority();
+    let read = |name: &str| std::fs::read_to_string(made.path().join(name)).unwrap();
+    let tls = format!("certificate: {0}/server.pem\n    key: {0}/server.key\n", made.path().display());
+    let clients = format!("    clientcas:\n      - {}/ca.pem\n", made.path().display());
+    let open = RealRegistry::start(&format!("http:\n  addr: {{address}}\n  tls:\n    {tls}"), &[]);
+    let closed = RealRegistry::start(&format!("http:\n  addr: {{address}}\n  tls:\n    {tls}{clients}"), &[]);
+    let (to_open, to_closed) = (at(open.address, "team/web:1"), at(closed.address, "team/web:1"));
+    let base = Settings { tls: [open.address.to_string(), closed.address.to_string()].into(), ..settings() };
+    let image = image(100_000);
+    let trusting = Host { authorities: vec![read("ca.pem").into_bytes()], ..Host::default() };
+    let known = Host { identity: Some(Secret::new(format!("{}\n{}", read("client.pem"), read("client.key")))), ..trusting.clone() };
+
+    let one = registry(Settings { hosts: [(open.address.to_string(), trusting.clone())].into(), ..base.clone() });
+    push_image(&one, &to_open, &image).unwrap();
+    // What vouches for one host vouches for no other.
+    let error = one.resolve(&to_closed, &Cancel::new()).unwrap_err();
+    assert!(matches!(error, Error::Unreachable { problem: Unreachable::Tls, .. }), "{error:?}");
+
+    let unknown = registry(Settings { hosts: [(closed.address.to_string(), trusting)].into(), ..base.clone() });
+    unknown.resolve(&to_closed, &Cancel::new()).unwrap_err();
+    push_image(&registry(Settings { hosts: [(closed.address.to_string(), known)].into(), ..base.clone() }), &to_closed, &image).unwrap();
+
+    // The same from directories.
+    let certs = made.path().join("certs.d").join(closed.address.to_string());
+    std::fs::create_dir_all(&certs).unwrap();
+    for (from, to) in [("ca.pem", "ca.crt"), ("client.pem", "client.cert"), ("client.key", "client.key")] {
+        std::fs::copy(made.path().join(from), certs.join(to)).unwrap();
+    }
+    let by_directory = registry(Settings { certificate_directories: vec![made.path().join("certs.d")], ..base.clone() });
+    assert_eq!(pull(&by_directory, &to_closed, &image.blobs[0].0).unwrap(), image.blobs[0].1);
+
+    // A registry that need not show who it is.
+    let file = made.path().join("registries.conf");
+    std::fs::write(&file, format!("[[registry]]\nlocation = \"{}\"\ninsecure = true\n", open.address)).unwrap();
+    let insecure = registry(Settings { containers: ContainersRegistries::read(&[file]).unwrap(), ..base });
+    assert_eq!(pull(&insecure, &to_open, &image.blobs[0].0).unwrap(), image.blobs[0].1);
+}
+
+/// Writes down what it was asked, as a proxy sees it.
+#[derive(Default)]
+struct Seen(Mutex<Vec<Request>>);
+
+impl Handler for Seen {
+    fn handle(&self, request: Request) -> Response {
+        self.0.lock().unwrap().push(request);
+        Response::error(404, "MANIFEST_UNKNOWN", "nothing")
+    }
+}
+
+#[test]
+fn what_is_outside_goes_through_the_proxy_unless_it_is_excepted() {
+    let seen = Arc::new(Seen::default());
+    let proxy = Server::start(Arc::clone(&seen) as Arc<dyn Handler>);
+    let plain = ["r.example.com:5000".to_owned(), "direct.example.com:5000".to_owned()].into();
+    let proxies =
+        Proxies { http: Some(Secret::new(format!("u:hunter2@{}", proxy.address))), https: None, except: "direct.example.com".to_owned() };
+    let registry = registry(Settings { plain_http: plain, proxies, ..settings() });
+    let resolve = |name: &str| registry.resolve(&name.parse().unwrap(), &Cancel::new()).unwrap_err();
+    assert!(matches!(resolve("r.example.com:5000/a:1"), Error::NotFound { .. }));
+    assert_eq!(seen.0.lock().unwrap().len(), 1);
+    let first = seen.0.lock().unwrap()[0].clone();
+    assert_eq!(first.header("proxy-authorization"), Some(crate::support::fake::basic("u", "hunter2").as_str()));
+    assert!(first.path.starts_with("http://r.example.com:5000/v2/"), "{}", first.path);
+    assert!(matches!(resolve("direct.example.com:5000/a:1"), Error::Unreachable { .. }));
+    let local = crate::support::fake::FakeRegistry::open();
+    registry.resolve(&at(local.address(), "a:1"), &Cancel::new()).unwrap_err();
+    assert_eq!((seen.0.lock().unwrap().len(), local.lines().len()), (1, 1));
+    let bad = Settings { proxies: Proxies { https: Some(Secret::new("socks5://hunter2@x")), ..Proxies::default() }, ..settings() };
+    let error = Registry::new(bad, Arc::new(Anonymous)).unwrap_err();
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}
