@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::super::*;
 use crate::diagnostic::{SourceMap, render_plain};
+use crate::frontend::dockerfile::*;
 use crate::spec;
 
 /// What lines are made of.

@@ -1,7 +1,7 @@
 //! What comes of `${…}`: by variable, by form, by what is known of it.
 
-use super::super::*;
 use crate::diagnostic::{SourceMap, render_plain};
+use crate::frontend::dockerfile::*;
 use crate::spec::{Change, to_toml};
 
 /// What stands as `label` in the image, or the first thing that is wrong.
