@@ -1,4 +1,5 @@
 //! Other languages into the same [`Spec`](crate::spec::Spec): what people have today is built by the same plan and the same engine.
 
 pub mod compose;
+pub mod convert;
 pub mod dockerfile;

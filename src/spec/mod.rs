@@ -51,6 +51,7 @@ pub use step::{
 pub use stock::{STOCK, Stock};
 pub use template::{Absent, Extent, Occurrences, Operator, Piece, PlatformOf, PlatformPart, Reference, Referent, Template, Text};
 pub use write_toml::to_toml;
+pub(crate) use write_toml::{Lines, argument_value, change_value, image_lines, key, stage_lines, step_lines};
 
 /// The version of the language that this program reads: the value of `spec`.
 pub const LANGUAGE_VERSION: u32 = 1;

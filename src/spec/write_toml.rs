@@ -45,6 +45,34 @@ pub fn to_toml(spec: &Spec) -> String {
     text
 }
 
+/// Keys with their values in TOML, in order: for those who arrange them otherwise.
+pub(crate) type Lines = Vec<(String, String)>;
+
+/// What stands in a stage's own table.
+pub(crate) fn stage_lines(spec: &Spec, stage: &Stage) -> Lines {
+    stage_entries(spec, stage).0
+}
+
+/// What stands in a step's table.
+pub(crate) fn step_lines(step: &Step) -> Lines {
+    step_entries(step).0
+}
+
+/// What stands in an image's table.
+pub(crate) fn image_lines(image: &Image) -> Lines {
+    image_entries(image).0
+}
+
+/// What stands behind the name of an argument.
+pub(crate) fn argument_value(argument: &Argument) -> String {
+    write_argument(argument)
+}
+
+/// What stands behind the name of a variable.
+pub(crate) fn change_value(value: &Change<Template>) -> String {
+    change(value)
+}
+
 /// Keys with their values in TOML, in order.
 #[derive(Default)]
 struct Entries(Vec<(String, String)>);
@@ -72,7 +100,8 @@ impl Entries {
     }
 }
 
-fn key(name: &str) -> String {
+/// A key, in quotes where it needs them.
+pub(crate) fn key(name: &str) -> String {
     let bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
     if bare { name.to_owned() } else { string(name) }
 }

@@ -2,6 +2,7 @@
 
 mod advice;
 mod compose;
+mod convert;
 mod frontend;
 mod plan;
 mod schema;

@@ -1,0 +1,53 @@
+//! `tests/suite/convert/<case>/Dockerfile` → `expected.toml` and `exact.toml`; and whatever the other cases are, converting loses nothing.
+
+use std::path::Path;
+
+use lapstrake::diagnostic::{SourceMap, render_plain};
+use lapstrake::frontend::convert::{Manner, to_toml};
+use lapstrake::frontend::dockerfile;
+use lapstrake::spec::{self, Name, Spec};
+
+fn read(case: &Path) -> (SourceMap, Option<Spec>) {
+    let text = std::fs::read_to_string(case.join("Dockerfile")).unwrap();
+    let mut map = SourceMap::new();
+    let parsed = dockerfile::parse(map.add("Dockerfile", text.as_str()), &text, &dockerfile::Options::default());
+    (map, parsed.value)
+}
+
+fn convert(case: &Path, spec: &Spec, map: &SourceMap, manner: Manner) -> String {
+    let file = |_: Option<&Name>, path: &str| std::fs::read(case.join(path)).ok();
+    to_toml(spec, map, manner, &file)
+}
+
+/// The spec of a text, which must have no errors.
+fn again(case: &Path, toml: &str) -> Result<Spec, String> {
+    let mut map = SourceMap::new();
+    let parsed = spec::parse(map.add("lapstrake.toml", toml), toml);
+    let failed = parsed.has_errors();
+    match parsed.value {
+        Some(spec) if !failed => Ok(spec),
+        Some(_) | None => Err(format!("{}\n{toml}\n{}", case.display(), render_plain(&map, &parsed.diagnostics))),
+    }
+}
+
+#[test]
+fn each_dockerfile_is_converted_as_expected() {
+    super::all_agree(super::cases("convert").into_iter().flat_map(|case| {
+        let (map, spec) = read(&case);
+        let spec = spec.unwrap_or_else(|| panic!("{}: it is wrong", case.display()));
+        [(Manner::Idiomatic, "expected.toml"), (Manner::Exact, "exact.toml")]
+            .map(|(manner, file)| super::compare(&case.join(file), &convert(&case, &spec, &map, manner)))
+    }));
+}
+
+#[test]
+fn whatever_is_converted_is_read_again_and_exactly_the_same_where_that_is_asked_for() {
+    super::all_agree(super::cases("convert").into_iter().chain(super::cases("frontend")).flat_map(|case| {
+        let (map, spec) = read(&case);
+        let Some(spec) = spec else { return Vec::new() };
+        let exact = again(&case, &convert(&case, &spec, &map, Manner::Exact))
+            .and_then(|exact| if exact == spec { Ok(()) } else { Err(format!("{}: not the same exactly", case.display())) });
+        let idiomatic = again(&case, &convert(&case, &spec, &map, Manner::Idiomatic)).map(drop);
+        vec![exact, idiomatic]
+    }));
+}
