@@ -22,6 +22,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Show what a build would do, in order
     Plan(Plan),
+    /// Write a lapstrake.toml from a Dockerfile or a Compose file
+    Convert(Box<Convert>),
     /// Pin what a spec takes from outside in lapstrake.lock
     Lock(Lock),
     /// Say why a step was not taken from the cache
@@ -69,6 +71,9 @@ pub(crate) struct Project {
     /// Build this image only; may be given again
     #[arg(long = "image", value_name = "NAME")]
     pub(crate) images: Vec<String>,
+    /// Build the services of a Compose file that have this profile, too; may be given again
+    #[arg(long = "profile", value_name = "NAME")]
+    pub(crate) profiles: Vec<String>,
     /// Build this stage and no image
     #[arg(long, value_name = "NAME", conflicts_with = "images")]
     pub(crate) stage: Option<String>,
@@ -238,6 +243,19 @@ pub(crate) struct Check {
     pub(crate) project: Project,
     #[command(flatten)]
     pub(crate) lints: Lints,
+}
+
+/// `lapstrake convert`
+#[derive(Debug, Args)]
+pub(crate) struct Convert {
+    #[command(flatten)]
+    pub(crate) project: Project,
+    /// Keep every layer as it is, byte for byte: no idioms, and the history of the Dockerfile
+    #[arg(long)]
+    pub(crate) exact: bool,
+    /// Where to write it, instead of standard output
+    #[arg(long, short = 'o', value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// The ways to keep steps apart.

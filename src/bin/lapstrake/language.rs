@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use lapstrake::diagnostic::{Diagnosed, SourceId};
+use lapstrake::diagnostic::{Diagnosed, SourceId, SourceMap};
 use lapstrake::frontend::dockerfile;
 use lapstrake::image::Platform;
 use lapstrake::spec::{self, Spanned, Spec};
 
+use crate::compose::{self, Beside};
 use crate::exit::Failure;
 use crate::overlay::BuildContexts;
+use crate::settings::Surroundings;
 use crate::source::{Kind, Source};
 
 /// What the caller says that decides what a text means.
@@ -21,21 +23,41 @@ pub(crate) struct Words<'a> {
     pub(crate) platform: Platform,
     /// `--build-context`
     pub(crate) contexts: &'a BuildContexts,
+    /// `--image`
+    pub(crate) images: &'a [String],
+    /// `--profile`
+    pub(crate) profiles: &'a [String],
+    /// The variables of the caller.
+    pub(crate) surroundings: &'a Surroundings,
 }
 
-/// Reads the text with the front end of its language.
-pub(crate) fn parse(source: &Source, id: SourceId, words: Words<'_>) -> Result<Diagnosed<Spec>, Failure> {
+/// Reads the text with the front end of its language. Other texts that it names are added to `sources`.
+pub(crate) fn parse(
+    source: &Source,
+    id: SourceId,
+    words: Words<'_>,
+    sources: &mut SourceMap,
+) -> Result<(Diagnosed<Spec>, Beside), Failure> {
     match source.kind {
-        Kind::Toml => Ok(spec::parse(id, &source.text)),
-        Kind::Dockerfile => Ok(of_dockerfile(source, id, words)),
+        Kind::Toml => Ok((spec::parse(id, &source.text), Beside::default())),
+        Kind::Dockerfile => Ok((of_dockerfile(source, id, words), Beside::default())),
         Kind::Compose => {
-            Err(Failure::usage(format!("`{}`: Compose files are not read yet; name a Dockerfile or a lapstrake.toml", source.name)))
+            if let Some(target) = words.target {
+                return Err(Failure::usage(format!("`--target {target}`: each service of a Compose file says itself what its target is")));
+            }
+            let words = compose::Words {
+                images: words.images,
+                profiles: words.profiles,
+                platform: words.platform,
+                surroundings: words.surroundings,
+            };
+            compose::parse(source, id, &words, sources)
         }
     }
 }
 
 fn of_dockerfile(source: &Source, id: SourceId, words: Words<'_>) -> Diagnosed<Spec> {
-    let Words { target, arguments, platform, contexts } = words;
+    let Words { target, arguments, platform, contexts, images: _, profiles: _, surroundings: _ } = words;
     let options = dockerfile::Options {
         target: target.map(str::to_owned),
         arguments,

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod compose;
 mod exit;
 mod foreign;
 mod given;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         Command::Build(build) => Some(build.progress),
         Command::Check(_)
         | Command::Plan(_)
+        | Command::Convert(_)
         | Command::Lock(_)
         | Command::Why(_)
         | Command::Push(_)
@@ -61,6 +63,7 @@ fn main() -> ExitCode {
         Command::Build(build) => commands::build::build(&machine, &build),
         Command::Check(check) => commands::check::check(&machine, &check),
         Command::Plan(plan) => commands::plan::plan(&machine, &plan),
+        Command::Convert(convert) => commands::convert::convert(&machine, &convert),
         Command::Lock(lock) => commands::lock::lock(&machine, &lock),
         Command::Why(why) => commands::why::why(&machine, &why),
         Command::Push(push) => commands::push::push(&machine, &push),

@@ -8,6 +8,7 @@ use lapstrake::build::Class;
 use lapstrake::cache::Store;
 use lapstrake::diagnostic::{Diagnosed, Diagnostic, Severity, SourceMap};
 use lapstrake::event::{Cancel, Event, EventKind, EventSink, TaskId};
+use lapstrake::frontend::compose::SecretSource;
 use lapstrake::image::Platform;
 use lapstrake::input::{NetworkUse, Outside, Resolved, Stale};
 use lapstrake::layer::LAYER_FORMAT;
@@ -22,7 +23,7 @@ use crate::lints::Lints;
 use crate::machine::Machine;
 use crate::overlay::{self, BuildContexts};
 use crate::source::{self, Context, Kind};
-use crate::{given, language, render};
+use crate::{compose, given, language, render};
 
 /// A spec that was read, and what is asked of it.
 pub(crate) struct Project {
@@ -46,7 +47,10 @@ pub(crate) struct Project {
     pub(crate) source_date: Option<String>,
     /// What was found while reading and stops nothing; not shown yet where the command shows more with it.
     pub(crate) warnings: Vec<Diagnostic>,
-    kind: Kind,
+    /// Its language.
+    pub(crate) kind: Kind,
+    /// Secrets that a Compose file gives to builds.
+    pub(crate) secrets: BTreeMap<String, SecretSource>,
     has_context: HasContext,
     lints: Lints,
     voice: Voice,
@@ -102,8 +106,12 @@ impl Project {
             arguments: given::values(&arguments.args, build_args, &machine.surroundings),
             platform: platforms.first().cloned().unwrap_or_else(Platform::builder),
             contexts: &build_contexts,
+            images: &arguments.images,
+            profiles: &arguments.profiles,
+            surroundings: &machine.surroundings,
         };
-        let parsed = language::parse(&source, id, words)?;
+        let (parsed, beside) = language::parse(&source, id, words, &mut sources)?;
+        remark(&beside.remarks(), voice);
         let errors = |sources: &SourceMap, found: Vec<Diagnostic>| match show(sources, &found, &lints, voice) {
             Ok(()) => Failure::new(Class::Bug, "nothing came of the spec, and nothing was said about it; please report this"),
             Err(failure) => failure,
@@ -145,6 +153,14 @@ impl Project {
                 HasContext::Yes
             }
         };
+        let expanded;
+        let build_args = match source.kind {
+            Kind::Toml | Kind::Dockerfile => build_args,
+            Kind::Compose => {
+                expanded = compose::expand(build_args, &spec, &machine.surroundings);
+                &expanded
+            }
+        };
         let given = given::arguments(&spec, &arguments.args, build_args, &machine.surroundings)?;
         warnings.extend(given.warnings);
         let target = target_of(arguments, source.kind, given.args, platforms, tags);
@@ -160,6 +176,7 @@ impl Project {
             source_date: given.source_date,
             warnings,
             kind: source.kind,
+            secrets: beside.secrets,
             has_context,
             lints,
             voice,

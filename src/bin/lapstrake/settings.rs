@@ -58,6 +58,11 @@ impl Surroundings {
         self.variables.get(name).map(std::ffi::OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
+    /// All variables that are texts.
+    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
+        self.variables.iter().filter_map(|(name, value)| Some((name.clone(), value.to_str()?.to_owned()))).collect()
+    }
+
     pub(crate) fn directory(&self, variable: &str, below_home: &str) -> Option<PathBuf> {
         let absolute = |path: PathBuf| path.is_absolute().then_some(path);
         self.variable(variable)

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use lapstrake::build::{Built, BuiltImage, Engine, Fresh, Options, Secrets};
 use lapstrake::event::{Cancel, EventSink};
+use lapstrake::frontend::compose::SecretSource;
 use lapstrake::input::{NetworkUse, NothingStale, Outside, Resolved, Stale};
 use lapstrake::output::{self, PushedTag, TagOutcome};
 use lapstrake::plan::{self, Plan, Requirement, StageId};
@@ -124,7 +125,7 @@ fn options(
         created,
         jobs: arguments.jobs.unwrap_or(defaults.jobs),
         fresh,
-        secrets: secrets(machine, &arguments.secrets)?,
+        secrets: with_compose(machine, project, plan, &arguments.secrets)?,
         agents: agents(machine, &arguments.ssh)?,
         proxies: project.proxies.clone(),
         unpacked,
@@ -193,6 +194,24 @@ fn secrets(machine: &Machine, given: &[String]) -> Result<Secrets, Failure> {
             (None, Some(name)) => of_variable(machine, id, name)?,
             (None, None) if machine.surroundings.variable(id).is_none() && std::path::Path::new(id).is_file() => of_file(id, id)?,
             (None, None) => of_variable(machine, id, id)?,
+        };
+        secrets.insert(id, value);
+    }
+    Ok(secrets)
+}
+
+/// Those of the command line, and those of a Compose file that the plan needs and the command line does not give.
+fn with_compose(machine: &Machine, project: &Project, plan: &Plan, given: &[String]) -> Result<Secrets, Failure> {
+    let mut secrets = secrets(machine, given)?;
+    let needed = plan.secrets();
+    for (id, source) in &project.secrets {
+        let is_given = given.iter().any(|text| text.split(',').any(|part| part.strip_prefix("id=") == Some(id)));
+        if is_given || !needed.contains_key(id.as_str()) {
+            continue;
+        }
+        let value = match source {
+            SecretSource::File(file) => of_file(id, file)?,
+            SecretSource::Variable(name) => of_variable(machine, id, name)?,
         };
         secrets.insert(id, value);
     }
