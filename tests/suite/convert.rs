@@ -51,3 +51,13 @@ fn whatever_is_converted_is_read_again_and_exactly_the_same_where_that_is_asked_
         vec![exact, idiomatic]
     }));
 }
+
+#[test]
+fn the_readme_shows_what_is_made_of_a_dockerfile() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    for (file, language) in [("Dockerfile", "dockerfile"), ("expected.toml", "toml")] {
+        let text = std::fs::read_to_string(root.join("tests/suite/convert/readme").join(file)).unwrap();
+        assert!(readme.contains(&format!("```{language}\n{text}```\n")), "README.md does not have {file} as it is");
+    }
+}
