@@ -8,7 +8,8 @@ use lapstrake::frontend::dockerfile;
 use lapstrake::spec::{self, Name, Spec};
 
 fn read(case: &Path) -> (SourceMap, Option<Spec>) {
-    let text = std::fs::read_to_string(case.join("Dockerfile")).unwrap();
+    let file = case.join("Dockerfile");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     let mut map = SourceMap::new();
     let parsed = dockerfile::parse(map.add("Dockerfile", text.as_str()), &text, &dockerfile::Options::default());
     (map, parsed.value)
