@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# All tests: installs what they need, then `cargo test`, then the examples for real (tests/examples.sh).
+# All tests: installs what they need, then `cargo test`, then what other builders make of our cases
+# (tests/conformance/run.sh), then the examples for real (tests/examples.sh).
 #
 #   bash tests/run.sh [CARGO TEST ARGUMENTS…]
 #
@@ -28,5 +29,7 @@ passed=$(awk '/^test result: ok/ { sum += $4 } END { print sum + 0 }' "$log")
 [ "$passed" -gt 0 ] || die "no test ran"
 
 [ $# -eq 0 ] || exit 0
+note "the cases of tests/suite/dockerfile, built by others"
+bash tests/conformance/run.sh || die "other builders do not do what is expected of them (see above)"
 bash tests/examples.sh || die "the examples failed (see above)"
 note "all tests passed ($passed by cargo, and the examples)"

@@ -1,0 +1,2 @@
+ln one two
+ln one dir/three

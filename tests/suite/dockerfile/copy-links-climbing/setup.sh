@@ -1,0 +1,2 @@
+ln -s ../../../../../etc climbing
+ln -s / rooted

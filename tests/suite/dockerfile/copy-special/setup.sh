@@ -1,0 +1,2 @@
+mkfifo fifo
+chmod 640 fifo
