@@ -44,7 +44,7 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-for program in curl docker-registry jq podman runc skopeo umoci zstd dockerd setpriv; do
+for program in curl docker-registry jq python3 podman runc skopeo umoci zstd dockerd setpriv; do
     need "$program" "run tests/run.sh, which installs it"
 done
 
@@ -65,6 +65,8 @@ export LAPSTRAKE=$work/lapstrake XDG_CONFIG_HOME=$work/config LAPSTRAKE_HOME=$wo
 . tests/support/engines.sh
 # shellcheck source=tests/support/builds.sh
 . tests/support/builds.sh
+# shellcheck source=tests/support/dockerfiles.sh
+. tests/support/dockerfiles.sh
 # shellcheck source=tests/support/answers.sh
 . tests/support/answers.sh
 
@@ -86,6 +88,8 @@ for example in "${wanted[@]}"; do
     note "$example: building"
     "$LAPSTRAKE" check "examples/$example"
     builds_twice_the_same "$example"
+    note "$example: its Dockerfile"
+    dockerfile_makes_the_same "$example"
     note "$example: other tools"
     is_read_by_other_tools "$example"
     note "$example: running"
