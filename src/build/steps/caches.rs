@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lapstrake_cache::{CacheMount, Fingerprint, MountLock};
+use lapstrake_cache::{CacheMount, Fingerprint, Fingerprinter, MountLock};
 
 use crate::build::Failure;
 use crate::build::accounts::Owner;
@@ -25,30 +25,64 @@ pub(super) enum Crowd {
     OneAtATime,
 }
 
-/// The cache directories of one command by the names of their caches. The locks last as long as this does.
-pub(super) struct Caches(BTreeMap<String, (CacheMount, MountLock)>);
+/// The cache directories of one command by what makes each another one. The locks last as long as this does.
+pub(super) struct Caches(BTreeMap<Identity, (CacheMount, MountLock)>);
+
+/// What makes a cache another one: its name, and its owner and mode as they are said. Two steps that want other owners would each take the
+/// other's files away.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Identity {
+    id: String,
+    owner: Option<String>,
+    mode: Option<u16>,
+}
+
+impl Identity {
+    pub(super) fn new(id: &str, owner: Option<&str>, mode: Option<u16>) -> Identity {
+        // What is the same is said in one way, so that no command waits for a cache that it has.
+        let owner = owner.filter(|owner| !matches!(*owner, "0" | "0:0")).map(str::to_owned);
+        Identity { id: id.to_owned(), owner, mode: mode.filter(|mode| *mode != 0o755) }
+    }
+
+    /// The name of its directory in the store: hashed, so that none can leave it.
+    fn directory(&self) -> String {
+        let Identity { id, owner, mode } = self;
+        if owner.is_none() && mode.is_none() {
+            return Fingerprint::of(id.as_bytes()).hex();
+        }
+        let mut hasher = Fingerprinter::new();
+        hasher.update_framed(b"lapstrake-cache-mount/1");
+        hasher.update_framed(id.as_bytes());
+        hasher.update_framed(owner.as_deref().unwrap_or("0:0").as_bytes());
+        hasher.update(&mode.unwrap_or(0o755).to_le_bytes());
+        hasher.finish().hex()
+    }
+}
 
 impl Caches {
     /// Takes what the command's mounts name, each once, in the order of names, so that no two steps wait for each other.
     pub(super) fn take(site: &Site<'_>, task: TaskId, run: &Run, crowd: Crowd) -> Result<Caches, Failure> {
-        let mut wanted: BTreeMap<&str, Sharing> = BTreeMap::new();
+        let mut wanted: BTreeMap<Identity, Sharing> = BTreeMap::new();
         for mount in &run.mounts {
-            if let MountKind::Cache { id, sharing, .. } = &mount.kind {
+            if let MountKind::Cache { id, sharing, owner, mode } = &mount.kind {
                 let sharing = match (sharing, crowd) {
                     (Sharing::Shared, Crowd::OneAtATime) => Sharing::Locked,
                     (Sharing::Shared | Sharing::Locked | Sharing::Private, _) => *sharing,
                 };
-                let known = wanted.entry(id).or_insert(sharing);
+                let known = wanted.entry(Identity::new(id, owner.as_deref(), *mode)).or_insert(sharing);
                 *known = stricter(*known, sharing);
             }
         }
-        let take = |(id, sharing): (&str, Sharing)| Ok((id.to_owned(), taken(site, task, id, sharing)?));
+        let take = |(identity, sharing): (Identity, Sharing)| {
+            let taken = taken(site, task, &identity, sharing)?;
+            Ok((identity, taken))
+        };
         wanted.into_iter().map(take).collect::<Result<_, Failure>>().map(Caches)
     }
 
     /// The directory of a cache, with this owner and mode. What is in it is nobody's business but that of the tools that use it.
-    pub(super) fn directory(&self, site: &Site<'_>, id: &str, owner: Owner, mode: u16) -> Result<Option<PathBuf>, Failure> {
-        let Some((mount, _)) = self.0.get(id) else { return Ok(None) };
+    pub(super) fn directory(&self, site: &Site<'_>, identity: &Identity, owner: Owner, mode: u16) -> Result<Option<PathBuf>, Failure> {
+        let Some((mount, _)) = self.0.get(identity) else { return Ok(None) };
         settle(&*site.workplace.open_fresh(mount.path())?, owner, mode)?;
         Ok(Some(Path::to_path_buf(mount.path())))
     }
@@ -74,22 +108,21 @@ fn stricter(a: Sharing, b: Sharing) -> Sharing {
     }
 }
 
-/// Names are those of the spec, hashed, so that none can leave the store; owners on disk depend on the id mapping, so each mapping has
-/// its own.
-fn taken(site: &Site<'_>, task: TaskId, id: &str, sharing: Sharing) -> Result<(CacheMount, MountLock), Failure> {
+/// Owners on disk depend on the id mapping, so each mapping has its own.
+fn taken(site: &Site<'_>, task: TaskId, identity: &Identity, sharing: Sharing) -> Result<(CacheMount, MountLock), Failure> {
     let open = |number: u32| -> Result<CacheMount, Failure> {
-        let name = format!("{}-{}-{number}", site.workplace.shelf(site.outside.store).as_str(), Fingerprint::of(id.as_bytes()).hex());
+        let name = format!("{}-{}-{number}", site.workplace.shelf(site.outside.store).as_str(), identity.directory());
         Ok(site.outside.store.cache_mount(&name)?)
     };
     match sharing {
         Sharing::Shared => {
             let mount = open(0)?;
-            let lock = wait(site, task, id, || Ok(mount.try_lock_shared()?))?;
+            let lock = wait(site, task, &identity.id, || Ok(mount.try_lock_shared()?))?;
             Ok((mount, lock))
         }
         Sharing::Locked => {
             let mount = open(0)?;
-            let lock = wait(site, task, id, || Ok(mount.try_lock_exclusive()?))?;
+            let lock = wait(site, task, &identity.id, || Ok(mount.try_lock_exclusive()?))?;
             Ok((mount, lock))
         }
         Sharing::Private => {
@@ -122,5 +155,21 @@ fn wait(site: &Site<'_>, task: TaskId, id: &str, attempt: impl Fn() -> Result<Op
         }
         #[expect(clippy::disallowed_methods, reason = "nothing tells of a lock that another process gives up")]
         std::thread::sleep(NOTICE_WITHIN);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Identity;
+
+    #[test]
+    fn another_owner_or_mode_is_another_cache_and_a_plain_one_keeps_its_directory() {
+        let of = |owner, mode| Identity::new("pip", owner, mode).directory();
+        assert_eq!(of(None, None), lapstrake_cache::Fingerprint::of(b"pip").hex());
+        assert_ne!(of(Some("1000"), None), of(None, None));
+        assert_ne!(of(Some("1000"), None), of(Some("1001"), None));
+        assert_ne!(of(None, Some(0o700)), of(None, None));
+        assert_eq!(of(Some("1000"), None), of(Some("1000"), Some(0o755)));
+        assert_eq!(of(Some("0:0"), Some(0o755)), of(None, None));
     }
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use super::agents::Agents;
-use super::caches::Caches;
+use super::caches::{Caches, Identity};
 use super::ground::Ground;
 use super::specials;
 use crate::build::accounts::{Account, Accounts, Owner};
@@ -154,7 +154,8 @@ fn mounted(
     let owner = |owner: &Option<String>| owner.as_deref().map(|owner| accounts.owner(owner)).transpose().map(Option::unwrap_or_default);
     let kind = match &mount.kind {
         MountKind::Cache { id, sharing: _taken_already, owner: name, mode } => {
-            let path = caches.directory(site, id, owner(name)?, mode.unwrap_or(0o755))?;
+            let identity = Identity::new(id, name.as_deref(), *mode);
+            let path = caches.directory(site, &identity, owner(name)?, mode.unwrap_or(0o755))?;
             sandbox::MountKind::Directory { path: path.ok_or(Failure::Lost(Lost::Nothing))? }
         }
         MountKind::From { source: _, path, access } => {
