@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::credentials::{Ambient, Credentials, Ids, LAST, Program, ProgramCapabilities, Refused, Root, SYS_CHROOT, Wish};
+use super::credentials::{Ambient, Credentials, Ids, LAST, OF_FILES, Program, ProgramCapabilities, Refused, Root, SYS_CHROOT, Wish};
 use super::process::{AT_EMPTY_PATH, Asked, status_of};
 use super::walk::Node;
 use super::{Answer, Outcome, Pending, Stop, Supervisor};
@@ -117,7 +117,12 @@ impl Supervisor {
             8 => who.set_keep(a),
             23 if a > LAST => return Err(EINVAL.into()),
             23 => return Ok(Answer::Value(i64::from(who.capabilities.bounding >> a & 1 == 1))),
-            24 => who.drop_bounding(a),
+            24 => {
+                let new = who.drop_bounding(a)?;
+                self.is_now(asked.pid, &Rc::new(new))?;
+                // What the kernel says of the set is true, but for what the model needs of the process.
+                return if OF_FILES >> a & 1 == 1 && a != 0 { Ok(Answer::Value(0)) } else { Ok(Answer::Kernel) };
+            }
             27 => return Ok(Answer::Value(who.secure.into())),
             28 => u32::try_from(a).map_err(|_| Refused::NotPermitted).and_then(|bits| who.set_secure(bits)),
             47 => match (a, b) {

@@ -36,7 +36,7 @@ impl Supervisor {
             };
         }
         let located = asked.located(directory, &path);
-        if asked.who.can(DAC_OVERRIDE) || located.first() != path.first() && path.first() == Some(&b'/') {
+        if asked.who.can(DAC_OVERRIDE) || asked.is_own_descriptor(&path) {
             return self.node_at(&located, Self::follow(flags));
         }
         self.walk(asked, &asked.who.subject(), directory, &path, Self::follow(flags))?.existing()
@@ -172,7 +172,7 @@ impl Supervisor {
             self.node_at(&asked.located(from.0, b""), Follow::Yes)?
         } else {
             let located = asked.located(from.0, &path);
-            if located.first() != path.first() && path.first() == Some(&b'/') {
+            if asked.is_own_descriptor(&path) {
                 self.node_at(&located, Follow::Yes)?
             } else {
                 let follow = if flags & FOLLOW == 0 { Follow::No } else { Follow::Yes };

@@ -18,7 +18,7 @@ pub const SYS_CHROOT: u64 = 1 << 18;
 pub const MKNOD: u64 = 1 << 27;
 pub const SETFCAP: u64 = 1 << 31;
 /// Those that go and come with user 0 of the file system.
-const OF_FILES: u64 = CHOWN | DAC_OVERRIDE | DAC_READ_SEARCH | FOWNER | FSETID | 1 << 9 | MKNOD | 1 << 32;
+pub const OF_FILES: u64 = CHOWN | DAC_OVERRIDE | DAC_READ_SEARCH | FOWNER | FSETID | 1 << 9 | MKNOD | 1 << 32;
 /// The last capability there is.
 pub const LAST: u64 = 40;
 

@@ -100,7 +100,7 @@ impl Supervisor {
 
     /// The path at which the supervisor finds what a call is about, once it is known that the process may go there.
     fn reached(&self, asked: &Asked, directory: i32, path: &[u8], follow: Follow) -> Result<(Vec<u8>, Option<Node>), Stop> {
-        if path.is_empty() || asked.who.can(DAC_OVERRIDE) {
+        if path.is_empty() || asked.who.can(DAC_OVERRIDE) || asked.is_own_descriptor(path) {
             return Ok((asked.located(directory, path), None));
         }
         let node = self.walk(asked, &asked.who.subject(), directory, path, follow)?.existing()?;
@@ -174,20 +174,54 @@ impl Supervisor {
         Ok(Answer::Kernel)
     }
 
-    /// What the attributes calls are about; without a rule for links it is a descriptor.
-    fn of_attributes(&self, asked: &Asked, follow: Option<Follow>) -> Result<(Vec<u8>, Follow), Stop> {
+    /// The names of a directory with what they are, where devices are about.
+    pub(super) fn list_directory(&self, listener: &OwnedFd, asked: &Asked) -> Outcome {
+        const MOST_BYTES: usize = 1 << 17;
+        const KIND_AT: usize = 18;
+        const SOCKET: u8 = 12;
+        const CHARACTER: u8 = 2;
+        const BLOCK: u8 = 6;
+        if !self.owners.has_devices() {
+            return Ok(Answer::Kernel);
+        }
+        let room = usize::try_from(asked.number(2)).unwrap_or(0).min(MOST_BYTES);
+        let directory = sys::take_descriptor(asked.process()?, asked.int(0)).map_err(|errno| kernel_if_out_of_reach(errno.into()))?;
+        if !sys::still_waits(listener, asked.id) {
+            return Err(Stop::Kernel);
+        }
+        // From here on the position has moved: the listing must reach the process.
+        let mut listing = sys::directory_entries(&directory, room)?;
+        let mut at = 0;
+        while let Some(head) = listing.get(at..at + KIND_AT + 1) {
+            let inode = u64::from_le_bytes([head[0], head[1], head[2], head[3], head[4], head[5], head[6], head[7]]);
+            let length = usize::from(u16::from_le_bytes([head[16], head[17]]));
+            if head[KIND_AT] == SOCKET {
+                listing[at + KIND_AT] = match self.owners.device(inode) {
+                    Some(SpecialNode::Character { .. }) => CHARACTER,
+                    Some(SpecialNode::Block { .. }) => BLOCK,
+                    Some(SpecialNode::Fifo {}) | None => SOCKET,
+                };
+            }
+            at += length.max(1);
+        }
+        asked.write(asked.arguments[1], &listing)?;
+        Ok(Answer::Value(listing.len() as i64))
+    }
+
+    /// What the calls about attributes are about; without a rule for links it is a descriptor. The path is good while the node is there.
+    fn of_attributes(&self, asked: &Asked, follow: Option<Follow>) -> Result<(Vec<u8>, Follow, Option<Node>), Stop> {
         match follow {
-            None => Ok((asked.descriptor(asked.int(0)), Follow::Yes)),
+            None => Ok((asked.descriptor(asked.int(0)), Follow::Yes, None)),
             Some(follow) => {
                 let (path, node) = self.reached(asked, AT_FDCWD, &asked.text(asked.arguments[0])?, follow)?;
-                Ok((path, if node.is_some() { Follow::Yes } else { follow }))
+                Ok((path, if node.is_some() { Follow::Yes } else { follow }, node))
             }
         }
     }
 
     /// Names of attributes, ours left out.
     pub(super) fn list_attributes(&self, asked: &Asked, follow: Option<Follow>) -> Outcome {
-        let (path, follow) = self.of_attributes(asked, follow)?;
+        let (path, follow, _held) = self.of_attributes(asked, follow)?;
         match owners::carried(&path, follow) {
             Ok(Carried::Owner(_)) => {}
             Ok(Carried::Nothing | Carried::Unable) | Err(_) => return Ok(Answer::Kernel),
@@ -229,7 +263,7 @@ impl Supervisor {
         if asked.who.can(DAC_OVERRIDE) {
             return Ok(Answer::Kernel);
         }
-        let (path, follow) = self.of_attributes(asked, follow)?;
+        let (path, follow, _held) = self.of_attributes(asked, follow)?;
         let node = self.node_at(&path, follow).map_err(kernel_if_out_of_reach)?;
         let subject = asked.who.subject();
         if name.starts_with(b"system.posix_acl_") {

@@ -87,6 +87,8 @@ enum Origin {
 #[derive(Default)]
 pub struct Owners {
     records: BTreeMap<(u64, u64), Record>,
+    /// Devices alone, by inode: a listing tells no more.
+    devices: BTreeMap<u64, SpecialNode>,
 }
 
 /// The name of an open file in the directory that the supervisor works in, `/proc/self/fd`.
@@ -118,6 +120,9 @@ impl Owners {
             }
             let record =
                 Record { owner: Owner { uid: *uid, gid: *gid }, node: node.clone(), origin: Origin::Below(held), mount: stat.mount() };
+            if let Some(node) = node {
+                self.devices.insert(stat.inode, node.clone());
+            }
             self.records.insert((stat.device(), stat.inode), record);
         }
         Ok(())
@@ -125,6 +130,15 @@ impl Owners {
 
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// The device that stands under a number, on whatever file system.
+    pub fn device(&self, inode: u64) -> Option<&SpecialNode> {
+        self.devices.get(&inode)
+    }
+
+    pub fn has_devices(&self) -> bool {
+        !self.devices.is_empty()
     }
 
     /// What stands there of an inode.
@@ -180,6 +194,9 @@ impl Owners {
             return Ok(());
         }
         let held = node.is_some().then(|| sys::above(&fd, 10)).transpose()?;
+        if let Some(node) = &node {
+            self.devices.insert(stat.inode, node.clone());
+        }
         self.records.insert(key, Record { owner, node, origin: Origin::Made { _held: held }, mount: stat.mount() });
         Ok(())
     }

@@ -112,6 +112,11 @@ impl Asked {
         located
     }
 
+    /// Whether a path names a descriptor of the process itself.
+    pub fn is_own_descriptor(&self, path: &[u8]) -> bool {
+        itself(path).is_some()
+    }
+
     /// The path of a directory that calls start at.
     pub fn directory(&self, directory: i32) -> Vec<u8> {
         match directory {
@@ -143,13 +148,9 @@ impl Asked {
     pub fn process(&self) -> Result<u32> {
         self.status("Tgid")?.parse().map_err(|_| EINVAL)
     }
-
-    /// What changes when it becomes another program: where its stack starts, and the program.
-    pub fn program(&self) -> (String, Vec<u8>) {
-        program_of(self.pid)
-    }
 }
 
+/// What changes when a process becomes another program: where its stack starts, and the program.
 pub fn program_of(pid: u32) -> (String, Vec<u8>) {
     const STACK_START: usize = 25;
     let stat = read_small(&format!("../../{pid}/stat")).unwrap_or_default();

@@ -170,6 +170,16 @@ pub fn bind(socket: &OwnedFd, address: &[u8]) -> Result<()> {
     unsafe { call(number::BIND, [raw(socket), pointer(address.as_ptr()), address.len() as c_long, 0, 0, 0]) }.map(drop)
 }
 
+/// Entries of a directory from where it stands, as `getdents64(2)` gives them.
+pub fn directory_entries(directory: &OwnedFd, room: usize) -> Result<Vec<u8>> {
+    let mut buffer = vec![0_u64; room.div_ceil(8)];
+    // SAFETY: the kernel writes at most as much as the buffer has.
+    let count = unsafe { call(number::GETDENTS64, [raw(directory), pointer(buffer.as_mut_ptr()), room as c_long, 0, 0, 0]) }?;
+    let mut bytes: Vec<u8> = buffer.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    bytes.truncate(count as usize);
+    Ok(bytes)
+}
+
 /// Bytes of the structure that `stat(2)` fills.
 pub const STAT_BYTES: usize = 144;
 
