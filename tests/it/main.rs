@@ -23,3 +23,4 @@ mod interoperation;
 mod kill;
 mod memory;
 mod secrets;
+mod single_id;
