@@ -12,6 +12,10 @@ mod agent;
 #[path = "helper/calls.rs"]
 mod calls;
 mod connection;
+#[cfg(test)]
+#[expect(dead_code, unreachable_pub, reason = "the file is a module of the helper, and only tested here")]
+#[path = "helper/supervisor/credentials.rs"]
+mod credentials;
 mod error;
 #[cfg(test)]
 #[expect(unreachable_pub, reason = "the file is a module of the helper, and only tested here")]

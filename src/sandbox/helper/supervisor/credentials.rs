@@ -461,3 +461,7 @@ fn sorted(groups: &[u32]) -> Vec<u32> {
     groups.sort_unstable();
     groups
 }
+
+#[cfg(test)]
+#[path = "credentials_tests.rs"]
+mod tests;
