@@ -22,6 +22,27 @@ impl Step {
     pub const fn of(verb: Verb) -> Step {
         Step { verb, history: None }
     }
+
+    /// Every place where files come from: of a copy, an archive, the mounts of a command.
+    pub fn file_sources_mut(&mut self) -> Vec<&mut FileSource> {
+        match &mut self.verb {
+            Verb::Copy(copy) => copy.from.iter_mut().map(|from| &mut from.value).collect(),
+            Verb::Extract(extract) => match &mut extract.archive {
+                Archive::File { path: _, from } => from.iter_mut().map(|from| &mut from.value).collect(),
+                Archive::Url(_) => Vec::new(),
+            },
+            Verb::Run(run) => run
+                .mounts
+                .iter_mut()
+                .filter_map(|mount| match &mut mount.value {
+                    Mount::From { from, .. } => Some(&mut from.value),
+                    Mount::Cache { from, .. } => from.as_mut().map(|from| &mut from.value),
+                    Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Ssh { .. } | Mount::Tmpfs { .. } => None,
+                })
+                .collect(),
+            Verb::Write(_) | Verb::Fetch(_) | Verb::Link(_) | Verb::MakeDirectory(_) | Verb::Remove(_) | Verb::Setting(_) => Vec::new(),
+        }
+    }
 }
 
 /// What a step does.

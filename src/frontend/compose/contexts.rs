@@ -7,7 +7,7 @@ use super::reader::Pairs;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::frontend::dockerfile::NamedContext;
 use crate::image::Reference;
-use crate::spec::{Archive, Base, Context, FileSource, ImageSource, Mount, Name, Spanned, Spec, Template, Verb};
+use crate::spec::{Base, Context, FileSource, ImageSource, Name, Spanned, Spec, Template};
 
 /// What a name that the Dockerfile reader took for an image's really is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Stands {
                 }
             }
             for step in &mut stage.value.steps {
-                for source in file_sources(&mut step.value.verb) {
+                for source in step.value.file_sources_mut() {
                     self.put_files(source, &images, report);
                 }
             }
@@ -99,27 +99,6 @@ impl Stand {
                 Some(ImageSource::Layout { path: text(path), tag: tag.as_deref().map(text) })
             }
         }
-    }
-}
-
-/// The sources of files of a step.
-fn file_sources(verb: &mut Verb) -> Vec<&mut FileSource> {
-    match verb {
-        Verb::Copy(copy) => copy.from.iter_mut().map(|from| &mut from.value).collect(),
-        Verb::Extract(extract) => match &mut extract.archive {
-            Archive::File { path: _, from } => from.iter_mut().map(|from| &mut from.value).collect(),
-            Archive::Url(_) => Vec::new(),
-        },
-        Verb::Run(run) => run
-            .mounts
-            .iter_mut()
-            .filter_map(|mount| match &mut mount.value {
-                Mount::From { from, .. } => Some(&mut from.value),
-                Mount::Cache { from, .. } => from.as_mut().map(|from| &mut from.value),
-                Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Ssh { .. } | Mount::Tmpfs { .. } => None,
-            })
-            .collect(),
-        Verb::Write(_) | Verb::Fetch(_) | Verb::Link(_) | Verb::MakeDirectory(_) | Verb::Remove(_) | Verb::Setting(_) => Vec::new(),
     }
 }
 

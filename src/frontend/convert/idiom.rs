@@ -7,8 +7,8 @@ use super::ContextFile;
 use super::repair;
 use super::script::and_list;
 use crate::spec::{
-    Access, Archive, Base, Change, Command, Env, FileSource, ModeRule, Mount, Name, Piece, Referent, Run, Setting, Settings, Spanned, Spec,
-    Stage, Step, Template, Verb,
+    Access, Base, Change, Command, Env, FileSource, ModeRule, Mount, Name, Piece, Referent, Run, Setting, Settings, Spanned, Spec, Stage,
+    Template, Verb,
 };
 
 /// Says it the idiomatic way.
@@ -135,32 +135,11 @@ fn rename_last(spec: &mut Spec) {
             rename(name);
         }
         for step in &mut stage.value.steps {
-            for source in sources(&mut step.value) {
+            for source in step.value.file_sources_mut() {
                 if let FileSource::Stage(name) = source {
                     rename(name);
                 }
             }
         }
-    }
-}
-
-/// Where a step takes files from.
-fn sources(step: &mut Step) -> Vec<&mut FileSource> {
-    match &mut step.verb {
-        Verb::Copy(copy) => copy.from.iter_mut().map(|from| &mut from.value).collect(),
-        Verb::Extract(extract) => match &mut extract.archive {
-            Archive::File { path: _, from } => from.iter_mut().map(|from| &mut from.value).collect(),
-            Archive::Url(_) => Vec::new(),
-        },
-        Verb::Run(run) => run
-            .mounts
-            .iter_mut()
-            .filter_map(|mount| match &mut mount.value {
-                Mount::From { from, .. } => Some(&mut from.value),
-                Mount::Cache { from, .. } => from.as_mut().map(|from| &mut from.value),
-                Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Ssh { .. } | Mount::Tmpfs { .. } => None,
-            })
-            .collect(),
-        Verb::Write(_) | Verb::Fetch(_) | Verb::Link(_) | Verb::MakeDirectory(_) | Verb::Remove(_) | Verb::Setting(_) => Vec::new(),
     }
 }
