@@ -33,7 +33,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 #[expect(unreachable_pub, reason = "the file is also a module of the helper, and some of its types are public here")]
-#[path = "helper/wire.rs"]
+#[path = "helper/wire/mod.rs"]
 mod wire;
 
 pub use agent::{AgentDirectory, FileAgent};

@@ -4,7 +4,6 @@
 //! others in it: file agents (`agent`) and steps (`step`). It ends when the socket does; all that it started ends with it.
 
 #[macro_use]
-#[path = "wire.rs"]
 mod wire;
 mod agent;
 mod calls;
