@@ -73,7 +73,7 @@ wait_for() {
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 # rust_version CHECKOUT: the oldest compiler that builds it.
-rust_version() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$1/Cargo.toml" | head -n 1; }
+rust_version() { sed -n '/^rust-version = "\(.*\)"/ { s//\1/p; q; }' "$1/Cargo.toml"; }
 
 # remove_tree PATH: removes what may belong to subordinate ids.
 remove_tree() { rm -rf "$1" 2>/dev/null || as_root rm -rf "$1"; }

@@ -41,7 +41,7 @@ CONFIG
     pid=$!
     for _ in $(seq 100); do
         kill -0 "$pid" 2>/dev/null || break
-        port=$(sed -n 's/.*listening on 127\.0\.0\.1:\([0-9]*\).*/\1/p' "$directory/registry.log" | head -n 1)
+        port=$(sed -n '/.*listening on 127\.0\.0\.1:\([0-9]*\).*/ { s//\1/p; q; }' "$directory/registry.log")
         # 401 is an answer too.
         if [ -n "$port" ] && curl --silent --max-time 5 --noproxy '*' -o /dev/null "http://127.0.0.1:$port/v2/"; then
             printf '%s %s\n' "$port" "$pid"
