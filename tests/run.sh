@@ -16,7 +16,23 @@ bash tests/support/install.sh
 ensure_test_user
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+release_log=$(mktemp)
+release_pid=
+clean_up() {
+    local code=$?
+    trap - EXIT
+    [ -z "$release_pid" ] || kill "$release_pid" 2>/dev/null || true
+    rm -f "$log" "$release_log"
+    exit "$code"
+}
+trap clean_up EXIT
+
+if [ $# -eq 0 ]; then
+    # The program that the examples try is built while the tests run: they wait more than they compute.
+    cargo test --workspace --locked --no-run
+    nice cargo build --release --locked --bin lapstrake </dev/null >"$release_log" 2>&1 &
+    release_pid=$!
+fi
 
 note "cargo test --workspace $*"
 CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never} cargo test --workspace --locked "$@" 2>&1 | tee "$log"
@@ -31,5 +47,10 @@ passed=$(awk '/^test result: ok/ { sum += $4 } END { print sum + 0 }' "$log")
 [ $# -eq 0 ] || exit 0
 note "the cases of tests/suite/dockerfile, built by others"
 bash tests/conformance/run.sh || die "other builders do not do what is expected of them (see above)"
-bash tests/examples.sh || die "the examples failed (see above)"
+wait "$release_pid" || {
+    cat "$release_log" >&2
+    die "the release build failed (its words are above)"
+}
+release_pid=
+LAPSTRAKE=${CARGO_TARGET_DIR:-$top/target}/release/lapstrake bash tests/examples.sh || die "the examples failed (see above)"
 note "all tests passed ($passed by cargo, and the examples)"
