@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests: installs what they need, then `cargo test`, then what other builders make of our cases
-# (tests/conformance/run.sh), then the examples for real (tests/examples.sh).
+# (tests/conformance/run.sh), then the examples for real (tests/examples.sh), then the benchmark in small (tests/bench).
 #
 #   bash tests/run.sh [CARGO TEST ARGUMENTS…]
 #
@@ -52,5 +52,8 @@ wait "$release_pid" || {
     die "the release build failed (its words are above)"
 }
 release_pid=
-LAPSTRAKE=${CARGO_TARGET_DIR:-$top/target}/release/lapstrake bash tests/examples.sh || die "the examples failed (see above)"
+export LAPSTRAKE=${CARGO_TARGET_DIR:-$top/target}/release/lapstrake
+bash tests/examples.sh || die "the examples failed (see above)"
+note "the benchmark, small: that all of it works and makes the right images, not how fast"
+bash tests/bench/run.sh --small --runs 1 --out "${CARGO_TARGET_DIR:-$top/target}/bench-small" || die "the benchmark failed (see above)"
 note "all tests passed ($passed by cargo, and the examples)"

@@ -1,0 +1,186 @@
+"""In: the program, a place to work, a registry. Out: a table on stdout, and results.json and chart.svg in a directory."""
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import chart
+import limits
+from cases import FULL, SMALL, Inputs, rows
+from measure import Failed, size_of, timed
+from tools import tools
+
+LETTERS = "abcdefghikl"
+
+
+class Bench:
+    """One run of the benchmark."""
+
+    def __init__(self, options, builders, inputs):
+        self.options, self.builders, self.inputs = options, builders, inputs
+        self.storage = options.work / "registry"
+        self.log = options.work / "log"
+        # What each builder has built of each family: the tag that it builds on.
+        self.tags = {}
+        self.count = 0
+
+    def tag(self, row, tool):
+        """A repository that the registry does not have: what it has need not be sent."""
+        self.count += 1
+        return f"{self.options.registry}/bench-{tool.name}/{row.family}-{self.count}:1"
+
+    def build(self, row, tool, run, cached=True):
+        """One measured build."""
+        if row.fresh:
+            tool.fresh()
+        if row.fresh or (row.family, tool.name) not in self.tags:
+            self.tags[row.family, tool.name] = self.tag(row, tool)
+        commands = tool.commands(row.context, self.tags[row.family, tool.name], row.push, row.arguments(run), cached)
+        if row.memory_bytes:
+            commands = [limits.within(row.memory_bytes, command) for command in commands]
+        stored, sent = tool.stored(), size_of(self.storage)
+        measured = timed(commands, tool.environment(), row.context, self.log, tool.daemons)
+        measured.stored_bytes, measured.sent_bytes = max(0, tool.stored() - stored), size_of(self.storage) - sent
+        if hasattr(tool, "made"):
+            measured.digest, measured.blobs = tool.made()
+        return measured
+
+    def warm(self, row, tool):
+        """The state in which a warm case starts, where no case before it left it."""
+        if row.fresh or (row.family, tool.name) in self.tags:
+            return
+        if tool.store is None:
+            tool.fresh()
+        self.build(row, tool, -1)
+
+    def slow_path(self, row, run):
+        """The same image without any cache, by one job, in an empty store: what a fast path must have made too."""
+        tool = self.builders[0]
+        kept, kept_tag = tool.store, self.tags[row.family, tool.name]
+        tool.fresh()
+        commands = [[*command[:2], "--jobs=1", *command[2:]] for command in tool.commands(row.context, kept_tag, False, row.arguments(run), False)]
+        timed(commands, tool.environment(), row.context, self.log)
+        digest, _ = tool.made()
+        shutil.rmtree(tool.store, ignore_errors=True)
+        tool.store = kept
+        return digest
+
+    def row(self, row):
+        """All runs of a row, builder by builder in turn."""
+        builders = [tool for tool in self.builders if not row.only or tool.name in row.only]
+        for tool in builders:
+            self.warm(row, tool)
+        found = {tool.name: [] for tool in builders}
+        runs = row.runs or self.options.runs
+        for run in range(runs):
+            row.before(run)
+            for tool in builders:
+                found[tool.name].append(self.build(row, tool, run))
+        same = None
+        if "lapstrake" in found:
+            same = self.slow_path(row, runs - 1) == found["lapstrake"][-1].digest
+        for tool in builders:
+            tool.forget()
+        return found, same
+
+
+def summary(row, found, same):
+    """The medians of a row, and the ratios run by run."""
+    result = {"name": row.name, "title": row.title, "same_as_slow_path": same, "builders": {}, "ratios": {}, "targets": row.targets}
+    for name, runs in found.items():
+        result["builders"][name] = {
+            "seconds": statistics.median(each.seconds for each in runs),
+            "all_seconds": [round(each.seconds, 4) for each in runs],
+            "peak_mib": max(each.peak_kib for each in runs) / 1024,
+            "stored_mib": statistics.median(each.stored_bytes for each in runs) / 2**20,
+            "sent_mib": statistics.median(each.sent_bytes for each in runs) / 2**20,
+        }
+    if "lapstrake" in found:
+        for name, runs in found.items():
+            if name != "lapstrake":
+                result["ratios"][name] = statistics.median(ours.seconds / theirs.seconds for ours, theirs in zip(found["lapstrake"], runs))
+    return result
+
+
+def line(result):
+    """A row as text."""
+    cells = [f"{result['name']:<8}{result['title']:<34}"]
+    for name, each in result["builders"].items():
+        cells.append(f"{name} {each['seconds']:8.3f} s {each['peak_mib']:7.1f} MiB  stored {each['stored_mib']:8.1f}  sent {each['sent_mib']:8.1f}")
+    ratios = ", ".join(f"{ratio:.3f} of {name}" + wanted(result, name, ratio) for name, ratio in result["ratios"].items())
+    return "\n        ".join([cells[0], *cells[1:], *([ratios] if ratios else [])])
+
+
+def wanted(result, name, ratio):
+    """Beside what was wanted."""
+    target = result["targets"].get(name)
+    if target is None:
+        return ""
+    return f" (wanted {target:.2f}: {'reached' if ratio <= target else 'missed'})"
+
+
+def machine():
+    """What it ran on."""
+    cpu = next((text.split(":")[1].strip() for text in Path("/proc/cpuinfo").read_text().splitlines() if text.startswith("model name")), platform.machine())
+    memory = int(Path("/proc/meminfo").read_text().split()[1]) // 2**20
+    return {"processor": cpu, "cores": os.cpu_count(), "memory_gib": memory, "kernel": platform.release()}
+
+
+def versions(names, program):
+    """Which builders they were."""
+    asked = {"lapstrake": [program, "--version"], "buildah": ["buildah", "--version"], "docker": ["dockerd", "--version"]}
+    return {name: subprocess.run(asked[name], capture_output=True, text=True).stdout.strip() for name in names}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="bash tests/bench/run.sh")
+    parser.add_argument("--program", required=True, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--work", required=True, type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--registry", required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--small", action="store_true", help="a hundredth of the work: shows that all of it works, not how fast")
+    parser.add_argument("--runs", type=int, default=5, help="how often each case is run by each builder")
+    parser.add_argument("--case", default=LETTERS, metavar="LETTERS", help=f"which cases, of {LETTERS}")
+    parser.add_argument("--tools", default="lapstrake,buildah,docker", metavar="NAMES", help="which builders")
+    parser.add_argument("--out", type=Path, default=Path("target/bench"), help="where results.json and chart.svg go")
+    options = parser.parse_args()
+    if unknown := set(options.case) - set(LETTERS):
+        raise SystemExit(f"error: there is no case {', '.join(sorted(unknown))}; there are {LETTERS}")
+    names = options.tools.split(",")
+    sizes = SMALL if options.small else FULL
+    inputs = Inputs(options.work, options.registry, options.program, sizes)
+    builders = tools(names, options.work, options.registry, options.program)
+    bench = Bench(options, builders, inputs)
+    results, wrong = [], []
+    try:
+        for row in rows(options.case, inputs, sizes, options.small):
+            found, same = bench.row(row)
+            results.append(summary(row, found, same))
+            print(line(results[-1]), flush=True)
+            if same is False:
+                wrong.append(row.name)
+                print("        NOT the image that the slow path makes", flush=True)
+    except Failed as failure:
+        raise SystemExit(f"error: {failure}") from None
+    finally:
+        limits.forget_groups()
+        for tool in builders:
+            tool.close()
+        for place in Path("/var/tmp").glob(f"lapstrake-bench-{os.getpid()}"):
+            shutil.rmtree(place)
+    options.out.mkdir(parents=True, exist_ok=True)
+    document = {"version": 1, "machine": machine(), "builders": versions(names, options.program), "small": options.small, "limits": limits.measured(options.work), "rows": results}
+    (options.out / "results.json").write_text(json.dumps(document, indent=2) + "\n")
+    (options.out / "chart.svg").write_text(chart.drawn(results))
+    print(f"{options.out}/results.json and chart.svg written")
+    if wrong:
+        raise SystemExit(f"error: {', '.join(wrong)}: not the image that the slow path makes")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
