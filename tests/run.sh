@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # All tests: installs what they need, then `cargo test`, then what other builders make of our cases
-# (tests/conformance/run.sh), then the examples for real (tests/examples.sh), then the benchmark in small (tests/bench).
+# (tests/conformance/run.sh), then one spec wherever it can be built (tests/matrix/run.sh), then the examples for real
+# (tests/examples.sh), then the benchmark in small (tests/bench).
 #
 #   bash tests/run.sh [CARGO TEST ARGUMENTS…]
 #
@@ -47,6 +48,7 @@ passed=$(awk '/^test result: ok/ { sum += $4 } END { print sum + 0 }' "$log")
 [ $# -eq 0 ] || exit 0
 note "the cases of tests/suite/dockerfile, built by others"
 bash tests/conformance/run.sh || die "other builders do not do what is expected of them (see above)"
+bash tests/matrix/run.sh || die "not everybody builds the same (see above)"
 wait "$release_pid" || {
     cat "$release_log" >&2
     die "the release build failed (its words are above)"
