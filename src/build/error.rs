@@ -119,6 +119,8 @@ pub enum Failure {
         exit: Exit,
         /// The last lines that it wrote.
         output: String,
+        /// What commands have elsewhere and it had not, where it ran.
+        missing: Option<&'static str>,
     },
     /// A step's words do not fit the files that are there.
     #[error(transparent)]

@@ -33,20 +33,20 @@ pub enum NoSandbox {
     #[error("this machine cannot run steps{}", each(.tried))]
     Unusable {
         /// What was tried, the best first.
-        tried: Arc<Vec<(Rung, Unusable)>>,
+        tried: Vec<Arc<(Rung, Unusable)>>,
     },
     /// The caller does not want it.
     #[error("a step runs a command, and `--isolation none` allows none; choose `--isolation auto`")]
     Refused,
 }
 
-fn each(tried: &[(Rung, Unusable)]) -> String {
-    tried.iter().map(|(rung, error)| format!("\n  {}: {error}", rung.name())).collect()
+fn each(tried: &[Arc<(Rung, Unusable)>]) -> String {
+    tried.iter().map(|tried| format!("\n  {}: {}", tried.0.name(), tried.1)).collect()
 }
 
 impl NoSandbox {
     pub(super) fn on(rung: Rung, error: Unusable) -> NoSandbox {
-        NoSandbox::Unusable { tried: Arc::new(vec![(rung, error)]) }
+        NoSandbox::Unusable { tried: vec![Arc::new((rung, error))] }
     }
 }
 
@@ -54,9 +54,16 @@ impl NoSandbox {
 #[derive(Debug)]
 pub(crate) struct Workplace {
     choice: IsolationChoice,
-    isolation: OnceLock<Result<Isolation, NoSandbox>>,
+    isolation: OnceLock<Result<Found, NoSandbox>>,
     upper: OnceLock<Result<UpperKind, NoSandbox>>,
     handles: Once<PathBuf, Opened>,
+}
+
+/// A sandbox, and what was tried before it.
+#[derive(Debug)]
+struct Found {
+    isolation: Isolation,
+    before: Vec<Arc<(Rung, Unusable)>>,
 }
 
 /// A directory of the store that was opened.
@@ -76,9 +83,15 @@ impl Workplace {
 
     /// The sandbox.
     pub(super) fn isolation(&self) -> Result<&Isolation, NoSandbox> {
+        self.found().map(|found| &found.isolation)
+    }
+
+    fn found(&self) -> Result<&Found, NoSandbox> {
         let opened = self.isolation.get_or_init(|| match &self.choice {
             IsolationChoice::Auto(options) => best(options),
-            IsolationChoice::Only(rung, options) => Isolation::open(*rung, options).map_err(|error| NoSandbox::on(*rung, error)),
+            IsolationChoice::Only(rung, options) => Isolation::open(*rung, options)
+                .map(|isolation| Found { isolation, before: Vec::new() })
+                .map_err(|error| NoSandbox::on(*rung, error)),
             IsolationChoice::None => Err(NoSandbox::Refused),
         });
         opened.as_ref().map_err(Clone::clone)
@@ -96,8 +109,12 @@ impl Workplace {
 
     /// Where upper directories can be.
     pub(super) fn upper_kind(&self, store: &Path) -> Result<UpperKind, NoSandbox> {
-        let isolation = self.isolation()?;
-        self.upper.get_or_init(|| isolation.upper_kind(store).map_err(|error| NoSandbox::on(isolation.rung(), error))).clone()
+        let Found { isolation, before } = self.found()?;
+        let tried = |error| {
+            let last = Arc::new((isolation.rung(), error));
+            NoSandbox::Unusable { tried: before.iter().cloned().chain([last]).collect() }
+        };
+        self.upper.get_or_init(|| isolation.upper_kind(store).map_err(tried)).clone()
     }
 
     /// Where unpacked layers of these hands are kept: owners on disk depend on the id mapping.
@@ -134,19 +151,19 @@ impl Workplace {
 }
 
 /// The first rung that works.
-fn best(options: &Options) -> Result<Isolation, NoSandbox> {
-    let mut tried = Vec::new();
+fn best(options: &Options) -> Result<Found, NoSandbox> {
+    let mut before = Vec::new();
     for rung in Rung::AUTOMATIC {
         if rung == Rung::SingleId && is_root() {
             // Whoever root's files belong to stands in their inodes: where that cannot be, root has to ask for the model.
             continue;
         }
         match Isolation::open(rung, options) {
-            Ok(isolation) => return Ok(isolation),
-            Err(error) => tried.push((rung, error)),
+            Ok(isolation) => return Ok(Found { isolation, before }),
+            Err(error) => before.push(Arc::new((rung, error))),
         }
     }
-    Err(NoSandbox::Unusable { tried: Arc::new(tried) })
+    Err(NoSandbox::Unusable { tried: before })
 }
 
 impl RemoveTree for Workplace {

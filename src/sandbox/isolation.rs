@@ -39,7 +39,7 @@ impl Rung {
     /// All, the best first.
     pub const ALL: [Rung; 3] = [Rung::UserNamespace, Rung::SingleId, Rung::Chroot];
     /// Those that are taken where none is asked for, the best first.
-    pub const AUTOMATIC: [Rung; 2] = [Rung::UserNamespace, Rung::SingleId];
+    pub const AUTOMATIC: [Rung; 3] = Rung::ALL;
 
     /// Its name on the command line and in records.
     #[must_use]
@@ -249,7 +249,7 @@ impl Isolation {
             upper,
             mounts: Vec::new(),
             network: false,
-            hostname: Bytes(b"probe".to_vec()),
+            hostname: Bytes(wire::PROBE_NAME.to_vec()),
             hosts: Bytes::default(),
             classic: self.mount_api == MountApi::Classic,
             resolv: None,
@@ -293,7 +293,8 @@ fn no_step(error: &SandboxError) -> Unusable {
 /// Why a step cannot have another root, and what to do.
 fn no_other_root(error: &SandboxError) -> Unusable {
     let remedy = "as root in a container: allow chroot(2), device nodes and the capabilities of Docker's default (CHOWN, DAC_OVERRIDE, FOWNER, \
-                  FSETID, MKNOD, SETGID, SETUID, SETPCAP, SETFCAP, SYS_CHROOT), and put the store where devices may be used (no `nodev`)";
+                  FSETID, MKNOD, SETGID, SETUID, SETPCAP, SETFCAP, SYS_CHROOT), put the store where devices may be used (no `nodev`), and \
+                  show it /proc";
     Unusable { reason: chain(error), remedy: remedy.to_owned(), source: None }
 }
 

@@ -25,6 +25,10 @@ people='
 root              userns                    -
 ranges            userns                    -
 alone             single-id                 -
+docker            chroot                    -
+podman            userns                    -
+root-chroot       chroot                    --isolation chroot
+podman-single-id  single-id                 --isolation single-id
 root-single-id    single-id                 --isolation single-id
 '
 stores='disk overlay tmpfs'
@@ -50,7 +54,7 @@ rustc --edition 2024 -C target-feature=+crt-static -C opt-level=s -C strip=symbo
 printf 'a token' >"$project/token"
 chmod -R a+rX "$project"
 
-# build_cell WHO STORE RUNG [ARGUMENTS…]: prints the image's digest.
+# build_cell WHO STORE RUNG [ARGUMENTS…]: sets the image's digest.
 build_cell() {
     local who=$1 store=$2 wanted=$3 cell=$1-$2 found
     shift 3
@@ -58,7 +62,7 @@ build_cell() {
         --metadata-file "$(out_of "$who" "$store")/metadata.json" --secret "id=token,src=$project/token" "$@" >"$work/logs/$cell" 2>&1 || show_and_fail "$work/logs/$cell" "$cell: does not build"
     found=$(jq -r '[.stages[].steps[].rung | values] | unique | join(" ")' "$(out_of "$who" "$store")/metadata.json")
     [ "$found" = "$wanted" ] || fail "$cell: steps ran on «$found», not on «$wanted»"
-    jq -r '.images[].digest' "$(out_of "$who" "$store")/metadata.json"
+    digest=$(jq -r '.images[].digest' "$(out_of "$who" "$store")/metadata.json")
 }
 
 is_wanted() {
@@ -81,7 +85,7 @@ while read -r who rung arguments; do
         is_wanted "$who" "$store" || continue
         count=$((count + 1))
         # shellcheck disable=SC2086
-        digest=$(build_cell "$who" "$store" "$rung" $arguments)
+        build_cell "$who" "$store" "$rung" $arguments </dev/null
         note "$who-$store: $rung, $digest"
         if [ -n "${UPDATE-}" ] && [ "$count" = 1 ]; then
             expected=$digest

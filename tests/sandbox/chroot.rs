@@ -244,6 +244,25 @@ fn users_groups_and_descriptors_are_as_elsewhere() {
 }
 
 #[test]
+fn the_host_name_is_the_steps_for_every_user_and_nobody_elses() {
+    let Some(lab) = lab() else { return };
+    let own = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let job = job(
+        &lab,
+        "a",
+        "hostname; for i in 1 2 3 4 5 6 7 8; do (hostname > /tmp/$i) & done; wait; cat /tmp/* | uniq -c | wc -l; su user -c hostname",
+    );
+    std::fs::set_permissions(root_of(&job).join("tmp"), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let applet = root_of(&job).join("bin/uniq");
+    std::os::unix::fs::symlink("busybox", applet).unwrap();
+    assert_eq!(lab.succeed(&job).out, "step\n1\nstep\n");
+    for user in [User { uid: 1000, gid: 1001, groups: vec![44] }, User { uid: 60000, gid: 0, groups: Vec::new() }] {
+        assert_eq!(lab.succeed(&Job { argv: ["/bin/hostname"].map(Into::into).to_vec(), user, ..job.clone() }).out, "step\n");
+    }
+    assert_eq!(std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), own);
+}
+
+#[test]
 fn a_builder_that_is_killed_leaves_no_process_and_no_secret() {
     let Some(lab) = lab() else { return };
     let mut command = Command::new(std::env::current_exe().unwrap());

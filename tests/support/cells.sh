@@ -13,6 +13,8 @@ cell_image=lapstrake-cell
 # start_cells NAME: a directory ($work) with all that the cells need.
 start_cells() {
     docker_pid=
+    # No container takes anything from one.
+    registry=127.0.0.1:1
     podman_is_ready=
     work=$(mktemp -d "${TMPDIR:-/tmp}/lapstrake-$1.XXXXXX")
     # Test users go through it.
@@ -57,7 +59,7 @@ stop_cells() {
 # out_of WHO STORE: a directory of the cell for what is asked for.
 out_of() { printf '%s\n' "$work/out/$1-$2"; }
 
-# in_cell WHO STORE COMMAND…: runs it there. A cell keeps its store from call to call.
+# in_cell WHO STORE COMMAND…: runs it there; not in a subshell, which would forget that an engine runs. A cell keeps its store from call to call.
 in_cell() {
     local who=$1 store=$2 cell=$1-$2
     shift 2

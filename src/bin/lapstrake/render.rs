@@ -82,7 +82,7 @@ pub(crate) fn build_failure(sources: &SourceMap, error: &lapstrake::build::Error
         number => format!("step {number} of stage `{}` failed: {}", site.stage, site.label),
     };
     let mut text = failure(sources, &title, site.span, &reason, voice);
-    if let lapstrake::build::Failure::Command { output, .. } = &*error.failure {
+    if let lapstrake::build::Failure::Command { output, missing, .. } = &*error.failure {
         if output.trim().is_empty() {
             text.push_str("\nit wrote nothing\n");
         } else {
@@ -90,6 +90,9 @@ pub(crate) fn build_failure(sources: &SourceMap, error: &lapstrake::build::Error
             for line in output.lines() {
                 text.push_str(&format!("  | {line}\n"));
             }
+        }
+        if let Some(missing) = missing {
+            text.push_str(&format!("note: {missing}\n"));
         }
     }
     text

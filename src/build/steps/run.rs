@@ -115,7 +115,7 @@ pub(in crate::build) fn run(
         sandbox::Exit::TimedOut => Some(Exit::TimedOut(run.timeout.unwrap_or_default())),
     };
     if let Some(exit) = exit {
-        return Err(Failure::Command { exit, output: last_lines(&tail) });
+        return Err(Failure::Command { exit, output: last_lines(&tail), missing: missing(isolation.rung(), run.network) });
     }
 
     let difference = ground.changes(site, run, below, &tree, &finished)?;
@@ -134,6 +134,18 @@ fn environment(run: &Run, account: &Account, site: &Site<'_>) -> BTreeMap<String
         }
     }
     env
+}
+
+/// What a command on this rung has to do without, and which a failure may come from.
+const fn missing(rung: Rung, network: plan::Network) -> Option<&'static str> {
+    match (rung, network) {
+        (Rung::UserNamespace | Rung::SingleId, _) => None,
+        (Rung::Chroot, plan::Network::Off) => Some(
+            "on the rung `chroot` there is no /proc, and without `network = true` there are no network sockets, not even those of the \
+             loopback interface: what asks for one is told `Permission denied`",
+        ),
+        (Rung::Chroot, plan::Network::Host) => Some("on the rung `chroot` there is no /proc"),
+    }
 }
 
 fn last_lines(tail: &[u8]) -> String {

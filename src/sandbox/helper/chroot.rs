@@ -4,7 +4,7 @@
 //! outlives the owner, so that nothing stays behind when the library is killed. The *ender* starts the command, adopts what it leaves
 //! behind and ends it. Both are beyond the reach of the command's signals where the kernel can do that.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use crate::command;
 use crate::confine::{Chroot, Signals, Within};
@@ -14,7 +14,7 @@ use crate::profile::Network;
 use crate::step::{Failure, InitReply, Trying};
 use crate::sys::{self, Child};
 use crate::wire::{Bytes, CommandLine, Job, Stage, StepReply};
-use crate::channel;
+use crate::{channel, name};
 
 const PROCESSES: Stage = Stage::Processes {};
 
@@ -60,13 +60,19 @@ fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, out: OwnedFd, err: Ow
     drop((theirs, out, err));
     let mut last = InitReply::Running {};
     let mut told = false;
-    while let Ok((from_library, from_ender)) = sys::wait_readable(if told { &ours } else { library }, &ours) {
+    let mut listener: Option<OwnedFd> = None;
+    loop {
+        let mut ends = vec![if told { &ours } else { library }, &ours];
+        ends.extend(&listener);
+        let Ok(readable) = sys::wait_any(&ends) else { break };
+        let (from_library, from_ender) = (readable[0], readable[1]);
         if from_ender {
             match channel::receive::<InitReply>(&ours) {
                 Ok(Some((InitReply::Running {}, _))) => {
                     // Its end is noticed the next time.
                     let _ = channel::send(library, &StepReply::Started {}, &[]);
                 }
+                Ok(Some((InitReply::Listening {}, descriptors))) => listener = descriptors.into_iter().next(),
                 Ok(Some((said, _))) => {
                     last = said;
                     break;
@@ -77,6 +83,8 @@ fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, out: OwnedFd, err: Ow
             // Whatever it says, or its end, means: stop.
             told = true;
             let _ = channel::send(&ours, &0_u8, &[]);
+        } else if let Some(listener) = &listener {
+            name::serve(listener, &job.hostname.0);
         }
     }
     drop(ours);
@@ -109,7 +117,10 @@ fn be_ender(
     let (signals, reach) = if scoped { (Signals::Scoped, Reach::StepOnly) } else { (Signals::Open, Reach::Others) };
     let network = if job.network { Network::Hosts } else { Network::Refused };
     let within = Within::Root(Chroot { root: &in_place.root, network, signals });
-    let command = command::start(&job.command, &within, &out, &err, drop);
+    let listening = |listener: OwnedFd| {
+        let _ = channel::send(told, &InitReply::Listening {}, &[listener.as_fd()]);
+    };
+    let command = command::start(&job.command, &within, &out, &err, listening);
     drop((out, err));
     let outcome = command.and_then(|command| wait_for(command, job, told, &ends));
     end::end_all(reach);
@@ -128,7 +139,7 @@ fn wait_for(command: i32, job: &Job, told: &OwnedFd, ends: &OwnedFd) -> Result<I
                         (CommandLine::Probe {}, 0) | (CommandLine::Program { .. }, _) => Ok(InitReply::Exited { status }),
                         (CommandLine::Probe {}, _) => Ok(InitReply::Failed {
                             stage: Stage::Root {},
-                            what: Bytes(b"use /dev/null in another root, or be kept in it".to_vec()),
+                            what: Bytes(b"use /dev/null in another root, be told its host name there, or be kept in it".to_vec()),
                             errno: sys::EPERM.0,
                             head: Bytes::default(),
                         }),

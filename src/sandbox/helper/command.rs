@@ -3,12 +3,12 @@
 use std::ffi::CString;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
-use crate::channel;
-use crate::confine::{self, CAPABILITIES, Within};
+use crate::confine::{self, CAPABILITIES, HostName, Within};
+use crate::{channel, name};
 use crate::step::{Failure, Trying};
 use crate::supervisor::{self, Credentials};
 use crate::sys::{self, At, EACCES, ENOENT, ENOTDIR, Errno};
-use crate::wire::{Bytes, CommandLine, Ownership, Stage};
+use crate::wire::{Bytes, CommandLine, Ownership, PROBE_NAME, Stage};
 
 /// How much of a program that did not start is looked at.
 const HEAD_BYTES: usize = 1024;
@@ -124,10 +124,16 @@ fn prepare(command: &CommandLine, within: &Within<'_>, out: &OwnedFd, err: &Owne
 
     let user = Stage::User {};
     let capabilities = confine::confine(within)?;
-    if let Within::Namespaces(Ownership::Attributes {}) = within {
-        // To the kernel it is user 0 from here on, whoever it is to the model.
-        listen().trying(&Stage::Processes {}, || "have its calls watched (this needs Linux 5.19)".to_owned())?;
-        return sys::set_capabilities(capabilities).trying(&user, || "give up capabilities".to_owned());
+    match within {
+        Within::Namespaces { ownership: Ownership::Attributes {}, name: _ } => {
+            // To the kernel it is user 0 from here on, whoever it is to the model.
+            listen(For::Model).trying(&Stage::Processes {}, || "have its calls watched (this needs Linux 5.19)".to_owned())?;
+            return sys::set_capabilities(capabilities).trying(&user, || "give up capabilities".to_owned());
+        }
+        Within::Namespaces { ownership: Ownership::Inodes {}, name: HostName::Answered } | Within::Root(_) => {
+            listen(For::HostName).trying(&Stage::Processes {}, || "have a host name (this needs Linux 5.0)".to_owned())?;
+        }
+        Within::Namespaces { ownership: Ownership::Inodes {}, name: HostName::Own } => {}
     }
     sys::setgroups(groups).trying(&user, || "set supplementary groups".to_owned())?;
     sys::setresgid(gid).trying(&user, || "set the group".to_owned())?;
@@ -136,12 +142,15 @@ fn prepare(command: &CommandLine, within: &Within<'_>, out: &OwnedFd, err: &Owne
     sys::set_capabilities(if uid == 0 { capabilities } else { 0 }).trying(&user, || "give up capabilities".to_owned())
 }
 
-/// Checks that a process can be made another user's, and a file, where that is a model: `/new` is there for it.
-pub fn try_watching(ownership: &Ownership, listening: impl FnOnce(OwnedFd)) -> Result<(), Failure> {
+/// Checks that a process is told the host name, where it has to ask, and can be made another user's, and a file, where that is a model:
+/// `/new` is there for it.
+pub fn try_watching(ownership: &Ownership, (source, host_name): (HostName, &[u8]), listening: impl FnOnce(OwnedFd)) -> Result<(), Failure> {
     const SOME_ID: u32 = 7;
-    if *ownership == (Ownership::Inodes {}) {
-        return Ok(());
-    }
+    let reason = match (ownership, source) {
+        (Ownership::Inodes {}, HostName::Own) => return Ok(()),
+        (Ownership::Inodes {}, HostName::Answered) => For::HostName,
+        (Ownership::Attributes {}, HostName::Own | HostName::Answered) => For::Model,
+    };
     let stage = Stage::Processes {};
     let (ours, theirs) = sys::socket_pair().trying(&stage, || "make a socket".to_owned())?;
     let attempt = || -> sys::Result<bool> {
@@ -151,7 +160,13 @@ pub fn try_watching(ownership: &Ownership, listening: impl FnOnce(OwnedFd)) -> R
         if std::os::fd::AsRawFd::as_raw_fd(&theirs) != REPORT {
             sys::put_at(&theirs, REPORT, false)?;
         }
-        listen()?;
+        listen(reason)?;
+        if !is_called(host_name) {
+            return Ok(false);
+        }
+        if reason == For::HostName {
+            return Ok(true);
+        }
         sys::change_owner_of(file.as_fd(), b"new", SOME_ID, SOME_ID)?;
         let stat = sys::stat(file.as_fd(), b"new")?;
         sys::setresuid(SOME_ID)?;
@@ -185,17 +200,40 @@ pub fn try_watching(ownership: &Ownership, listening: impl FnOnce(OwnedFd)) -> R
             let _ = sys::wait(pid);
             match errno {
                 0 => Ok(()),
-                errno => Err(Errno(errno)).trying(&stage, || "have users and owners in a model (this needs Linux 5.19)".to_owned()),
+                errno => Err(Errno(errno)).trying(&stage, || match reason {
+                    For::HostName => "be told a host name".to_owned(),
+                    For::Model => "have users and owners in a model (this needs Linux 5.19)".to_owned(),
+                }),
             }
         }
     }
 }
 
+/// Whether this process is told this host name.
+fn is_called(host_name: &[u8]) -> bool {
+    let told = sys::uname_as(0).unwrap_or([0; sys::UNAME_BYTES]);
+    told[sys::UNAME_BYTES / 6..].split(|&byte| byte == 0).next() == Some(host_name)
+}
+
+/// Why calls of a command wait for answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum For {
+    /// For its host name.
+    HostName,
+    /// For all that the model of users and owners answers, the host name among it.
+    Model,
+}
+
 /// Makes the calls of this process wait for answers, and hands the way to them on.
-fn listen() -> sys::Result<()> {
-    let program = supervisor::program().ok_or(sys::ENOSYS)?;
-    supervisor::become_first()?;
-    let listener = sys::filter_calls_with_patient_listener(&program)?;
+fn listen(reason: For) -> sys::Result<()> {
+    let listener = match reason {
+        For::HostName => sys::filter_calls_with_listener(&name::program().ok_or(sys::ENOSYS)?)?,
+        For::Model => {
+            let program = supervisor::program().ok_or(sys::ENOSYS)?;
+            supervisor::become_first()?;
+            sys::filter_calls_with_patient_listener(&program)?
+        }
+    };
     let report = sys::adopt(REPORT);
     let sent = channel::send(&report, &Starting::Listening {}, &[listener.as_fd()]);
     let _ = report.into_raw_fd();
@@ -248,12 +286,14 @@ fn execute(command: &CommandLine) -> Result<Never, Failure> {
     }
 }
 
-/// In place of a program: whether the process can use a device, and cannot change its root again.
+/// In place of a program: whether the process can use a device, is told its host name, and cannot change its root again.
 fn probe() -> i32 {
+    // As it is for a program; who is asked for the name looks at it.
+    let shown = sys::show_memory();
     let null = sys::open(At::Root, b"/dev/null", sys::O_RDWR, 0, sys::ANYWHERE).and_then(|null| sys::write_all(&null, b"x"));
     let root = sys::open(At::Root, b"/", sys::O_PATH | sys::O_DIRECTORY, 0, sys::ANYWHERE);
     let free = root.is_ok_and(|root| sys::change_root_to(root.as_fd()).is_ok());
-    i32::from(null.is_err() || free)
+    i32::from(null.is_err() || shown.is_err() || free || !is_called(PROBE_NAME))
 }
 
 fn head(program: &[u8]) -> sys::Result<Vec<u8>> {

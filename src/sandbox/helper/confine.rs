@@ -35,9 +35,18 @@ const SYS_ADMIN: u64 = 1 << 21;
 /// What a command has around it.
 pub enum Within<'r> {
     /// Namespaces, with its root as theirs.
-    Namespaces(&'r Ownership),
+    Namespaces { ownership: &'r Ownership, name: HostName },
     /// Another root only.
     Root(Chroot<'r>),
+}
+
+/// Where a step's host name comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum HostName {
+    /// Its namespace has it.
+    Own,
+    /// Whoever asks for it is answered ([`crate::name`]).
+    Answered,
 }
 
 /// Another root, and what else there is in place of namespaces.
@@ -58,7 +67,7 @@ pub enum Signals {
 pub fn confine(within: &Within<'_>) -> Result<u64, Failure> {
     let (user, processes) = (Stage::User {}, Stage::Processes {});
     let rules = match within {
-        Within::Namespaces(_) => {
+        Within::Namespaces { .. } => {
             sys::limit_capabilities(CAPABILITIES).trying(&user, || "limit capabilities".to_owned())?;
             profile::rules()
         }
@@ -77,7 +86,7 @@ pub fn confine(within: &Within<'_>) -> Result<u64, Failure> {
     // While the process may still do it without giving up set-user-id programs.
     filter(&rules).trying(&processes, || "filter system calls".to_owned())?;
     match within {
-        Within::Namespaces(_) => Ok(CAPABILITIES),
+        Within::Namespaces { .. } => Ok(CAPABILITIES),
         Within::Root(chroot) => {
             let own = sys::capabilities().trying(&user, || "read its capabilities".to_owned())?;
             let may_kill = if chroot.signals == Signals::Scoped { KILL } else { 0 };

@@ -15,6 +15,7 @@ mod end;
 mod filter;
 mod in_place;
 mod mounts;
+mod name;
 mod place;
 mod profile;
 mod root;

@@ -7,12 +7,13 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::agent;
+use crate::confine::HostName;
 use crate::mounts;
 use crate::place::{self, Want};
 use crate::step::{Failure, Made, Trying};
 use crate::supervisor::{Owner, owners};
 use crate::sys::{
-    self, ANYWHERE, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, At, BENEATH, Below, EINVAL, ENOENT, ENOSYS, Result as Sys,
+    self, ANYWHERE, ATTR_NODEV, ATTR_NOEXEC, ATTR_NOSUID, ATTR_RDONLY, At, BENEATH, Below, EINVAL, ENOENT, ENOSYS, EPERM, Result as Sys,
 };
 use crate::wire::{Bytes, EntryMetadata, Job, Ownership, Stage, UpperPlace};
 
@@ -22,6 +23,7 @@ pub struct Prepared {
     /// The mount namespace.
     pub mounts: OwnedFd,
     pub made: Vec<Made>,
+    pub name: HostName,
 }
 
 /// A root while it is made.
@@ -94,7 +96,7 @@ const DEVICE_LINKS: [(&[u8], &[u8]); 5] = [
 
 /// Makes the root and enters it.
 pub fn make(job: &Job) -> Result<Prepared, Failure> {
-    namespaces(job)?;
+    let name = namespaces(job)?;
     let mounts =
         sys::open(At::Root, b"/proc/self/ns/mnt", sys::O_RDONLY, 0, ANYWHERE).trying(&ROOT, || "open its mount namespace".to_owned())?;
     let base = base().trying(&ROOT, || "mount a tmpfs to build it on".to_owned())?;
@@ -104,6 +106,9 @@ pub fn make(job: &Job) -> Result<Prepared, Failure> {
         .trying(&ROOT, || format!("mount an overlay of {} directories", job.lowers.len()))?;
     let mut building = Building { api, base, root, made: Vec::new(), slots: 0, ownership: job.ownership.clone() };
     proc(&mut building)?;
+    if name == HostName::Answered {
+        show_name(&mut building, &job.hostname).trying(&ROOT, || "show the host name in /proc".to_owned())?;
+    }
     sys_files(&mut building, job.network).trying(&ROOT, || "mount /sys".to_owned())?;
     dev(&mut building)?;
     etc(&mut building, b"/etc/hosts", &job.hosts)?;
@@ -116,7 +121,7 @@ pub fn make(job: &Job) -> Result<Prepared, Failure> {
     let Building { api: _, base, root, made, slots: _, ownership: _ } = building;
     enter(&root).trying(&ROOT, || "enter it".to_owned())?;
     drop(base);
-    Ok(Prepared { upper, mounts, made })
+    Ok(Prepared { upper, mounts, made, name })
 }
 
 /// Checks that the root, now `/`, can be written: a new file, a directory renamed, a file of a lower directory removed.
@@ -134,7 +139,7 @@ pub fn try_writing() -> Result<(), Failure> {
     attempt().trying(&ROOT, || "write to it".to_owned())
 }
 
-fn namespaces(job: &Job) -> Result<(), Failure> {
+fn namespaces(job: &Job) -> Result<HostName, Failure> {
     let stage = Stage::Processes {};
     let flags = sys::CLONE_NEWNS | sys::CLONE_NEWIPC | sys::CLONE_NEWUTS;
     sys::unshare(flags).trying(&stage, || "make mount, ipc and uts namespaces".to_owned())?;
@@ -144,9 +149,14 @@ fn namespaces(job: &Job) -> Result<(), Failure> {
         sys::unshare(sys::CLONE_NEWNET).trying(&stage, || "make a network namespace".to_owned())?;
         sys::loopback_up().trying(&stage, || "bring the loopback interface up".to_owned())?;
     }
-    sys::set_host_name(&job.hostname.0).trying(&stage, || "set the host name".to_owned())?;
+    let name = match sys::set_host_name(&job.hostname.0) {
+        // Profiles of containers forbid it even where the namespace is one's own.
+        Err(EPERM | ENOSYS) => HostName::Answered,
+        other => other.map(|()| HostName::Own).trying(&stage, || "set the host name".to_owned())?,
+    };
     const PRIVATE_BELOW: std::ffi::c_ulong = 0x4000 | 0x4_0000;
-    sys::mount_classic(None, b"/", None, PRIVATE_BELOW, b"").trying(&stage, || "separate the mounts from the host's".to_owned())
+    sys::mount_classic(None, b"/", None, PRIVATE_BELOW, b"").trying(&stage, || "separate the mounts from the host's".to_owned())?;
+    Ok(name)
 }
 
 fn base() -> Sys<OwnedFd> {
@@ -340,6 +350,14 @@ fn proc(building: &mut Building) -> Result<(), Failure> {
         Ok(())
     };
     rest().trying(&ROOT, || "protect /proc".to_owned())
+}
+
+/// Puts the host name over the namespace's own in `/proc`.
+fn show_name(building: &mut Building, name: &Bytes) -> Sys<()> {
+    let own = sys::open(At::Fd(building.root.as_fd()), b"proc/sys/kernel/hostname", sys::O_PATH | sys::O_NOFOLLOW, 0, BENEATH)?;
+    let file = building.memory_file(&[name.0.as_slice(), b"\n"].concat(), 0, 0, 0o644)?;
+    sys::attach(&file, own.as_fd())?;
+    sys::restrict(&file, ATTR_RDONLY | INERT, Below::Without)
 }
 
 fn sys_files(building: &mut Building, network: bool) -> Sys<()> {

@@ -6,11 +6,11 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::confine::Within;
+use crate::confine::{HostName, Within};
 use crate::supervisor::Supervisor;
 use crate::sys::{self, At, BENEATH, Errno};
 use crate::wire::{Bytes, CommandLine, Job, Ownership, Stage, StepReply, UpperPlace, Wire};
-use crate::{channel, chroot, command, root};
+use crate::{channel, chroot, command, name, root};
 
 wire! {
     /// What process 1 tells the supervisor, in this order; nothing after `Exited` or `Failed`.
@@ -19,6 +19,8 @@ wire! {
         0 Prepared {
             /// Mount points that were not there, parents first.
             made: Vec<Made>,
+            /// Whether the host name is not the namespace's own, so that calls that ask for it must be answered.
+            answered: bool,
         },
         /// Calls of the command wait for answers by the descriptor that comes with it.
         4 Listening {},
@@ -150,11 +152,11 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
         let (from_library, from_init) = (readable[0], readable[1]);
         if from_init {
             match channel::receive::<InitReply>(init) {
-                Ok(Some((InitReply::Prepared { made }, descriptors))) => {
+                Ok(Some((InitReply::Prepared { made, answered }, descriptors))) => {
                     mount_points = made;
                     let mut descriptors = descriptors.into_iter();
                     upper = descriptors.next();
-                    match descriptors.next().map(|mounts| watch(job, &mounts)) {
+                    match descriptors.next().map(|mounts| watch(job, answered, &mounts)) {
                         Some(Ok(supervisor)) => model = supervisor,
                         Some(Err(Failure { stage, what, errno, head })) => {
                             failed = Some(StepReply::Failed { stage, what: Bytes(what.into_bytes()), errno: errno.0, head: Bytes(head) });
@@ -188,8 +190,11 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
         } else if from_library {
             // Whatever it says, or its end, means: stop.
             break;
-        } else if let (Some(model), Some(listener)) = (&mut model, &listener) {
-            model.serve(listener);
+        } else if let Some(listener) = &listener {
+            match &mut model {
+                Some(model) => model.serve(listener),
+                None => name::serve(listener, &job.hostname.0),
+            }
         }
     }
     sys::kill(pid);
@@ -210,13 +215,13 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
 }
 
 /// The supervisor of a step whose users and owners are a model.
-fn watch(job: &Job, mounts: &OwnedFd) -> Result<Option<Supervisor>, Failure> {
+fn watch(job: &Job, answered: bool, mounts: &OwnedFd) -> Result<Option<Supervisor>, Failure> {
     let first = match (&job.ownership, &job.command) {
         (Ownership::Inodes {}, _) => return Ok(None),
         (Ownership::Attributes {}, CommandLine::Probe {}) => command::first(0, 0, &[]),
         (Ownership::Attributes {}, CommandLine::Program { uid, gid, groups, .. }) => command::first(*uid, *gid, groups),
     };
-    Supervisor::enter(mounts, first, &job.specials).map(Some).trying(&PROCESSES, || "watch over the step's users".to_owned())
+    Supervisor::enter(mounts, first, answered.then_some(job.hostname.0.as_slice()), &job.specials).map(Some).trying(&PROCESSES, || "watch over the step's users".to_owned())
 }
 
 /// Removes a mount point from the upper directory if it is as it was made.
@@ -255,7 +260,7 @@ fn be_init(job: &Job, supervisor: &OwnedFd, out: OwnedFd, err: OwnedFd) {
         Err(failure) => return report(&failure),
     };
     let descriptors = [prepared.upper.as_fd(), prepared.mounts.as_fd()];
-    if channel::send(supervisor, &InitReply::Prepared { made: prepared.made }, &descriptors).is_err() {
+    if channel::send(supervisor, &InitReply::Prepared { made: prepared.made, answered: prepared.name == HostName::Answered }, &descriptors).is_err() {
         return;
     }
     drop((prepared.upper, prepared.mounts));
@@ -263,7 +268,7 @@ fn be_init(job: &Job, supervisor: &OwnedFd, out: OwnedFd, err: OwnedFd) {
         let _ = channel::send(supervisor, &InitReply::Listening {}, &[listener.as_fd()]);
     };
     match &job.command {
-        CommandLine::Probe {} => match root::try_writing().and_then(|()| command::try_watching(&job.ownership, listening)) {
+        CommandLine::Probe {} => match root::try_writing().and_then(|()| command::try_watching(&job.ownership, (prepared.name, &job.hostname.0), listening)) {
             Ok(()) => {
                 let _ = channel::send(supervisor, &InitReply::Running {}, &[]);
                 let _ = channel::send(supervisor, &InitReply::Exited { status: 0 }, &[]);
@@ -271,7 +276,7 @@ fn be_init(job: &Job, supervisor: &OwnedFd, out: OwnedFd, err: OwnedFd) {
             Err(failure) => report(&failure),
         },
         CommandLine::Program { .. } => {
-            let pid = match command::start(&job.command, &Within::Namespaces(&job.ownership), &out, &err, listening) {
+            let pid = match command::start(&job.command, &Within::Namespaces { ownership: &job.ownership, name: prepared.name }, &out, &err, listening) {
                 Ok(pid) => pid,
                 Err(failure) => return report(&failure),
             };

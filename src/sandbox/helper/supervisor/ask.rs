@@ -88,6 +88,7 @@ pub enum Ask {
     SocketOption,
     GetLimit,
     GetOrSetLimit,
+    HostName,
 }
 
 const ASKS: &[(Call, Ask)] = &[
@@ -170,6 +171,7 @@ const ASKS: &[(Call, Ask)] = &[
     (calls::GETSOCKOPT, Ask::SocketOption),
     (calls::GETRLIMIT, Ask::GetLimit),
     (calls::PRLIMIT64, Ask::GetOrSetLimit),
+    (calls::UNAME, Ask::HostName),
 ];
 
 /// The limit that carries who a process is.
@@ -306,6 +308,7 @@ impl Supervisor {
             Ask::SocketOption => self.peer(asked),
             Ask::GetLimit => self.limit(asked, a[1], 0),
             Ask::GetOrSetLimit => self.limit(asked, a[3], a[0]),
+            Ask::HostName => self.name(asked),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::credentials::{Ambient, Credentials, Ids, LAST, OF_FILES, Program, ProgramCapabilities, Refused, Root, SYS_CHROOT, Wish};
-use super::process::{AT_EMPTY_PATH, Asked, status_of};
+use super::process::{AT_EMPTY_PATH, Asked, personality_of, status_of};
 use super::walk::Node;
 use super::{Answer, Outcome, Pending, Stop, Supervisor};
 use crate::sys::{self, At, EACCES, EINVAL, EPERM, Follow};
@@ -175,6 +175,14 @@ impl Supervisor {
         let who = Credentials { root: Root::Maybe, ..Credentials::clone(&asked.who) };
         self.is_now(asked.pid, &Rc::new(who))?;
         Ok(Answer::Kernel)
+    }
+
+    /// What the kernel says of itself and of the machine, with the step's host name.
+    pub(super) fn name(&self, asked: &Asked) -> Outcome {
+        let Some(name) = &self.host_name else { return Ok(Answer::Kernel) };
+        let personality = personality_of(asked.pid)?;
+        asked.write(asked.arguments[0], &crate::name::told(name, personality)?)?;
+        Ok(Answer::Value(0))
     }
 
     /// Who is at the other end of a local socket.

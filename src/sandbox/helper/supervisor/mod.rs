@@ -94,6 +94,8 @@ pub struct Supervisor {
     /// Who a process will be once it has become the program that it is about to become, and what it was before.
     pending: BTreeMap<u32, Pending>,
     asks: Vec<(i32, ask::Ask)>,
+    /// The host name, where it is not the namespace's own.
+    host_name: Option<Vec<u8>>,
 }
 
 struct Pending {
@@ -102,8 +104,8 @@ struct Pending {
 }
 
 impl Supervisor {
-    /// Goes into the mounts of a step whose root is made.
-    pub fn enter(mounts: &OwnedFd, who: Credentials, below: &[SpecialBelow]) -> Result<Supervisor> {
+    /// Goes into the mounts of a step whose root is made. `host_name` is given where the namespace has another.
+    pub fn enter(mounts: &OwnedFd, who: Credentials, host_name: Option<&[u8]>, below: &[SpecialBelow]) -> Result<Supervisor> {
         sys::raise_descriptors();
         let own_descriptors = sys::open(At::Root, b"/proc/self/fd", sys::O_PATH | sys::O_DIRECTORY, 0, sys::ANYWHERE)?;
         sys::enter_mounts(mounts)?;
@@ -124,6 +126,7 @@ impl Supervisor {
             owners,
             pending: BTreeMap::new(),
             asks,
+            host_name: host_name.map(<[u8]>::to_vec),
         })
     }
 

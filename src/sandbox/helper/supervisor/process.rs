@@ -160,6 +160,12 @@ pub fn program_of(pid: u32) -> (String, Vec<u8>) {
     (stack, sys::read_link_of(format!("../../{pid}/exe").as_bytes()).unwrap_or_default())
 }
 
+/// What kind of machine a process takes this one for.
+pub fn personality_of(pid: u32) -> Result<u32> {
+    let text = read_small(&format!("../../{pid}/personality"))?;
+    std::str::from_utf8(&text).ok().and_then(|text| u32::from_str_radix(text.trim(), 16).ok()).ok_or(EINVAL)
+}
+
 pub fn status_of(pid: u32, name: &str) -> Result<String> {
     let status = read_small(&format!("../../{pid}/status"))?;
     let text = String::from_utf8_lossy(&status);

@@ -93,6 +93,51 @@ pub enum Child {
     None,
 }
 
+/// What `uname(2)` fills: six texts of the same length, each with zeros behind it.
+pub const UNAME_BYTES: usize = 6 * 65;
+
+/// What `uname(2)` says to a process of this personality.
+pub fn uname_as(personality: u32) -> Result<[u8; UNAME_BYTES]> {
+    // Those of 32-bit machines and of Linux 2.6, which are all that change the answer.
+    const ABOUT_NAMES: u32 = 0x0002_0008;
+    let become_one = |personality: c_long| plain(number_of(calls::PERSONALITY)?, personality, 0, 0);
+    let mut told = [0_u8; UNAME_BYTES];
+    let own = match personality & ABOUT_NAMES {
+        0 => None,
+        other => Some(become_one(c_long::from(other))?),
+    };
+    // SAFETY: the kernel writes as many bytes as there are.
+    let asked = unsafe { call(number_of(calls::UNAME)?, [pointer(told.as_mut_ptr()), 0, 0, 0, 0, 0]) };
+    if let Some(own) = own {
+        become_one(own)?;
+    }
+    asked.map(|_| told)
+}
+
+/// Does something with the access to files that a user has who has no rights, and then has its own again.
+pub fn as_files_of<T>(uid: u32, gid: u32, what: impl FnOnce() -> Result<T>) -> Result<T> {
+    const QUESTION: c_long = -1;
+    let group = plain(number_of(calls::SETFSGID)?, c_long::from(gid), 0, 0)?;
+    let user = plain(number_of(calls::SETFSUID)?, c_long::from(uid), 0, 0)?;
+    let outcome = what();
+    plain(number_of(calls::SETFSUID)?, user, 0, 0)?;
+    plain(number_of(calls::SETFSGID)?, group, 0, 0)?;
+    if plain(number_of(calls::SETFSUID)?, QUESTION, 0, 0)? != user {
+        // It must never go on as somebody else.
+        exit(1);
+    }
+    outcome
+}
+
+/// Writes at a place of a file: all or an error.
+pub fn write_at(file: &OwnedFd, at: u64, bytes: &[u8]) -> Result<()> {
+    const EFAULT: Errno = Errno(14);
+    let arguments = [raw(file), pointer(bytes.as_ptr()), bytes.len() as c_long, at as c_long, 0, 0];
+    // SAFETY: the kernel reads as much as the slice has.
+    let count = unsafe { call(number_of(calls::PWRITE64)?, arguments) }?;
+    if count as usize == bytes.len() { Ok(()) } else { Err(EFAULT) }
+}
+
 /// Looks for a child that has ended, without waiting.
 pub fn look_for_ended() -> Result<Child> {
     const NO_HANG: c_long = 1;

@@ -2,6 +2,9 @@
 
 use super::{Bytes, EntryMetadata, Ownership, SpecialNode, Wire};
 
+/// The host name of a step that only tries, which it expects to be told.
+pub const PROBE_NAME: &[u8] = b"probe";
+
 wire! {
     /// One command with all that it sees. Paths of the host are absolute.
     struct Job {
