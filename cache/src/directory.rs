@@ -258,12 +258,12 @@ impl Store {
     }
 }
 
-fn is_directory(path: &Path) -> Result<bool, Error> {
+pub(crate) fn is_directory(path: &Path) -> Result<bool, Error> {
     let metadata = fs::symlink_metadata(path).if_exists().at("examine", path)?;
     Ok(metadata.is_some_and(|metadata| metadata.is_dir()))
 }
 
-fn is_taken(error: &io::Error) -> bool {
+pub(crate) fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory)
 }
 

@@ -44,7 +44,7 @@ pub use directory::Scratch;
 pub use error::{Error, InvalidName};
 pub use fingerprint::{Fingerprint, Fingerprinter, InvalidFingerprint};
 pub use marker::STORE_VERSION;
-pub use mount::{CacheMount, MountLock};
+pub use mount::{BEGINNING, CacheMount, MountLock};
 pub use name::Shelf;
 pub use record::Age;
 pub use remove::{RemoveOwn, RemoveTree};

@@ -1,14 +1,17 @@
 //! Cache mounts: a name in, a directory out that lives long and changes, with a lock beside it. FORMAT.md, "Cache mounts".
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 
+use crate::directory::{Scratch, is_directory, is_taken};
 use crate::error::{At, Error};
 use crate::lock::Lock;
 use crate::name;
 use crate::store::{Place, Store, create_directory};
 
 pub(crate) const DATA: &str = "data";
+/// The directory of a scratch directory that [`Store::begin_cache_mount`] takes.
+pub const BEGINNING: &str = DATA;
 pub(crate) const LOCK: &str = "lock";
 
 /// A directory that steps of several builds write into. What is in it is the business of the tools that use it.
@@ -35,9 +38,48 @@ impl Store {
     pub fn cache_mount(&self, name: &str) -> Result<CacheMount, Error> {
         name::check(name)?;
         let top = self.place(Place::Mounts).join(name);
-        let (path, lock) = (top.join(DATA), top.join(LOCK));
         let _using = self.using()?;
-        create_directory(&path)?;
+        create_directory(&top.join(DATA))?;
+        self.marked_mount(&top)
+    }
+
+    /// The cache mount of a name where there is one, marked as used.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], else what the system answers.
+    pub fn find_cache_mount(&self, name: &str) -> Result<Option<CacheMount>, Error> {
+        name::check(name)?;
+        let top = self.place(Place::Mounts).join(name);
+        let _using = self.using()?;
+        if is_directory(&top.join(DATA))? { self.marked_mount(&top).map(Some) } else { Ok(None) }
+    }
+
+    /// The cache mount of a name. Where there is none, it begins with the directory [`BEGINNING`] of `scratch`, all at once; else that goes
+    /// to the trash.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`], [`Error::NotInside`] without such a directory, else what the system answers.
+    pub fn begin_cache_mount(&self, scratch: Scratch, name: &str) -> Result<CacheMount, Error> {
+        name::check(name)?;
+        let inside = scratch.path();
+        if !is_directory(&inside.join(DATA))? {
+            return Err(Error::NotInside { inner: DATA.into(), scratch: inside.to_path_buf() });
+        }
+        let lock = inside.join(LOCK);
+        OpenOptions::new().write(true).create(true).truncate(false).open(&lock).at("open", &lock)?;
+        let mounts = self.place(Place::Mounts);
+        create_directory(&mounts)?;
+        let top = mounts.join(name);
+        let _using = self.using()?;
+        // It is never empty, so that nothing takes the place of one that is there.
+        match fs::rename(inside, &top) {
+            Err(error) if !is_taken(&error) => Err(error).at("keep", &top),
+            Ok(()) | Err(_) => self.marked_mount(&top),
+        }
+    }
+
+    fn marked_mount(&self, top: &Path) -> Result<CacheMount, Error> {
+        let (path, lock) = (top.join(DATA), top.join(LOCK));
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&lock).at("open", &lock)?;
         self.mark(&file, &file.metadata().at("examine", &lock)?, &lock)?;
         Ok(CacheMount { path, lock, _store: self.clone() })
@@ -81,5 +123,40 @@ impl CacheMount {
     /// Only what the system answers.
     pub fn try_lock_exclusive(&self) -> Result<Option<MountLock>, Error> {
         Ok(Lock::try_exclusive(&self.lock)?.map(|lock| MountLock { _lock: lock }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin(store: &Store, text: &str) -> CacheMount {
+        let scratch = store.scratch().unwrap();
+        fs::create_dir(scratch.path().join(BEGINNING)).unwrap();
+        fs::write(scratch.path().join(BEGINNING).join("file"), text).unwrap();
+        store.begin_cache_mount(scratch, "pip").unwrap()
+    }
+
+    #[test]
+    fn a_mount_begins_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        assert!(store.find_cache_mount("pip").unwrap().is_none());
+        let first = begin(&store, "first");
+        fs::remove_file(first.path().join("file")).unwrap();
+        let second = begin(&store, "second");
+        assert_eq!(second.path(), first.path());
+        assert!(!second.path().join("file").exists(), "what is in it is the business of those who use it");
+        assert_eq!(store.find_cache_mount("pip").unwrap().unwrap().path(), first.path());
+        assert_eq!(store.cache_mount("pip").unwrap().path(), first.path());
+    }
+
+    #[test]
+    fn a_mount_begins_with_a_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        let scratch = store.scratch().unwrap();
+        assert!(matches!(store.begin_cache_mount(scratch, "pip"), Err(Error::NotInside { .. })));
+        assert!(store.find_cache_mount("pip").unwrap().is_none());
     }
 }
