@@ -119,6 +119,9 @@ fn unused(advisor: &Advisor<'_>, found: &mut Vec<Diagnostic>) {
     for stage in spec.stages.values() {
         if let Base::Stage(name) = &stage.from.value {
             used.insert(&name.value);
+            if let Some(start) = chooser(advisor, stage.from.span) {
+                used.extend(spec.stages.keys().filter(|name| begins_with(name, &start)));
+            }
         }
         let named = stage.steps.iter().flat_map(|step| sources(&step.value)).filter_map(|source| match source {
             FileSource::Stage(name) => Some(&name.value),
@@ -135,6 +138,20 @@ fn unused(advisor: &Advisor<'_>, found: &mut Vec<Diagnostic>) {
         }
         found.push(say::unused_stage(stage.span, name.as_str(), advisor.facts.language));
     }
+}
+
+/// What the names of all stages begin with of which an argument chooses one, as in `FROM base-${kind}`; `None` where the place names a stage.
+fn chooser(advisor: &Advisor<'_>, place: Span) -> Option<String> {
+    if advisor.facts.language == Language::Toml {
+        return None;
+    }
+    let text = advisor.sources.get(place.source)?.text.get(place.start as usize..place.end as usize)?;
+    text.split_once('$').map(|(start, _)| start.to_ascii_lowercase())
+}
+
+/// Whether the name of a stage, in a Compose file without that of its service, begins so.
+fn begins_with(name: &Name, start: &str) -> bool {
+    name.as_str().starts_with(start) || name.as_str().split_once('.').is_some_and(|(_, own)| own.starts_with(start))
 }
 
 fn unpinned(advisor: &Advisor<'_>, found: &mut Vec<Diagnostic>) {

@@ -204,7 +204,7 @@ pub enum Failure {
     },
     /// A command wrote to what it may only read, where the sandbox could not keep it from that.
     #[error(
-        "the step changed what is mounted read-only at `{at}`: a mount of the kernel would have refused that; `writable = true` allows it"
+        "the step changed what is mounted read-only at `{at}`: a mount of the kernel would have refused that; a mount that is `writable`, `rw` in a Dockerfile, allows it"
     )]
     WroteToMount {
         /// Where it is mounted.
@@ -298,6 +298,7 @@ fn step_class(error: &StepError) -> Class {
         | StepError::AllExcluded { .. }
         | StepError::InTheWay { .. }
         | StepError::NoArchive { .. }
+        | StepError::NoDirectory { .. }
         | StepError::NothingToRemove { .. }
         | StepError::RemovesRoot
         | StepError::Edit(_)

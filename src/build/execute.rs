@@ -1,6 +1,5 @@
 //! One step: its key, the record that answers it, or the work and a new record.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lapstrake_cache::{Fingerprint, Fingerprinter, Shelf};
@@ -13,12 +12,13 @@ use super::site::Site;
 use super::sources::{Source, SourceContents, Sources, StepContents, keep_difference, tree_of};
 use super::state::{LayerName, State};
 use super::steps::copy::{self, Selection};
+use super::steps::run::Shown;
 use super::steps::{self, Edited, extract, fetch};
 use super::{Failure, packed};
 use crate::event::TaskId;
 use crate::image::Platform;
 use crate::layer::Profile;
-use crate::plan::{Copy, MountKind, Run, Step, StepKind, TreeSource};
+use crate::plan::{Copy, FirstContents, MountKind, Run, Step, StepKind, TreeSource};
 use crate::tree::{Content, Difference, Editor, LastLink, Node, TreePath};
 
 /// Results of steps by key.
@@ -73,7 +73,7 @@ pub(super) struct Action<'p> {
 
 enum Inputs {
     None,
-    Run(BTreeMap<String, State>),
+    Run(Shown),
     Copy { source: Source, selection: Option<Selection> },
     Archive(extract::Archive),
 }
@@ -99,8 +99,8 @@ pub(super) fn action<'p>(
     let (preimage, inputs) = match &step.kind {
         StepKind::Setting => return Ok(None),
         StepKind::Run(run) => {
-            let (shown, names) = shown(site, sources, run)?;
-            (around.run(run, &names), Inputs::Run(shown))
+            let shown = shown(site, sources, run)?;
+            (around.run(run, &shown.names), Inputs::Run(shown))
         }
         StepKind::Copy(copy) => {
             let source = sources.source(site, &copy.from)?;
@@ -120,20 +120,24 @@ pub(super) fn action<'p>(
     Ok(Some(Action { step, below: below.clone(), preimage, inputs }))
 }
 
-/// Something for each mount, by where it is mounted.
-type ByPlace<T> = BTreeMap<String, T>;
-
-/// The states behind a command's `from` mounts, and the names of the files that they show, both by place.
-fn shown(site: &Site<'_>, sources: &Sources, run: &Run) -> Result<(ByPlace<State>, ByPlace<Fingerprint>), Failure> {
-    let (mut states, mut names) = (BTreeMap::new(), BTreeMap::new());
+/// The files from elsewhere that a command's mounts show or begin with.
+fn shown(site: &Site<'_>, sources: &Sources, run: &Run) -> Result<Shown, Failure> {
+    let mut shown = Shown::default();
     for mount in &run.mounts {
-        if let MountKind::From { source, path, access: _ } = &mount.kind {
-            let state = sources.state(site, source, path)?;
-            names.insert(mount.at.clone(), part_name(site, &state, path, &place(source))?);
-            states.insert(mount.at.clone(), state);
-        }
+        let (source, path) = match &mount.kind {
+            MountKind::From { source, path, access: _ } => (source, path),
+            MountKind::Cache { first: Some(FirstContents { source, path }), .. } => (source, path),
+            MountKind::Cache { first: None, .. }
+            | MountKind::Secret { .. }
+            | MountKind::SecretEnv { .. }
+            | MountKind::Ssh { .. }
+            | MountKind::Tmpfs { .. } => continue,
+        };
+        let state = sources.state(site, source, path)?;
+        shown.names.insert(mount.at.clone(), part_name(site, &state, path, &place(source))?);
+        shown.states.insert(mount.at.clone(), state);
     }
-    Ok((states, names))
+    Ok(shown)
 }
 
 /// The name of a file or directory of a state, times included.

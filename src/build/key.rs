@@ -10,8 +10,8 @@ use lapstrake_cache::Fingerprint;
 use super::preimage::{Preimage, Value};
 use crate::image::Platform;
 use crate::plan::{
-    Access, Copy, Download, Extract, Fetch, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, MountKind, Network, Newlines, Remove,
-    Run, Sharing, Write,
+    Access, CacheAccess, Copy, Download, Extract, Fetch, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, MountKind, Network,
+    Newlines, Remove, Run, Sharing, Write,
 };
 
 /// What every step's result depends on.
@@ -33,7 +33,7 @@ impl Surroundings<'_> {
             .with("epoch", Value::Number(*epoch))
     }
 
-    /// A command. `mounted` has the fingerprint of what each `from` mount shows, by place.
+    /// A command. `mounted` has the fingerprint of what each mount shows or begins with, by place.
     pub(super) fn run(&self, run: &Run, mounted: &BTreeMap<String, Fingerprint>) -> Preimage {
         let Run { argv, env, workdir, user, network, mounts, discard, timeout: _inert_timeout, refresh: _looked_at_beside_the_key } = run;
         let env = env.iter().map(|(name, value)| (name.clone(), Value::text(value))).collect();
@@ -65,8 +65,9 @@ impl Surroundings<'_> {
             parents,
             unpack,
             newlines,
+            missing: _inert_since_what_is_missing_is_not_named,
         } = copy;
-        self.begin("copy", 2)
+        self.begin("copy", if *unpack { 3 } else { 2 })
             .with("files", Value::Fingerprint(selected))
             .with("to", Value::text(to))
             .with("owner", Value::optional(owner.as_deref()))
@@ -78,18 +79,19 @@ impl Surroundings<'_> {
                     Newlines::Lf => "lf",
                 }),
             )
-            // In an archive, files do not arrive as they are named.
+            // In an archive, files do not arrive as they are named; which modes they have there is the third revision.
             .with_any("unpack", if *unpack { mode_value(mode) } else { Value::Absent })
     }
 
     /// A file whose bytes stand in the spec.
     pub(super) fn write(&self, write: &Write) -> Preimage {
-        let Write { path, content, owner, mode } = write;
+        let Write { path, content, owner, mode, name } = write;
         self.begin("write", 1)
             .with("path", Value::text(path))
             .with("content", Value::Bytes(content.clone()))
             .with("owner", Value::optional(owner.as_deref()))
             .with("mode", Value::Number(i64::from(*mode)))
+            .with_any("name", Value::optional(name.as_deref()))
     }
 
     /// Directories.
@@ -168,8 +170,8 @@ fn mount_value(mount: &Mount, mounted: &BTreeMap<String, Fingerprint>) -> Value 
     let Mount { at, span: _inert_span, kind } = mount;
     let number = |number: &Option<u16>| number.map_or(Value::Absent, |number| Value::Number(i64::from(number)));
     let kind = match kind {
-        // What a cache holds is no input: a step must work with an empty one.
-        MountKind::Cache { id, sharing, owner, mode } => Value::map([
+        // What a cache holds is no input: a step must work with one as it is when it is made.
+        MountKind::Cache { id, sharing, owner, mode, first, access } => Value::map([
             ("cache", Value::text(id)),
             (
                 "sharing",
@@ -181,7 +183,15 @@ fn mount_value(mount: &Mount, mounted: &BTreeMap<String, Fingerprint>) -> Value 
             ),
             ("owner", Value::optional(owner.as_deref())),
             ("mode", number(mode)),
-        ]),
+        ])
+        .with_any("first", first.as_ref().and_then(|_| mounted.get(at)).map_or(Value::Absent, |files| Value::Fingerprint(*files)))
+        .with_any(
+            "access",
+            match access {
+                CacheAccess::Kept => Value::Absent,
+                CacheAccess::ReadOnly => Value::text("read-only"),
+            },
+        ),
         MountKind::From { source: _inert_since_the_files_are_named, path: _likewise, access } => Value::map([
             ("from", mounted.get(at).map_or(Value::Absent, |files| Value::Fingerprint(*files))),
             (
@@ -232,6 +242,7 @@ mod tests {
             parents: false,
             unpack: false,
             newlines: Newlines::Keep,
+            missing: Missing::Fail,
         };
         change(&mut copy);
         let platform = "linux/amd64".parse().unwrap();

@@ -111,6 +111,17 @@ impl Value {
         Value::Map(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
+    /// The map with a further value, where there is one.
+    pub(crate) fn with_any(self, name: &str, value: Value) -> Value {
+        match (self, value) {
+            (Value::Map(mut fields), value) if value != Value::Absent => {
+                fields.insert(name.to_owned(), value);
+                Value::Map(fields)
+            }
+            (map, _) => map,
+        }
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Value::Absent => out.push(b'-'),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -297,6 +297,12 @@ impl Part {
         Ok(Part { path: into.join("part"), top: into, stamps })
     }
 
+    /// A directory that is there already.
+    pub(super) fn of(path: &Path) -> Result<Part, Failure> {
+        let handle = LocalDirectory::open(path).map_err(|source| Failure::File { path: path.to_path_buf(), source })?;
+        Ok(Part { path: path.to_path_buf(), top: path.to_path_buf(), stamps: Stamps::of(&handle)? })
+    }
+
     /// Whether it is as it was made.
     pub(super) fn is_unchanged(&self) -> Result<bool, Failure> {
         let handle = LocalDirectory::open(&self.top).map_err(|source| Failure::File { path: self.top.clone(), source })?;
@@ -310,10 +316,13 @@ impl Part {
 }
 
 /// The bytes of a state's files under other paths.
-struct Moved<'a> {
-    contents: &'a dyn Contents,
-    from: TreePath,
-    to: TreePath,
+pub(super) struct Moved<'a> {
+    /// The bytes where they are.
+    pub(super) contents: &'a dyn Contents,
+    /// What is looked for,
+    pub(super) from: TreePath,
+    /// and where it is said to be.
+    pub(super) to: TreePath,
 }
 
 impl Contents for Moved<'_> {

@@ -116,7 +116,7 @@ pub enum Error {
     },
     /// A download whose bytes are others than those that were promised.
     #[error(
-        "`{url}` has other bytes than it should: expected {expected}, got {found}; if the change is meant, update `sha256` or the lock"
+        "`{url}` has other bytes than it should: expected {expected}, got {found}; if the change is meant, update the checksum or the lock"
     )]
     WrongDownload {
         /// The address.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::diagnostics as say;
 use super::sink::Sink;
+use super::target::Target;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::spec::{Argument, Name, Spanned, Spec};
 
@@ -21,11 +22,12 @@ struct Value {
 
 impl<'s> Arguments<'s> {
     /// Settles each argument. What is wrong with the caller's has no place in any text.
-    pub(super) fn resolve(spec: &'s Spec, given: &BTreeMap<String, String>, sink: &mut Sink) -> Arguments<'s> {
+    pub(super) fn resolve(spec: &'s Spec, target: &Target, sink: &mut Sink) -> Arguments<'s> {
+        let given = &target.args;
         for name in given.keys().filter(|name| !spec.args.contains_key(name.as_str())) {
             sink.push(say::unknown_argument(name, spec.args.keys().map(Name::as_str)));
         }
-        let values = spec.args.iter().map(|(name, argument)| (name.as_str(), settle(name, argument, given, sink))).collect();
+        let values = spec.args.iter().map(|(name, argument)| (name.as_str(), settle(name, argument, target, sink))).collect();
         Arguments { values }
     }
 
@@ -53,15 +55,15 @@ impl<'s> Arguments<'s> {
     }
 }
 
-fn settle(name: &Name, argument: &Spanned<Argument>, given: &BTreeMap<String, String>, sink: &mut Sink) -> Value {
+fn settle(name: &Name, argument: &Spanned<Argument>, target: &Target, sink: &mut Sink) -> Value {
+    let given = |name: &Name| target.args.get(name.as_str()).or_else(|| target.offered.get(name.as_str()));
     let Argument { default, optional, choices, help: _ } = &argument.value;
-    let text = given.get(name.as_str()).cloned().or_else(|| default.as_ref().map(|default| default.value.clone()));
+    let text = given(name).cloned().or_else(|| default.as_ref().map(|default| default.value.clone()));
     if let Some(text) = &text
         && !choices.is_empty()
         && !choices.iter().any(|choice| choice.value == *text)
     {
-        let span =
-            if given.contains_key(name.as_str()) { Span::NONE } else { default.as_ref().map_or(argument.span, |default| default.span) };
+        let span = if given(name).is_some() { Span::NONE } else { default.as_ref().map_or(argument.span, |default| default.span) };
         sink.push(say::not_a_choice(span, argument.span, name.as_str(), text, choices.iter().map(|choice| choice.value.as_str())));
     }
     let optional = optional.as_ref().is_some_and(|optional| optional.value);

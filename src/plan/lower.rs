@@ -52,6 +52,14 @@ pub fn further_requirements(spec: &Spec, target: &Target, found: &Found) -> Diag
     sink.finish(Some(requirements))
 }
 
+/// Which of the values that the target offers nothing declares, neither the spec nor the `ONBUILD` of a base that was found.
+#[must_use]
+pub fn unclaimed<'t>(spec: &Spec, target: &'t Target, found: &Found) -> Vec<&'t str> {
+    let expanded = on_build::expand(spec, target, found, &mut Sink::default());
+    let args = &expanded.as_ref().unwrap_or(spec).args;
+    target.offered.keys().map(String::as_str).filter(|name| !args.contains_key(*name)).collect()
+}
+
 /// Settles everything: which stages, in which order, with which steps, and the config of each image.
 #[must_use]
 pub fn plan(spec: &Spec, target: &Target, found: &Found) -> Diagnosed<Plan> {

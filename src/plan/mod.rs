@@ -37,7 +37,7 @@ use crate::image::{Config, Platform, Reference};
 pub use crate::spec::words::{Directory as SymbolicDirectory, SymbolicMode};
 
 pub use diagnostics::CODES;
-pub use lower::{further_requirements, plan, requirements};
+pub use lower::{further_requirements, plan, requirements, unclaimed};
 pub use needs::NeededSecret;
 pub use outside::{Standing, Upgrade, not_locked, to_resolve};
 pub use target::{ExtraTag, Found, FoundImage, Outside, Requirement, Target, Wanted};
@@ -240,6 +240,10 @@ pub enum MountKind {
         owner: Option<String>,
         /// Its mode.
         mode: Option<u16>,
+        /// What is in it when it is made; nothing if this says nothing.
+        first: Option<FirstContents>,
+        /// Whether the step may write.
+        access: CacheAccess,
     },
     /// Files from elsewhere.
     From {
@@ -297,6 +301,24 @@ pub enum Sharing {
     Locked,
 }
 
+/// What a cache begins with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FirstContents {
+    /// From where.
+    pub source: TreeSource,
+    /// Which directory there, relative to its root; empty means all of it.
+    pub path: String,
+}
+
+/// What a step may do to a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheAccess {
+    /// Read.
+    ReadOnly,
+    /// Write.
+    Kept,
+}
+
 /// What a step may do to a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -338,6 +360,8 @@ pub struct Copy {
     pub unpack: bool,
     /// What becomes of line ends.
     pub newlines: Newlines,
+    /// What happens where there are patterns alone and none matches anything.
+    pub missing: Missing,
 }
 
 /// What becomes of modes.
@@ -375,6 +399,8 @@ pub struct Write {
     pub owner: Option<String>,
     /// Permission bits.
     pub mode: u16,
+    /// What the file is called where there is a directory at the path.
+    pub name: Option<String>,
 }
 
 /// Makes directories and their missing parents.

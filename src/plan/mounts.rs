@@ -7,7 +7,7 @@ use super::label;
 use super::path;
 use super::sink::Sink;
 use super::steps::{Point, bits};
-use super::{Access, Mount, MountKind, Sharing};
+use super::{Access, CacheAccess, FirstContents, Mount, MountKind, Sharing};
 use crate::diagnostic::Span;
 use crate::spec::words::is_variable;
 use crate::spec::{self, Spanned, Text};
@@ -46,10 +46,19 @@ fn becomes_variable(mount: &Mount) -> bool {
 fn one(mount: &Spanned<spec::Mount>, workdir: &str, point: &Point<'_>, sink: &mut Sink) -> Option<Mount> {
     let needed = |required: &Option<Spanned<bool>>| required.as_ref().is_none_or(|required| required.value);
     let (at, kind) = match &mount.value {
-        spec::Mount::Cache { cache, at, sharing, owner, mode, from, path: _ } => {
-            if let Some(from) = from {
-                sink.push(say::not_in_this_version(from.span, "first contents of caches"));
-            }
+        spec::Mount::Cache { cache, at, sharing, owner, mode, from, path, access } => {
+            let first = match from {
+                None => None,
+                Some(from) => {
+                    let source = point.tree(Some(from), sink);
+                    let path = part(path.as_ref(), point, sink);
+                    Some(FirstContents { source: source?, path: path? })
+                }
+            };
+            let access = match access.as_ref().map(|access| access.value) {
+                None | Some(spec::CacheAccess::Kept) => CacheAccess::Kept,
+                Some(spec::CacheAccess::ReadOnly) => CacheAccess::ReadOnly,
+            };
             let id = point.scope.word(cache, sink);
             let at = place(at, workdir, point, sink);
             let owner = point.owner(owner.as_ref(), sink);
@@ -58,14 +67,11 @@ fn one(mount: &Spanned<spec::Mount>, workdir: &str, point: &Point<'_>, sink: &mu
                 Some(spec::Sharing::Private) => Sharing::Private,
                 Some(spec::Sharing::Locked) => Sharing::Locked,
             };
-            (at?, MountKind::Cache { id: id?, sharing, owner: owner?, mode: bits(mode.as_ref()) })
+            (at?, MountKind::Cache { id: id?, sharing, owner: owner?, mode: bits(mode.as_ref()), first, access })
         }
         spec::Mount::From { from, path, at, access } => {
             let source = point.tree(Some(from), sink);
-            let path = match path {
-                None => Some(String::new()),
-                Some(text) => inside(text, point, sink),
-            };
+            let path = part(path.as_ref(), point, sink);
             let at = place(at, workdir, point, sink);
             let access = match access.as_ref().map(|access| access.value) {
                 None | Some(spec::Access::ReadOnly) => Access::ReadOnly,
@@ -113,6 +119,11 @@ fn place(text: &Text, workdir: &str, point: &Point<'_>, sink: &mut Sink) -> Opti
         return None;
     }
     Some(at)
+}
+
+/// Which path of a source is meant; all of it where none is named.
+fn part(path: Option<&Text>, point: &Point<'_>, sink: &mut Sink) -> Option<String> {
+    path.map_or_else(|| Some(String::new()), |text| inside(text, point, sink))
 }
 
 fn inside(text: &Text, point: &Point<'_>, sink: &mut Sink) -> Option<String> {

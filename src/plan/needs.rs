@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ArchiveSource, MountKind, Plan, StepKind, TreeSource};
+use super::{ArchiveSource, FirstContents, MountKind, Plan, StepKind, TreeSource};
 use crate::diagnostic::Span;
 
 /// A secret that a plan uses.
@@ -68,8 +68,8 @@ impl StepKind {
                 .mounts
                 .iter()
                 .filter_map(|mount| match &mount.kind {
-                    MountKind::From { source, .. } => Some(source),
-                    MountKind::Cache { .. }
+                    MountKind::From { source, .. } | MountKind::Cache { first: Some(FirstContents { source, .. }), .. } => Some(source),
+                    MountKind::Cache { first: None, .. }
                     | MountKind::Secret { .. }
                     | MountKind::SecretEnv { .. }
                     | MountKind::Ssh { .. }

@@ -3,15 +3,15 @@
 //! Their steps stand before the stage's own; what they say of an image's config holds where the image says nothing itself.
 //! Docker image specification 1.3, "OnBuild"; Dockerfile reference, "ONBUILD".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostics as say;
 use super::outside;
 use super::select::select;
 use super::sink::Sink;
 use super::target::{Found, Target};
-use crate::frontend::dockerfile::{Options, Triggers, triggers};
-use crate::spec::{Base, Change, INHERITED, Image, Name, OnBuild, Spanned, Spec, Template, Text};
+use crate::frontend::dockerfile::{Options, SeenArgument, Triggers, triggers};
+use crate::spec::{Base, Change, INHERITED, Image, Name, OnBuild, Piece, Setting, Spanned, Spec, Stage, Template, Text, Verb};
 
 /// The spec with all that the bases' instructions say; `None` where no needed stage carries out any.
 pub(super) fn expand(spec: &Spec, target: &Target, found: &Found, sink: &mut Sink) -> Option<Spec> {
@@ -59,6 +59,7 @@ fn carry_out(spec: &mut Spec, name: &str, texts: &[String], sink: &mut Sink) {
     for (argument_name, argument) in std::mem::take(&mut triggers.args) {
         spec.args.entry(argument_name).or_insert(argument);
     }
+    show(spec, &name, &triggers.seen, BTreeSet::new(), &mut BTreeSet::new());
     if let Some(stage) = spec.stages.get_mut(name.as_str()) {
         let own = std::mem::replace(&mut stage.value.steps, std::mem::take(&mut triggers.steps));
         stage.value.steps.extend(own);
@@ -68,6 +69,78 @@ fn carry_out(spec: &mut Spec, name: &str, texts: &[String], sink: &mut Sink) {
             configure(&mut image.value, &triggers);
         }
     }
+}
+
+/// Lets the commands of a stage, and of those that start from it, see arguments until the environment has variables of their names.
+fn show(spec: &mut Spec, name: &Name, seen: &[SeenArgument], hidden: BTreeSet<String>, done: &mut BTreeSet<Name>) {
+    if seen.is_empty() || !done.insert(name.clone()) {
+        return;
+    }
+    let Some(stage) = spec.stages.get_mut(name.as_str()) else { return };
+    let hidden = show_in(&mut stage.value, seen, hidden);
+    let above = spec.stages.iter().filter(|(_, stage)| matches!(&stage.from.value, Base::Stage(below) if below.value == *name));
+    let above: Vec<Name> = above.map(|(name, _)| name.clone()).collect();
+    for name in above {
+        show(spec, &name, seen, hidden.clone(), done);
+    }
+}
+
+fn show_in(stage: &mut Stage, seen: &[SeenArgument], mut hidden: BTreeSet<String>) -> BTreeSet<String> {
+    hidden.extend(stage.settings.env.keys().cloned());
+    for step in &mut stage.steps {
+        match &mut step.value.verb {
+            Verb::Setting(Setting::Env(env)) => hidden.extend(env.keys().cloned()),
+            Verb::Run(run) => {
+                for SeenArgument { name, value, history: _ } in seen.iter().filter(|argument| !hidden.contains(&argument.name)) {
+                    if let Some(value) = value {
+                        run.env.entry(name.clone()).or_insert_with(|| value.clone().map(Change::Set));
+                    }
+                }
+                if let Some(history) = &mut step.value.history {
+                    history.value = with_arguments(&history.value, seen);
+                }
+            }
+            Verb::Copy(_)
+            | Verb::Write(_)
+            | Verb::Fetch(_)
+            | Verb::Extract(_)
+            | Verb::Link(_)
+            | Verb::MakeDirectory(_)
+            | Verb::Remove(_)
+            | Verb::Setting(Setting::Workdir { .. } | Setting::User(_) | Setting::Shell(_) | Setting::History(_)) => {}
+        }
+    }
+    hidden
+}
+
+/// `RUN |2 A=1 B=2 …`, with further arguments in front of those that it has; any other text as it is.
+fn with_arguments(history: &Template, seen: &[SeenArgument]) -> Template {
+    let [Piece::Literal(first), rest @ ..] = history.pieces() else { return history.clone() };
+    let Some(words) = first.strip_prefix("RUN").filter(|words| words.starts_with(' ')) else { return history.clone() };
+    let counted = words.strip_prefix(" |").and_then(|words| {
+        let end = words.find(' ').unwrap_or(words.len());
+        Some((words.get(..end)?.parse::<usize>().ok()?, words.get(end..)?))
+    });
+    let (count, words) = counted.unwrap_or((0, words));
+    let said = |name: &str| {
+        let mut literals = history.pieces().iter().filter_map(|piece| match piece {
+            Piece::Literal(text) => Some(text),
+            Piece::Reference(_) => None,
+        });
+        count > 0 && literals.any(|text| text.contains(&format!(" {name}=")))
+    };
+    let new: Vec<&SeenArgument> = seen.iter().filter(|argument| !said(&argument.name)).collect();
+    if new.is_empty() {
+        return history.clone();
+    }
+    let mut whole = Template::literal(format!("RUN |{}", count.saturating_add(new.len())));
+    for SeenArgument { name, value: _, history } in new {
+        whole.push(Piece::Literal(format!(" {name}=")));
+        history.pieces().iter().for_each(|piece| whole.push(piece.clone()));
+    }
+    whole.push(Piece::Literal(words.to_owned()));
+    rest.iter().for_each(|piece| whole.push(piece.clone()));
+    whole
 }
 
 /// Whether a stage is this one or starts from it, through however many others.
@@ -87,7 +160,7 @@ fn stands_on(spec: &Spec, stage: &Name, below: &Name) -> bool {
 }
 
 fn configure(image: &mut Image, triggers: &Triggers) {
-    let Triggers { steps: _, stages: _, args: _, entrypoint, cmd, expose, volumes, labels, healthcheck, stop_signal } = triggers;
+    let Triggers { steps: _, stages: _, args: _, seen: _, entrypoint, cmd, expose, volumes, labels, healthcheck, stop_signal } = triggers;
     fill(&mut image.entrypoint, entrypoint);
     fill(&mut image.cmd, cmd);
     add(&mut image.expose, expose);

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::label::one_line;
 use super::{
-    Access, ArchiveSource, Base, BaseImage, Compression, Context, Copy, Download, Extract, Fetch, Format, Image, Link, LinkKind,
-    MakeDirectory, Missing, ModeRule, Mount, MountKind, Network, Newlines, Plan, Remove, Run, Sharing, Stage, StageId, Step, StepKind,
-    TreeSource, Write,
+    Access, ArchiveSource, Base, BaseImage, CacheAccess, Compression, Context, Copy, Download, Extract, Fetch, Format, Image, Link,
+    LinkKind, MakeDirectory, Missing, ModeRule, Mount, MountKind, Network, Newlines, Plan, Remove, Run, Sharing, Stage, StageId, Step,
+    StepKind, TreeSource, Write,
 };
 
 /// The version of the JSON form.
@@ -90,7 +90,7 @@ impl Plan {
     fn step_json(&self, kind: &StepKind) -> Details {
         match kind {
             StepKind::Run(run) => self.run_json(run),
-            StepKind::Copy(Copy { from, sources, to, owner, mode, exclude, parents, unpack, newlines }) => only([
+            StepKind::Copy(Copy { from, sources, to, owner, mode, exclude, parents, unpack, newlines, missing }) => only([
                 ("from", json!(self.tree_name(from))),
                 ("sources", json!(sources)),
                 ("to", json!(to)),
@@ -100,12 +100,14 @@ impl Plan {
                 ("parents", if *parents { json!(true) } else { Value::Null }),
                 ("unpack", if *unpack { json!(true) } else { Value::Null }),
                 ("newlines", if *newlines == Newlines::Lf { json!("lf") } else { Value::Null }),
+                ("missing", if *missing == Missing::Ignore { json!("ignore") } else { Value::Null }),
             ]),
-            StepKind::Write(Write { path, content, owner, mode }) => only([
+            StepKind::Write(Write { path, content, owner, mode, name }) => only([
                 ("path", json!(path)),
                 ("content", json!(String::from_utf8_lossy(content))),
                 ("owner", json!(owner)),
                 ("mode", octal(*mode)),
+                ("name", json!(name)),
             ]),
             StepKind::MakeDirectory(MakeDirectory { paths, owner, owner_of_new, mode }) => only([
                 ("paths", json!(paths)),
@@ -177,18 +179,27 @@ impl Plan {
         let Mount { at, span: _, kind } = mount;
         let optional = |required: bool| if required { Value::Null } else { json!(false) };
         let fields = match kind {
-            MountKind::Cache { id, sharing, owner, mode } => {
+            MountKind::Cache { id, sharing, owner, mode, first, access } => {
                 let sharing = match sharing {
                     Sharing::Shared => Value::Null,
                     Sharing::Private => json!("private"),
                     Sharing::Locked => json!("locked"),
                 };
+                let writable = match access {
+                    CacheAccess::Kept => Value::Null,
+                    CacheAccess::ReadOnly => json!(false),
+                };
+                let from = first.as_ref().map_or(Value::Null, |first| json!(self.tree_name(&first.source)));
+                let path = first.as_ref().map_or(Value::Null, |first| json!(first.path));
                 only([
                     ("at", json!(at)),
                     ("cache", json!(id)),
                     ("sharing", sharing),
                     ("owner", json!(owner)),
                     ("mode", mode.map_or(Value::Null, octal)),
+                    ("from", from),
+                    ("path", path),
+                    ("writable", writable),
                 ])
             }
             MountKind::From { source, path, access } => {

@@ -125,7 +125,7 @@ fn needs(stage: &Stage) -> Vec<&Spanned<Name>> {
 
 /// Finds what is needed. Refuses what this version cannot do in any of it.
 pub(super) fn select<'s>(spec: &'s Spec, target: &Target, sink: &mut Sink) -> Selection<'s> {
-    let args = Arguments::resolve(spec, &target.args, sink);
+    let args = Arguments::resolve(spec, target, sink);
     let images = wishes(spec, target, sink);
     let mut graph = Graph {
         spec,

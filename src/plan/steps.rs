@@ -159,7 +159,7 @@ impl<'a> Point<'a> {
     }
 
     fn copy(&self, copy: &spec::Copy, sink: &mut Sink) -> Option<Settled> {
-        let spec::Copy { sources, from, to, owner, mode, exclude, parents, unpack, newlines } = copy;
+        let spec::Copy { sources, from, to, owner, mode, exclude, parents, unpack, newlines, missing } = copy;
         let from_tree = self.tree(from.as_ref(), sink);
         let sources = self.sources(sources, sink);
         let to = self.path(to, path::destination, sink);
@@ -184,18 +184,35 @@ impl<'a> Point<'a> {
                 None | Some(spec::Newlines::Keep) => Newlines::Keep,
                 Some(spec::Newlines::Lf) => Newlines::Lf,
             },
+            missing: absent(missing.as_ref()),
         };
         Some((StepKind::Copy(copy), history))
     }
 
+    /// A name without a directory.
+    fn file_name(&self, text: &Text, sink: &mut Sink) -> Option<String> {
+        let filled = self.scope.word(text, sink)?;
+        let name = sink.take(path::relative(&filled).map_err(|bad| say::bad_path(text.span, &filled, bad)))?;
+        if name.is_empty() || name.contains('/') {
+            sink.push(say::bad_path(text.span, &filled, path::BadPath::Slash));
+            return None;
+        }
+        Some(name)
+    }
+
     fn write(&self, write: &spec::Write, sink: &mut Sink) -> Option<Settled> {
-        let spec::Write { path, content, owner, mode } = write;
+        let spec::Write { path, content, owner, mode, name } = write;
         let path = self.path(path, path::file, sink);
         let content = self.scope.bytes(content, sink);
         let owner = self.owner(owner.as_ref(), sink);
+        let name = match name {
+            None => Some(None),
+            Some(name) => self.file_name(name, sink).map(Some),
+        };
         let path = path?;
         let history = format!("write {path}");
-        Some((StepKind::Write(Write { path, content: content?, owner: owner?, mode: bits(mode.as_ref()).unwrap_or(FILE_MODE) }), history))
+        let mode = bits(mode.as_ref()).unwrap_or(FILE_MODE);
+        Some((StepKind::Write(Write { path, content: content?, owner: owner?, mode, name: name? }), history))
     }
 
     fn fetch(&self, fetch: &spec::Fetch, span: Span, sink: &mut Sink) -> Option<Settled> {
@@ -276,11 +293,7 @@ impl<'a> Point<'a> {
         let paths: Vec<Option<String>> = paths.iter().map(|path| self.path(path, path::below_root, sink)).collect();
         let paths = paths.into_iter().collect::<Option<Vec<String>>>()?;
         let history = format!("remove {}", label::words(&paths));
-        let missing = match missing.as_ref().map(|missing| missing.value) {
-            None | Some(spec::Missing::Fail) => Missing::Fail,
-            Some(spec::Missing::Ignore) => Missing::Ignore,
-        };
-        Some((StepKind::Remove(Remove { paths, missing }), history))
+        Some((StepKind::Remove(Remove { paths, missing: absent(missing.as_ref()) }), history))
     }
 
     /// A path in the image that is built.
@@ -363,4 +376,12 @@ fn image_of(tree: &TreeSource) -> Option<&ImageSource> {
 /// Permission bits; a program may have put more into a spec than a text can.
 pub(super) fn bits(mode: Option<&Spanned<u16>>) -> Option<u16> {
     mode.map(|mode| mode.value & PERMISSION_BITS)
+}
+
+/// What happens where something is missing.
+fn absent(missing: Option<&spec::Spanned<spec::Missing>>) -> Missing {
+    match missing.map(|missing| missing.value) {
+        None | Some(spec::Missing::Fail) => Missing::Fail,
+        Some(spec::Missing::Ignore) => Missing::Ignore,
+    }
 }

@@ -15,6 +15,8 @@ pub struct Target {
     pub wanted: Wanted,
     /// Values of arguments by name.
     pub args: BTreeMap<String, String>,
+    /// Values for arguments that the spec or a base's `ONBUILD` may declare; where nothing does, they say nothing.
+    pub offered: BTreeMap<String, String>,
     /// Instead of the images' own platforms, where there are any.
     pub platforms: Vec<Platform>,
     /// More tags, on top of those in the spec.
@@ -59,7 +61,7 @@ impl Target {
     /// Everything in the spec, with default arguments, built on a machine of this platform.
     #[must_use]
     pub fn everything(builder: Platform) -> Target {
-        Target { wanted: Wanted::All, args: BTreeMap::new(), platforms: Vec::new(), tags: Vec::new(), builder }
+        Target { wanted: Wanted::All, args: BTreeMap::new(), offered: BTreeMap::new(), platforms: Vec::new(), tags: Vec::new(), builder }
     }
 }
 

@@ -172,6 +172,10 @@ fn ports(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<Vec<String>> 
 
 fn volume(text: &Text, scope: Scope<'_>, sink: &mut Sink) -> Option<String> {
     let filled = scope.word(text, sink)?;
+    // One that is not absolute is the affair of whoever runs the image.
+    if !filled.is_empty() && !filled.starts_with('/') {
+        return Some(filled);
+    }
     sink.take(path::below_root("/", &filled).map_err(|bad| say::bad_path(text.span, &filled, bad)))
 }
 

@@ -107,6 +107,8 @@ pub enum MountKind {
     Directory {
         /// Which. Absolute path.
         path: PathBuf,
+        /// What the command may do to it. With [`Upper::InPlace`] nothing keeps it from writing.
+        access: DirectoryAccess,
     },
     /// A file that exists in memory only: a secret.
     File {
@@ -135,13 +137,22 @@ impl std::fmt::Debug for MountKind {
                 let mut shown = f.debug_struct("Layers");
                 shown.field("lowers", lowers).field("root", root).field("subpath", &subpath).field("access", access).finish()
             }
-            MountKind::Directory { path } => f.debug_struct("Directory").field("path", path).finish(),
+            MountKind::Directory { path, access } => f.debug_struct("Directory").field("path", path).field("access", access).finish(),
             MountKind::File { bytes: _, uid, gid, mode } => {
                 f.debug_struct("File").field("uid", uid).field("gid", gid).field("mode", mode).finish_non_exhaustive()
             }
             MountKind::Tmpfs { size_bytes } => f.debug_struct("Tmpfs").field("size_bytes", size_bytes).finish(),
         }
     }
+}
+
+/// What a command may do to a directory of the host that is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DirectoryAccess {
+    /// Read it.
+    ReadOnly,
+    /// Also write, in place.
+    Written,
 }
 
 /// What a command may do to layers that are mounted.

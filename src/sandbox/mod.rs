@@ -39,6 +39,6 @@ mod wire;
 pub use agent::{AgentDirectory, FileAgent};
 pub use error::{AgentError, SandboxError, Unusable};
 pub use isolation::{Isolation, MountApi, Options, Probe, Rung, Sandbox, Start, UpperKind};
-pub use job::{Access, Exit, Finished, Job, Mount, MountKind, Network, Upper, UpperHandle, User};
+pub use job::{Access, DirectoryAccess, Exit, Finished, Job, Mount, MountKind, Network, Upper, UpperHandle, User};
 pub use mapping::{Extent, IdMapping};
 pub use wire::{Bytes, EntryKind, EntryMetadata, ListedEntry, Operation, SpecialBelow, SpecialNode};

@@ -11,7 +11,9 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 
 use super::owner::Owner;
 use super::wire::{self, Bytes, OwnerRequest, Stage, StepReply};
-use super::{Access, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, Rung, SandboxError, Upper, UpperHandle};
+use super::{
+    Access, DirectoryAccess, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, Rung, SandboxError, Upper, UpperHandle,
+};
 use crate::event::{Cancel, Stream};
 
 /// How long a wish to stop may go unnoticed.
@@ -250,7 +252,13 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
                     Access::Discarded => true,
                 },
             },
-            MountKind::Directory { path: directory } => wire::MountWhat::Directory { path: path(directory)? },
+            MountKind::Directory { path: directory, access } => wire::MountWhat::Directory {
+                path: path(directory)?,
+                read_only: match access {
+                    DirectoryAccess::ReadOnly => true,
+                    DirectoryAccess::Written => false,
+                },
+            },
             MountKind::File { bytes, uid, gid, mode } => {
                 wire::MountWhat::File { bytes: Bytes(bytes.clone()), uid: *uid, gid: *gid, mode: *mode & 0o7777 }
             }

@@ -39,6 +39,7 @@ pub const CODES: &[&str] = &[
     "one-verb",
     "path-climbs-out",
     "reference-not-here",
+    "relative-volume",
     "stage-cycle",
     "toml-syntax",
     "unknown-argument",
@@ -271,6 +272,15 @@ pub(super) fn bad_stage_platform(span: Span, found: &str, message: &str) -> Diag
 
 pub(super) fn bad_path(span: Span, found: &str, why: &str) -> Diagnostic {
     error(Code("bad-path"), span, format!("`{found}` cannot be used here: {why}"))
+}
+
+pub(super) fn relative_volume(span: Span, found: &str) -> Diagnostic {
+    Diagnostic::warning(
+        Code("relative-volume"),
+        span,
+        format!("the volume `{found}` is not absolute, and what runs the image may refuse it"),
+    )
+    .hint(format!("write `/{found}`"))
 }
 
 pub(super) fn path_climbs_out(span: Span, found: &str, root: &str) -> Diagnostic {

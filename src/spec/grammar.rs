@@ -44,8 +44,7 @@ fn check_literal(text: &Text, literal: &str, grammar: Grammar, report: &mut dyn 
         }
         Grammar::Volume => {
             if !literal.starts_with('/') {
-                let diagnostic = diagnostics::bad_path(text.span, literal, "a volume's path is absolute");
-                report(diagnostic.hint(format!("write `/{literal}`")));
+                report(diagnostics::relative_volume(text.span, literal));
             } else if climbs(literal) {
                 report(diagnostics::path_climbs_out(text.span, literal, "the image's root"));
             }

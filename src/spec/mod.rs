@@ -45,8 +45,8 @@ pub use source::{Base, FileSource, ImageSource};
 pub use spanned::Spanned;
 pub use stage::{Env, OnBuild, Settings, Stage, StagePlatform};
 pub use step::{
-    Access, Archive, Command, Copy, Download, Extract, Fetch, FetchSource, Git, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount,
-    Network, Newlines, Remove, Run, Setting, Sharing, Step, Verb, Write,
+    Access, Archive, CacheAccess, Command, Copy, Download, Extract, Fetch, FetchSource, Git, Link, LinkKind, MakeDirectory, Missing,
+    ModeRule, Mount, Network, Newlines, Remove, Run, Setting, Sharing, Step, Verb, Write,
 };
 pub use stock::{STOCK, Stock};
 pub use template::{Absent, Extent, Occurrences, Operator, Piece, PlatformOf, PlatformPart, Reference, Referent, Template, Text};

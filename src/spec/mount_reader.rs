@@ -3,7 +3,7 @@
 use super::field::{Grammar, Kind, Table};
 use super::reader::{Fields, Value};
 use super::sink::Sink;
-use super::{Access, Mount, Sharing, Spanned, Text, diagnostics, grammar, step_reader, tables, value};
+use super::{Access, CacheAccess, Mount, Sharing, Spanned, Text, diagnostics, grammar, step_reader, tables, value};
 use crate::diagnostic::{Span, nearest};
 
 /// Reads one mount; `None` where it is of no kind or of several, or lacks what it cannot be without.
@@ -74,11 +74,12 @@ fn cache(mut fields: Fields<'_, '_, '_>, stages: &[&str]) -> Mount {
     } else if from.is_some() {
         step_reader::check_context_paths(fields.sink, from.as_ref(), &path);
     }
+    let access = fields.flag("writable", CacheAccess::ReadOnly, CacheAccess::Kept);
     if cache.as_literal() == Some("") {
         fields.sink.report(diagnostics::empty_value(cache.span, "cache", "empty"));
     }
     fields.finish();
-    Mount::Cache { cache, at, sharing, owner, mode, from, path }
+    Mount::Cache { cache, at, sharing, owner, mode, from, path, access }
 }
 
 fn files(mut fields: Fields<'_, '_, '_>, stages: &[&str]) -> Option<Mount> {

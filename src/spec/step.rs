@@ -169,6 +169,8 @@ pub enum Mount {
         from: Option<Spanned<FileSource>>,
         /// Which path there; `None` means all of it. Only with `from`.
         path: Option<Text>,
+        /// Whether the step may write; `None` means [`CacheAccess::Kept`].
+        access: Option<Spanned<CacheAccess>>,
     },
     /// Files from elsewhere.
     From {
@@ -236,6 +238,15 @@ pub enum Sharing {
     Locked,
 }
 
+/// What a step may do to a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheAccess {
+    /// Read: `writable = false`.
+    ReadOnly,
+    /// Write, for later steps and builds: `writable = true`.
+    Kept,
+}
+
 /// What a step may do to files from elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
@@ -266,6 +277,8 @@ pub struct Copy {
     pub unpack: Option<Spanned<bool>>,
     /// What becomes of line ends; `None` means [`Newlines::Keep`].
     pub newlines: Option<Spanned<Newlines>>,
+    /// What happens where nothing matches any of the patterns; `None` means [`Missing::Fail`].
+    pub missing: Option<Spanned<Missing>>,
 }
 
 /// What becomes of modes.
@@ -303,6 +316,8 @@ pub struct Write {
     pub owner: Option<Text>,
     /// Permission bits; `None` means 0644.
     pub mode: Option<Spanned<u16>>,
+    /// What the file is called where there is a directory at the path; `None` means that there must be none.
+    pub name: Option<Text>,
 }
 
 /// Makes directories and their missing parents.

@@ -159,11 +159,12 @@ fn copy(mut fields: Fields<'_, '_, '_>, stages: &[&str]) -> Copy {
     let parents = fields.flag("parents", false, true);
     let unpack = fields.flag("unpack", false, true);
     let newlines = fields.word("newlines", tables::NEWLINES, &[Newlines::Keep, Newlines::Lf]);
+    let missing = fields.word("missing", tables::MISSING, &[Missing::Fail, Missing::Ignore]);
     if from.is_some() || !from_is_written {
         check_context_paths(fields.sink, from.as_ref(), &sources);
     }
     fields.finish();
-    Copy { sources, from, to, owner, mode, exclude, parents, unpack, newlines }
+    Copy { sources, from, to, owner, mode, exclude, parents, unpack, newlines, missing }
 }
 
 fn write(mut fields: Fields<'_, '_, '_>) -> Write {
@@ -171,12 +172,19 @@ fn write(mut fields: Fields<'_, '_, '_>) -> Write {
     let content = fields.required_text("content", Grammar::Content);
     let owner = fields.text("owner", Grammar::Owner);
     let mode = fields.mode("mode");
+    let name = fields.text("name", Grammar::Free);
     if path.as_literal().is_some_and(|path| path.ends_with('/')) {
         let written = path.as_literal().unwrap_or_default();
         fields.sink.report(diagnostics::bad_path(path.span, written, "it names a directory, not a file"));
     }
+    if let Some(name) = &name
+        && name.as_literal().is_some_and(|name| matches!(name, "" | "." | "..") || name.contains('/'))
+    {
+        let written = name.as_literal().unwrap_or_default();
+        fields.sink.report(diagnostics::bad_path(name.span, written, "it is the name of a file, without a directory"));
+    }
     fields.finish();
-    Write { path, content, owner, mode }
+    Write { path, content, owner, mode, name }
 }
 
 fn fetch(mut fields: Fields<'_, '_, '_>) -> Fetch {

@@ -166,9 +166,14 @@ pub(super) static COPY: Table = Table {
         optional(
             "unpack",
             Kind::Flag,
-            "Whether each source that is a tar archive, also gzip, bzip2, xz or zstd, is unpacked into `to`, with its owners and modes. Default `false`.",
+            "Whether each source that is a tar archive, also gzip, bzip2, xz or zstd, is unpacked into `to`, with its own owners and modes; a `mode` is for the others. Default `false`.",
         ),
         optional("newlines", Kind::Word(NEWLINES), "`lf` turns CR LF into LF. Default `keep`."),
+        optional(
+            "missing",
+            Kind::Word(MISSING),
+            "What happens where there are patterns alone and none matches anything: nothing, or the step fails. Default `fail`.",
+        ),
         optional("history", FREE, HISTORY),
     ],
 };
@@ -182,6 +187,7 @@ pub(super) static WRITE: Table = Table {
         required("content", Kind::Text(Grammar::Content), "Its text."),
         optional("owner", OWNER, "Its owner. Default `0:0`."),
         optional("mode", Kind::Mode, "Its mode. Default `0644`."),
+        optional("name", FREE, "What it is called if `write` turns out to be a directory. Default: it must be none."),
         optional("history", FREE, HISTORY),
     ],
 };
@@ -322,8 +328,13 @@ pub(super) static CACHE_MOUNT: Table = Table {
         ),
         optional("owner", OWNER, "Its owner; of another owner it is another cache. Default `0:0`."),
         optional("mode", Kind::Mode, "Its mode; of another mode it is another cache. Default `0755`."),
-        optional("from", Kind::Text(Grammar::Source), "Where what is in it at first comes from, as in `copy`. Default: nothing is."),
+        optional(
+            "from",
+            Kind::Text(Grammar::Source),
+            "Where what is in it when it is made comes from, as in `copy`; of other first contents it is another cache. Default: nothing is.",
+        ),
         optional("path", Kind::Text(Grammar::SourcePath), "Which path there. Default: all of it."),
+        optional("writable", Kind::Flag, "Whether the step may write. Default `true`."),
     ],
 };
 

@@ -92,12 +92,12 @@ fn visit_step<'s>(step: &'s Step, visit: &mut dyn FnMut(&'s Template)) {
     texts(history, visit);
     match verb {
         Verb::Run(run) => visit_run(run, visit),
-        Verb::Copy(Copy { sources, from, to, owner, mode, exclude, parents: _, unpack: _, newlines: _ }) => {
+        Verb::Copy(Copy { sources, from, to, owner, mode, exclude, parents: _, unpack: _, newlines: _, missing: _ }) => {
             from.iter().for_each(|from| visit_files(&from.value, visit));
             texts(sources.iter().chain([to]).chain(owner).chain(exclude), visit);
             mode_rule(mode.as_ref(), visit);
         }
-        Verb::Write(Write { path, content, owner, mode: _ }) => texts([path, content].into_iter().chain(owner), visit),
+        Verb::Write(Write { path, content, owner, mode: _, name }) => texts([path, content].into_iter().chain(owner).chain(name), visit),
         Verb::Fetch(Fetch { source, to, owner, mode: _ }) => {
             match source {
                 FetchSource::Url(download) => visit_download(download, visit),
@@ -145,7 +145,7 @@ fn visit_run<'s>(run: &'s Run, visit: &mut dyn FnMut(&'s Template)) {
     texts(workdir.iter().chain(user).chain(shell.iter().flat_map(|shell| &shell.value)).chain(discard), visit);
     for mount in mounts {
         match &mount.value {
-            Mount::Cache { cache, at, sharing: _, owner, mode: _, from, path } => {
+            Mount::Cache { cache, at, sharing: _, owner, mode: _, from, path, access: _ } => {
                 from.iter().for_each(|from| visit_files(&from.value, visit));
                 texts([cache, at].into_iter().chain(owner).chain(path), visit);
             }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use super::words::{write_duration, write_mode_rule, write_size};
 use super::{
-    Access, Archive, Argument, Base, Change, Command, Compression, Context, Copy, Env, Extract, Fetch, FetchSource, FileSource, Format,
-    Git, Healthcheck, HealthcheckTest, Image, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Network, Newlines, OnBuild, Remove, Run,
-    Setting, Settings, Sharing, Spanned, Spec, Stage, StagePlatform, Step, Template, Text, Verb, source_text, template_text,
+    Access, Archive, Argument, Base, CacheAccess, Change, Command, Compression, Context, Copy, Env, Extract, Fetch, FetchSource,
+    FileSource, Format, Git, Healthcheck, HealthcheckTest, Image, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Network, Newlines,
+    OnBuild, Remove, Run, Setting, Settings, Sharing, Spanned, Spec, Stage, StagePlatform, Step, Template, Text, Verb, source_text,
+    template_text,
 };
 
 /// Writes a spec. Everything that a spec can hold within the bounds that its types document comes back when the text is read; places do
@@ -282,6 +283,7 @@ fn step_entries(step: &Step) -> Entries {
             entries.add("write", template(&write.path));
             entries.add("content", long_string(&template_text::write(&write.content)));
             add_owner_and_mode(&mut entries, write.owner.as_ref(), write.mode);
+            entries.add_some("name", write.name.as_ref().map(|name| template(name)));
         }
         Verb::Fetch(fetch) => add_fetch(&mut entries, fetch),
         Verb::Extract(extract) => add_extract(&mut entries, extract),
@@ -296,15 +298,7 @@ fn step_entries(step: &Step) -> Entries {
         }
         Verb::Remove(Remove { paths, missing }) => {
             entries.add("remove", one_or_more(paths));
-            entries.add_some(
-                "missing",
-                missing.map(|missing| {
-                    string(match missing.value {
-                        Missing::Fail => "fail",
-                        Missing::Ignore => "ignore",
-                    })
-                }),
-            );
+            entries.add_some("missing", missing.map(|missing| string(missing_word(missing.value))));
         }
         Verb::Setting(Setting::Env(env)) => entries.add("env", changes(env)),
         Verb::Setting(Setting::Workdir { path, owner }) => {
@@ -349,7 +343,7 @@ fn add_run(entries: &mut Entries, run: &Run) {
 fn mount_entries(mount: &Mount) -> Entries {
     let mut entries = Entries::default();
     match mount {
-        Mount::Cache { cache, at, sharing, owner, mode, from: filled, path } => {
+        Mount::Cache { cache, at, sharing, owner, mode, from: filled, path, access } => {
             entries.add("cache", template(cache));
             entries.add("at", template(at));
             entries.add_some(
@@ -365,6 +359,7 @@ fn mount_entries(mount: &Mount) -> Entries {
             add_owner_and_mode(&mut entries, owner.as_ref(), *mode);
             entries.add_some("from", from(filled.as_ref()));
             entries.add_some("path", path.as_ref().map(|path| template(path)));
+            entries.add_some("writable", access.map(|access| matches!(access.value, CacheAccess::Kept).to_string()));
         }
         Mount::From { from, path, at, access } => {
             entries.add("from", string(&source_text::write_files(from)));
@@ -398,8 +393,15 @@ fn mount_entries(mount: &Mount) -> Entries {
     entries
 }
 
+const fn missing_word(missing: Missing) -> &'static str {
+    match missing {
+        Missing::Fail => "fail",
+        Missing::Ignore => "ignore",
+    }
+}
+
 fn add_copy(entries: &mut Entries, copy: &Copy) {
-    let Copy { sources, from: source, to, owner, mode, exclude, parents, unpack, newlines } = copy;
+    let Copy { sources, from: source, to, owner, mode, exclude, parents, unpack, newlines, missing } = copy;
     entries.add("copy", one_or_more(sources));
     entries.add_some("from", from(source.as_ref()));
     entries.add("to", template(to));
@@ -417,6 +419,7 @@ fn add_copy(entries: &mut Entries, copy: &Copy) {
             })
         }),
     );
+    entries.add_some("missing", missing.map(|missing| string(missing_word(missing.value))));
 }
 
 fn add_fetch(entries: &mut Entries, fetch: &Fetch) {

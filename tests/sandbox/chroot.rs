@@ -7,7 +7,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use lapstrake::event::Cancel;
-use lapstrake::sandbox::{Exit, Isolation, Job, MountKind, Network, Options, Rung, Sandbox as _, SandboxError, Upper, UpperKind, User};
+use lapstrake::sandbox::{
+    DirectoryAccess, Exit, Isolation, Job, MountKind, Network, Options, Rung, Sandbox as _, SandboxError, Upper, UpperKind, User,
+};
 
 use crate::lab::{Lab, mount};
 
@@ -114,7 +116,7 @@ fn a_cache_is_moved_there_and_back() {
     let cache = lab.lower("cache", &[("old", "kept")]);
     let inode = std::fs::metadata(&cache).unwrap().ino();
     let mut job = job(&lab, "a", "cat /var/cache/x/old; echo y > /var/cache/x/new");
-    job.mounts = vec![mount("/var/cache/x", MountKind::Directory { path: cache.clone() })];
+    job.mounts = vec![mount("/var/cache/x", MountKind::Directory { path: cache.clone(), access: DirectoryAccess::Written })];
     assert_eq!(lab.succeed(&job).out, "kept");
     assert_eq!(std::fs::read_to_string(cache.join("new")).unwrap(), "y\n");
     assert_eq!(std::fs::metadata(&cache).unwrap().ino(), inode);
@@ -132,7 +134,8 @@ fn what_a_mount_would_have_refused_fails_the_step_afterwards() {
     {
         let cache = lab.lower(&format!("cache{number}"), &[("old", "kept")]);
         let mut job = job(&lab, &format!("a{number}"), script);
-        job.mounts = vec![mount("/run/s", secret()), mount("/c", MountKind::Directory { path: cache.clone() })];
+        job.mounts =
+            vec![mount("/run/s", secret()), mount("/c", MountKind::Directory { path: cache.clone(), access: DirectoryAccess::Written })];
         // A directory that holds a place may be moved, with mounts too.
         let expected = if *script == "mv /run /kept" { None } else { Some("") };
         let result = lab.run(&job).map(|done| done.finished.exit);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lapstrake::sandbox::{Access, Exit, MountKind, SandboxError};
+use lapstrake::sandbox::{Access, DirectoryAccess, Exit, MountKind, SandboxError};
 
 use crate::lab::{Lab, contents, mount, names, root};
 
@@ -62,13 +62,24 @@ fn a_directory_is_written_in_place() {
     let lab = Lab::new();
     let cache = lab.fresh("cache");
     let mut job = lab.job("a", "echo kept > /root/.cache/x; chown 5:6 /root/.cache/x");
-    job.mounts = vec![mount("/root/.cache", MountKind::Directory { path: cache.clone() })];
+    job.mounts = vec![mount("/root/.cache", MountKind::Directory { path: cache.clone(), access: DirectoryAccess::Written })];
     let done = lab.succeed(&job);
     assert_eq!(names(done.finished.upper.directory()), ["d etc", "d root"]);
     let cache = lab.isolation.agent().directory(&cache).unwrap();
     assert_eq!(contents(&cache, "x"), "kept\n");
     let entry = cache.stat(b"x").unwrap();
     assert_eq!((entry.uid, entry.gid), (5, 6));
+}
+
+#[test]
+fn a_directory_can_be_only_read() {
+    let lab = Lab::new();
+    let cache = lab.fresh("cache");
+    std::fs::write(cache.join("x"), "kept").unwrap();
+    let mut job = lab.job("a", "cat /c/x; echo new > /c/x || echo refused; touch /c/y || echo refused");
+    job.mounts = vec![mount("/c", MountKind::Directory { path: cache.clone(), access: DirectoryAccess::ReadOnly })];
+    assert_eq!(lab.succeed(&job).out, "keptrefused\nrefused\n");
+    assert_eq!(std::fs::read_to_string(cache.join("x")).unwrap(), "kept");
 }
 
 #[test]
@@ -87,7 +98,7 @@ fn mounts_can_lie_in_mounts() {
     let mut job = lab.job("a", "cat /outer/inner/file; echo x > /outer/y");
     job.mounts = vec![
         mount("/outer", MountKind::Tmpfs { size_bytes: None }),
-        mount("/outer/inner", MountKind::Directory { path: cache }),
+        mount("/outer/inner", MountKind::Directory { path: cache, access: DirectoryAccess::Written }),
         mount("/outer/inner/file", MountKind::File { bytes: b"text".to_vec(), uid: 0, gid: 0, mode: 0o444 }),
     ];
     let done = lab.succeed(&job);
@@ -123,7 +134,7 @@ fn a_mount_that_cannot_be_made_names_itself() {
         (mount("/etc", MountKind::File { bytes: vec![], uid: 0, gid: 0, mode: 0 }), "cannot mount at `/etc`: put a file there"),
         (mount("/x", layers(vec![lower], "not/there", Access::ReadOnly)), "cannot mount at `/x`: find `not/there` in what is mounted"),
         (
-            mount("/x", MountKind::Directory { path: "/no/such/directory".into() }),
+            mount("/x", MountKind::Directory { path: "/no/such/directory".into(), access: DirectoryAccess::Written }),
             "cannot mount at `/x`: open the directory `/no/such/directory`",
         ),
     ];

@@ -1,7 +1,7 @@
 //! `tests/suite/frontend/<case>/Dockerfile` → `expected.toml`, the spec that it is, or `expected.txt`, every message with its place.
 
 use lapstrake::diagnostic::{SourceMap, render_plain};
-use lapstrake::frontend::dockerfile::{self, Options};
+use lapstrake::frontend::dockerfile::{self, Options, Purpose};
 use lapstrake::spec;
 
 #[test]
@@ -9,7 +9,8 @@ fn each_dockerfile_is_the_spec_that_is_expected_of_it() {
     super::all_agree(super::cases("frontend").into_iter().flat_map(|case| {
         let text = std::fs::read_to_string(case.join("Dockerfile")).unwrap();
         let mut map = SourceMap::new();
-        let parsed = dockerfile::parse(map.add("Dockerfile", text.as_str()), &text, &Options::default());
+        let parsed =
+            dockerfile::parse(map.add("Dockerfile", text.as_str()), &text, &Options { purpose: Purpose::Convert, ..Options::default() });
         let mut found = Vec::new();
         let said = render_plain(&map, &parsed.diagnostics);
         let toml = parsed.value.as_ref().map(spec::to_toml).unwrap_or_default();

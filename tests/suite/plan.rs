@@ -28,6 +28,10 @@ fn target(case: &Path) -> Target {
                 let (name, value) = pair(value, '=');
                 target.args.insert(name.to_owned(), value.to_owned());
             }
+            "--build-arg" => {
+                let (name, value) = pair(value, '=');
+                target.offered.insert(name.to_owned(), value.to_owned());
+            }
             "--stage" => target.wanted = Wanted::Stage(value.to_owned()),
             "--image" => match &mut target.wanted {
                 Wanted::Images(images) => images.push(value.to_owned()),
@@ -102,6 +106,9 @@ fn outcome(case: &Path) -> Outcome {
     let mut text: String = requirements.iter().map(|requirement| required(requirement, &map)).collect();
     text.push('\n');
     text.push_str(&render_plain(&map, &diagnostics));
+    for name in plan::unclaimed(&spec, &target, &found(case, &requirements)) {
+        text.push_str(&format!("nothing declares {name}\n"));
+    }
     if let Some(plan) = &value {
         text.push_str(&plan.to_text());
     }
@@ -155,8 +162,9 @@ fn the_specs_that_init_writes_can_be_planned() {
     assert!(count > 0);
 }
 
-/// Codes that no spec and target lead to: they come from a caller that did not look, or with a lock.
-const NOT_FROM_A_SPEC: &[&str] = &["not-locked", "nothing-to-upgrade", "unresolved-input"];
+/// Codes that no spec and target lead to: they come from a caller that did not look, with a lock, or of a base that is not the same on each
+/// platform.
+const NOT_FROM_A_SPEC: &[&str] = &["not-in-this-version", "not-locked", "nothing-to-upgrade", "unresolved-input"];
 
 #[test]
 fn every_code_has_a_page_and_every_one_of_this_room_alone_a_case() {

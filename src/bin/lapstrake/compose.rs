@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use lapstrake::diagnostic::{Diagnosed, SourceId, SourceMap};
 use lapstrake::frontend::compose::{self, Compose, NotBuilt, Options, Reason, SecretSource};
+use lapstrake::frontend::dockerfile::Purpose;
 use lapstrake::image::Platform;
 use lapstrake::spec::{Name, Spec};
 
@@ -30,6 +31,9 @@ pub(crate) struct Words<'a> {
     /// `--profile`
     pub(crate) profiles: &'a [String],
     pub(crate) platform: Platform,
+    /// Values of arguments.
+    pub(crate) arguments: &'a BTreeMap<String, String>,
+    pub(crate) purpose: Purpose,
     pub(crate) surroundings: &'a Surroundings,
 }
 
@@ -74,6 +78,8 @@ pub(crate) fn parse(
         profiles: words.profiles.iter().cloned().collect::<BTreeSet<String>>(),
         services: words.images.iter().cloned().collect(),
         platform: Some(words.platform.clone()),
+        arguments: words.arguments.clone(),
+        purpose: words.purpose,
     };
     let Diagnosed { value, diagnostics } = compose::parse(id, &source.text, &options, &mut Disk { directory: &source.directory, sources });
     let Some(Compose { spec, not_built, secrets, agents: _ }) = value else {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lapstrake::diagnostic::{Code, Diagnostic, Span, nearest};
 use lapstrake::frontend::dockerfile::PROXY_ARGUMENTS;
-use lapstrake::spec::{Name, Spec};
+use lapstrake::spec::{Name, OnBuild, Spec};
 
 use crate::exit::Failure;
 use crate::settings::Surroundings;
@@ -13,6 +13,8 @@ use crate::settings::Surroundings;
 #[derive(Debug, Default)]
 pub(crate) struct Given {
     pub(crate) args: BTreeMap<String, String>,
+    /// What only the `ONBUILD` of a base may declare.
+    pub(crate) offered: BTreeMap<String, String>,
     pub(crate) proxies: BTreeMap<String, String>,
     pub(crate) source_date: Option<String>,
     pub(crate) warnings: Vec<Diagnostic>,
@@ -65,14 +67,24 @@ pub(crate) fn arguments(
             given.proxies.insert(name.to_owned(), value);
         } else if name == "SOURCE_DATE_EPOCH" {
             given.source_date = Some(value);
-        } else if !name.starts_with("BUILDKIT_") {
+        } else if name.starts_with("BUILDKIT_") {
+            continue;
+        } else if carries_out(spec) {
+            given.offered.insert(name.to_owned(), value);
+        } else {
             given.warnings.push(unused(name, spec));
         }
     }
     Ok(given)
 }
 
-fn unused(name: &str, spec: &Spec) -> Diagnostic {
+/// Whether a stage carries out what its base has for it, which may declare arguments.
+fn carries_out(spec: &Spec) -> bool {
+    spec.stages.values().any(|stage| stage.onbuild.as_ref().is_some_and(|onbuild| onbuild.value == OnBuild::Run))
+}
+
+/// What is said of a value that nothing declares.
+pub(crate) fn unused(name: &str, spec: &Spec) -> Diagnostic {
     let warning =
         Diagnostic::warning(Code("unknown-argument"), Span::NONE, format!("`--build-arg {name}` is not used: no argument is called that"));
     match nearest(name, spec.args.keys().map(Name::as_str)) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use lapstrake::diagnostic::{Diagnosed, SourceId, SourceMap};
-use lapstrake::frontend::dockerfile;
+use lapstrake::frontend::dockerfile::{self, Purpose};
 use lapstrake::image::Platform;
 use lapstrake::spec::{self, Spanned, Spec};
 
@@ -27,6 +27,8 @@ pub(crate) struct Words<'a> {
     pub(crate) images: &'a [String],
     /// `--profile`
     pub(crate) profiles: &'a [String],
+    /// What becomes of the spec.
+    pub(crate) purpose: Purpose,
     /// The variables of the caller.
     pub(crate) surroundings: &'a Surroundings,
 }
@@ -49,6 +51,8 @@ pub(crate) fn parse(
                 images: words.images,
                 profiles: words.profiles,
                 platform: words.platform,
+                arguments: &words.arguments,
+                purpose: words.purpose,
                 surroundings: words.surroundings,
             };
             compose::parse(source, id, &words, sources)
@@ -57,12 +61,13 @@ pub(crate) fn parse(
 }
 
 fn of_dockerfile(source: &Source, id: SourceId, words: Words<'_>) -> Diagnosed<Spec> {
-    let Words { target, arguments, platform, contexts, images: _, profiles: _, surroundings: _ } = words;
+    let Words { target, arguments, platform, contexts, images: _, profiles: _, purpose, surroundings: _ } = words;
     let options = dockerfile::Options {
         target: target.map(str::to_owned),
         arguments,
         platform: Some(platform),
         contexts: contexts.for_dockerfile(),
+        purpose,
         ..dockerfile::Options::default()
     };
     let mut parsed = dockerfile::parse(id, &source.text, &options);

@@ -171,6 +171,7 @@ impl BuildContexts {
                     parents: None,
                     unpack: None,
                     newlines: None,
+                    missing: None,
                 };
                 stage.steps.insert(0, Spanned::new(Step::of(Verb::Copy(copy)), stage.from.span));
                 stage.from.value = Base::Scratch;

@@ -9,6 +9,7 @@ use lapstrake::cache::Store;
 use lapstrake::diagnostic::{Diagnosed, Diagnostic, Severity, SourceMap};
 use lapstrake::event::{Cancel, Event, EventKind, EventSink, TaskId};
 use lapstrake::frontend::compose::SecretSource;
+use lapstrake::frontend::dockerfile::{Purpose, reworded};
 use lapstrake::image::Platform;
 use lapstrake::input::{NetworkUse, Outside, Resolved, Stale};
 use lapstrake::layer::LAYER_FORMAT;
@@ -69,12 +70,14 @@ pub(crate) struct Reading<'a> {
     pub(crate) tags: &'a [String],
     /// What becomes of warnings.
     pub(crate) lints: Lints,
+    /// What becomes of the spec.
+    pub(crate) purpose: Purpose,
 }
 
 impl Reading<'_> {
     /// Without further words.
     pub(crate) fn plain() -> Reading<'static> {
-        Reading { tags: &[], lints: Lints::default() }
+        Reading { tags: &[], lints: Lints::default(), purpose: Purpose::Build }
     }
 }
 
@@ -90,7 +93,7 @@ impl Project {
     /// As [`Project::load`], with the warnings kept.
     pub(crate) fn read(machine: &Machine, arguments: &args::Project, reading: Reading<'_>) -> Result<Project, Failure> {
         let voice = machine.voice;
-        let Reading { tags, lints } = reading;
+        let Reading { tags, lints, purpose } = reading;
         let source = source::read(arguments)?;
         let mut sources = SourceMap::new();
         let id = sources.add(source.name.clone(), source.text.clone());
@@ -108,6 +111,7 @@ impl Project {
             contexts: &build_contexts,
             images: &arguments.images,
             profiles: &arguments.profiles,
+            purpose,
             surroundings: &machine.surroundings,
         };
         let (parsed, beside) = language::parse(&source, id, words, &mut sources)?;
@@ -163,7 +167,7 @@ impl Project {
         };
         let given = given::arguments(&spec, &arguments.args, build_args, &machine.surroundings)?;
         warnings.extend(given.warnings);
-        let target = target_of(arguments, source.kind, given.args, platforms, tags);
+        let target = Target { offered: given.offered, ..target_of(arguments, source.kind, given.args, platforms, tags) };
         Ok(Project {
             sources,
             spec,
@@ -239,6 +243,9 @@ impl Project {
         resolved.found.images.extend(more.found.images);
         resolved.found.downloads.extend(more.found.downloads);
         resolved.fresh.absorb(more.fresh);
+        let unused: Vec<Diagnostic> =
+            plan::unclaimed(&self.spec, &self.target, &resolved.found).into_iter().map(|name| given::unused(name, &self.spec)).collect();
+        self.show(&unused)?;
         let plan = self.settle(plan::plan(&self.spec, &self.target, &resolved.found))?;
         self.check_context(&plan)?;
         Ok((plan, resolved))
@@ -287,7 +294,11 @@ impl Project {
 
     /// Shows messages; errors end it.
     pub(crate) fn show(&self, diagnostics: &[Diagnostic]) -> Result<(), Failure> {
-        show(&self.sources, diagnostics, &self.lints, self.voice)
+        let diagnostics: Vec<Diagnostic> = match self.kind {
+            Kind::Toml => diagnostics.to_vec(),
+            Kind::Dockerfile | Kind::Compose => diagnostics.iter().cloned().map(reworded).collect(),
+        };
+        show(&self.sources, &diagnostics, &self.lints, self.voice)
     }
 }
 
@@ -322,7 +333,8 @@ fn target_of(arguments: &args::Project, kind: Kind, args: BTreeMap<String, Strin
         (None, []) => Wanted::All,
         (None, images) => Wanted::Images(images.to_vec()),
     };
-    Target { wanted, args, platforms, tags: tags.iter().map(|tag| ExtraTag::new(tag)).collect(), builder: Platform::builder() }
+    let tags = tags.iter().map(|tag| ExtraTag::new(tag)).collect();
+    Target { wanted, args, platforms, tags, ..Target::everything(Platform::builder()) }
 }
 
 fn contexts(given: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
@@ -361,11 +373,8 @@ fn sources_of(kind: &StepKind) -> Vec<&TreeSource> {
         StepKind::Run(run) => {
             let mounted = run.mounts.iter().filter_map(|mount| match &mount.kind {
                 MountKind::From { source, path: _, access: _ } => Some(source),
-                MountKind::Cache { .. }
-                | MountKind::Secret { .. }
-                | MountKind::Ssh { .. }
-                | MountKind::SecretEnv { .. }
-                | MountKind::Tmpfs { .. } => None,
+                MountKind::Cache { first, .. } => first.as_ref().map(|first| &first.source),
+                MountKind::Secret { .. } | MountKind::Ssh { .. } | MountKind::SecretEnv { .. } | MountKind::Tmpfs { .. } => None,
             });
             mounted.collect()
         }

@@ -12,7 +12,7 @@ use super::modes::{self, Sort};
 use super::{Edited, Origin, Origins, StepError, made, newlines, parents};
 use crate::build::accounts::{Accounts, Owner};
 use crate::diagnostic::nearest;
-use crate::plan::{Copy, ModeRule, Newlines, TreeSource};
+use crate::plan::{Copy, Missing, ModeRule, Newlines, TreeSource};
 use crate::tree::{
     Content, Contents, Directory, EditError, Editor, File, Glob, LastLink, Links, Metadata, Modes, Name, Node, Patterns, Special, Symlink,
     Tree, TreePath,
@@ -118,7 +118,7 @@ pub(in crate::build) fn select(copy: &Copy, source: &Tree, place: &str) -> Resul
     }
     // A pattern beside other sources may match nothing: `lock*` is how people write a file that may be there.
     match unmatched {
-        Some(error) if parts.is_empty() => Err(error),
+        Some(error) if parts.is_empty() && copy.missing == Missing::Fail => Err(error),
         Some(_) | None => Ok(Selection { several: copy.sources.len() > 1 || parts.len() > 1, parts }),
     }
 }

@@ -93,7 +93,12 @@ pub(in crate::build) fn unpack(
     let file = open(site, &archive)?;
     let owner = copy.owner.as_deref().map(|owner| accounts.owner(owner)).transpose()?;
     let target = editor.make_directories(to, &made(0o755, owner.unwrap_or_default())).map_err(StepError::from)?;
-    let mut unpacking = Unpacking { site, editor, origins, target, owner, mode: &copy.mode, blocked: Blocked::Replaced };
+    // A mode that the step says is for what is no archive.
+    let mode = match copy.mode {
+        ModeRule::Normal => ModeRule::Normal,
+        ModeRule::Keep | ModeRule::Set(_) | ModeRule::Exactly(_) | ModeRule::Symbolic(_) => ModeRule::Keep,
+    };
+    let mut unpacking = Unpacking { site, editor, origins, target, owner, mode: &mode, blocked: Blocked::Replaced };
     read_archive::<Failure>(file, 0, &Limits::GENEROUS, site.outside.cancel, &mut |path, entry, content| {
         unpacking.entry(&path, entry, content)
     })?;

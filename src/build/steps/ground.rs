@@ -3,7 +3,7 @@
 //! Changes are read from the upper directory where the root is an overlay, and found by comparison where it is a private directory. Both
 //! give the same difference.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lapstrake_cache::Scratch;
@@ -17,7 +17,7 @@ use crate::build::private::{Part, PrivateRoot};
 use crate::build::site::Site;
 use crate::build::state::{LayerName, State};
 use crate::plan::{Access, Run};
-use crate::sandbox::{self, Finished, MountKind, Upper, UpperKind};
+use crate::sandbox::{self, DirectoryAccess, Finished, MountKind, Upper, UpperKind};
 use crate::tree::{
     Difference, DirectoryContents, DirectoryHandle, LocalDirectory, Metadata, NodeKind, NoneKnown, Patterns, Tree, TreePath,
 };
@@ -97,11 +97,20 @@ impl Ground {
             }),
             Ground::Private { root, aside: _, parts } => {
                 let part = Part::make(site, state, path, root.beside(&format!("part-{}", parts.len()))?)?;
-                let kind = MountKind::Directory { path: part.path.clone() };
+                let kind = MountKind::Directory { path: part.path.clone(), access: DirectoryAccess::Written };
                 parts.push((at.to_owned(), part, *access));
                 Ok(kind)
             }
         }
+    }
+
+    /// Looks after a directory that a command may only read: where there are no mounts, it is found afterwards that it was written.
+    pub(super) fn watch(&mut self, at: &str, path: &Path) -> Result<(), Failure> {
+        match self {
+            Ground::Overlay { .. } => {}
+            Ground::Private { root: _, aside: _, parts } => parts.push((at.to_owned(), Part::of(path)?, Access::ReadOnly)),
+        }
+        Ok(())
     }
 
     /// What the command changed, kept in exactly the form that the difference says, so that a later step sees the same bytes and times
@@ -167,7 +176,7 @@ fn keep_upper(
     difference: &Difference,
     root: &Metadata,
     upper: &dyn DirectoryHandle,
-    path: Option<&std::path::Path>,
+    path: Option<&Path>,
     scratch: Scratch,
 ) -> Result<(), Failure> {
     let Some(path) = path else { return keep_copy(site, difference, upper, scratch) };

@@ -78,7 +78,7 @@ pub enum StepError {
         place: String,
     },
     /// A source that is there, but left out by an ignore file or `exclude`.
-    #[error("all of `{source_path}` is left out by `exclude`")]
+    #[error("all of `{source_path}` is left out by what is excluded")]
     AllExcluded {
         /// As it was written.
         source_path: String,
@@ -96,6 +96,12 @@ pub enum StepError {
     /// An archive that is no file.
     #[error("`{path}` is no file, so it is no archive")]
     NoArchive {
+        /// As it was written.
+        path: String,
+    },
+    /// The first contents of a cache that are no directory.
+    #[error("`{path}` is no directory, and a cache begins with one")]
+    NoDirectory {
         /// As it was written.
         path: String,
     },

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use lapstrake_cache::Fingerprint;
+
 use super::agents::Agents;
-use super::caches::{Caches, Identity};
+use super::caches::Caches;
 use super::ground::Ground;
 use super::specials;
 use crate::build::accounts::{Account, Accounts, Owner};
@@ -15,8 +17,8 @@ use crate::build::state::State;
 use crate::build::workplace::NoSandbox;
 use crate::build::{Exit, Failure, Lost};
 use crate::event::{Event, EventKind, Stream, TaskId};
-use crate::plan::{self, MountKind, Run};
-use crate::sandbox::{self, Job, Mount, Rung, Sandbox, User};
+use crate::plan::{self, CacheAccess, MountKind, Run};
+use crate::sandbox::{self, DirectoryAccess, Job, Mount, Rung, Sandbox, User};
 use crate::tree::Difference;
 
 /// The usual search path, where the image's environment has none.
@@ -34,14 +36,17 @@ pub(in crate::build) struct Ran {
     pub(in crate::build) rung: &'static str,
 }
 
-/// Runs the command and keeps what it changed. `shown` has the state behind each `from` mount, by place.
-pub(in crate::build) fn run(
-    site: &Site<'_>,
-    task: TaskId,
-    run: &Run,
-    below: &State,
-    shown: &BTreeMap<String, State>,
-) -> Result<Ran, Failure> {
+/// Files from elsewhere that mounts show or caches begin with, by where they are mounted.
+#[derive(Default)]
+pub(in crate::build) struct Shown {
+    /// The states that they are in.
+    pub(in crate::build) states: BTreeMap<String, State>,
+    /// The names of the files themselves.
+    pub(in crate::build) names: BTreeMap<String, Fingerprint>,
+}
+
+/// Runs the command and keeps what it changed.
+pub(in crate::build) fn run(site: &Site<'_>, task: TaskId, run: &Run, below: &State, shown: &Shown) -> Result<Ran, Failure> {
     let isolation = site.workplace.isolation()?;
     let rung = isolation.check().map_err(|error| NoSandbox::on(isolation.rung(), error))?.name();
     let tree = site.layers.tree(below)?;
@@ -51,20 +56,22 @@ pub(in crate::build) fn run(
 
     let mut ground = Ground::make(site, below, &tree)?;
     // The locks come last of what can take long, and last until all that the command did is read.
-    let caches = Caches::take(site, task, run, ground.crowd())?;
+    let caches = Caches::take(site, task, run, shown, ground.crowd())?;
     let mut env = environment(run, &account, site);
     let mut mounts = Vec::new();
     let mut agents = Agents::default();
     for mount in &run.mounts {
         if let MountKind::Ssh { id, owner, mode, required } = &mount.kind {
+            // Whether somebody answers there is no input, and so nothing that the environment tells.
+            env.entry("SSH_AUTH_SOCK".to_owned()).or_insert_with(|| mount.at.clone().into());
             let Some(agent) = site.agent(id, *required)? else { continue };
             let owner = match owner {
                 Some(owner) => accounts.owner(owner)?,
                 None => Owner { uid: account.uid, gid: account.gid },
             };
             let path = agents.forward(site, agent, owner, *mode)?;
-            env.entry("SSH_AUTH_SOCK".to_owned()).or_insert_with(|| mount.at.clone().into());
-            mounts.push(Mount { at: mount.at.clone().into_bytes(), kind: sandbox::MountKind::Directory { path } });
+            let access = DirectoryAccess::Written;
+            mounts.push(Mount { at: mount.at.clone().into_bytes(), kind: sandbox::MountKind::Directory { path, access } });
         }
         mounts.extend(mounted(site, mount, &accounts, shown, &mut env, (&caches, &mut ground))?);
     }
@@ -85,7 +92,7 @@ pub(in crate::build) fn run(
         time_limit: run.timeout,
         specials: match isolation.rung() {
             Rung::UserNamespace | Rung::Chroot => Vec::new(),
-            Rung::SingleId => specials::of_step(site, run, &tree, shown)?,
+            Rung::SingleId => specials::of_step(site, run, &tree, &shown.states)?,
         },
     };
 
@@ -159,19 +166,26 @@ fn mounted(
     site: &Site<'_>,
     mount: &plan::Mount,
     accounts: &Accounts<'_>,
-    shown: &BTreeMap<String, State>,
+    shown: &Shown,
     env: &mut BTreeMap<String, OsString>,
     (caches, ground): (&Caches, &mut Ground),
 ) -> Result<Option<Mount>, Failure> {
     let owner = |owner: &Option<String>| owner.as_deref().map(|owner| accounts.owner(owner)).transpose().map(Option::unwrap_or_default);
     let kind = match &mount.kind {
-        MountKind::Cache { id, sharing: _taken_already, owner: name, mode } => {
-            let identity = Identity::new(id, name.as_deref(), *mode);
-            let path = caches.directory(site, &identity, owner(name)?, mode.unwrap_or(0o755))?;
-            sandbox::MountKind::Directory { path: path.ok_or(Failure::Lost(Lost::Nothing))? }
+        MountKind::Cache { id: _taken_already, sharing: _likewise, owner: name, mode, first: _also_taken, access } => {
+            let owner = name.as_deref().map(|name| accounts.owner(name)).transpose()?;
+            let path = caches.directory(site, mount, shown, owner, *mode)?.ok_or(Failure::Lost(Lost::Nothing))?;
+            let access = match access {
+                CacheAccess::Kept => DirectoryAccess::Written,
+                CacheAccess::ReadOnly => {
+                    ground.watch(&mount.at, &path)?;
+                    DirectoryAccess::ReadOnly
+                }
+            };
+            sandbox::MountKind::Directory { path, access }
         }
         MountKind::From { source: _, path, access } => {
-            let state = shown.get(&mount.at).ok_or(Failure::Lost(Lost::Nothing))?;
+            let state = shown.states.get(&mount.at).ok_or(Failure::Lost(Lost::Nothing))?;
             ground.part(site, &mount.at, state, path, access)?
         }
         MountKind::Secret { id, owner: name, mode, required } => {

@@ -20,7 +20,8 @@ fn paths(tree: &Tree) -> Vec<String> {
 
 #[test]
 fn a_file_is_written_through_links_with_its_owner_and_mode() {
-    let wanted = |path: &str| Write { path: path.to_owned(), content: b"hello".to_vec(), owner: Some("3:4".to_owned()), mode: 0o600 };
+    let wanted =
+        |path: &str| Write { path: path.to_owned(), content: b"hello".to_vec(), owner: Some("3:4".to_owned()), mode: 0o600, name: None };
     let run = |at: &str| write(&wanted(at), &below(), &Accounts::new(&below(), &Samples));
     let edited = run("/link/new/f").unwrap();
     let Some(Node::File(found)) = edited.above.get(&path("data/new/f")) else { panic!("it is a file") };

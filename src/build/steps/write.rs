@@ -11,10 +11,15 @@ use crate::tree::{Content, Editor, File, LastLink, Node, Tree};
 
 /// Writes the file; missing parents are made.
 pub(in crate::build) fn write(write: &Write, below: &Tree, accounts: &Accounts<'_>) -> Result<Edited, StepError> {
-    let Write { path, content, owner, mode } = write;
+    let Write { path, content, owner, mode, name } = write;
     let owner = owner.as_deref().map_or(Ok(Owner::default()), |owner| accounts.owner(owner))?;
     let named = Content { fingerprint: Fingerprint::of(content), size: content.len() as u64 };
     let mut editor = Editor::new(below);
+    let at = editor.resolve(path.as_bytes(), LastLink::Follow)?;
+    let path = match (name, editor.get(&at)) {
+        (Some(name), Some(Node::Directory(_))) => &format!("{}/{name}", path.trim_end_matches('/')),
+        (Some(_), Some(Node::File(_) | Node::Symlink(_) | Node::Special(_)) | None) | (None, _) => path,
+    };
     put_file(&mut editor, path, File { metadata: made(*mode, owner), content: named })?;
     Ok(Edited { above: editor.finish(), origins: [(named.fingerprint, Origin::Bytes(Arc::from(content.as_slice())))].into() })
 }

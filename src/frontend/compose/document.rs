@@ -26,14 +26,16 @@ impl Document {
             report(say::wrong_type(root.span, "the file", "a map", root.called()));
             return None;
         }
-        let Some(node) = root.get("services") else {
-            report(say::nothing_to_build(start, 0));
-            return None;
-        };
-        let services = match &node.value {
-            Value::Map(entries) => entries.clone(),
-            Value::Scalar(_) | Value::List(_) => {
+        let services = match root.get("services").map(|node| (node, &node.value)) {
+            Some((_, Value::Map(entries))) => entries.clone(),
+            Some((node, Value::Scalar(_) | Value::List(_))) => {
                 report(say::wrong_type(node.span, "services", "a map from names to services", node.called()));
+                return None;
+            }
+            // They may all be in files that it includes.
+            None if root.get("include").is_some() => Vec::new(),
+            None => {
+                report(say::nothing_to_build(start, 0));
                 return None;
             }
         };

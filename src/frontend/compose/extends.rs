@@ -38,8 +38,8 @@ impl<'a> Documents<'a> {
     }
 
     /// A service with all that it extends. What is wrong is kept in it.
-    pub(super) fn service(&mut self, document: &Rc<Document>, entry: &Entry) -> Service {
-        self.extended(document, "", entry, &mut Vec::new())
+    pub(super) fn service(&mut self, document: &Rc<Document>, file: &str, entry: &Entry) -> Service {
+        self.extended(document, file, entry, &mut Vec::new())
     }
 
     /// `seen` are the services on the way here, by file and name.

@@ -8,6 +8,7 @@ use super::diagnostics as say;
 use super::document::Document;
 use super::dotenv;
 use super::extends::Documents;
+use super::include;
 use super::node::{Node, Value};
 use super::path;
 use super::reader::{Reader, Variables};
@@ -20,6 +21,8 @@ use crate::spec::{Argument, Change, Context, Image, Name, Network, Spanned, Spec
 
 /// A service that is built.
 struct Built {
+    /// The file that it is in.
+    document: Rc<Document>,
     name: Spanned<Name>,
     service: Service,
     build: Build,
@@ -45,11 +48,21 @@ pub(super) fn lower(
         Err(why) => found.push(say::unreadable(Span { source, start: 0, end: 0 }, ".env", &why)),
     }
     let document = Rc::new(Document::read(source, text, ".".to_owned(), &mut |diagnostic| found.push(diagnostic))?);
-    if let Some(include) = document.root.get("include").filter(|include| !include.is_nothing()) {
-        found.push(say::not_supported(include.span, "`include` is not read").hint("name each Compose file to be built by itself"));
-    }
+    let all = include::all(&document, files, &mut variables, found);
     let mut documents = Documents::new(files, &variables);
-    let (built, not_built) = sort(&document, options, &mut documents, found);
+    let (mut built, mut not_built) = (Vec::new(), Vec::new());
+    let mut places: BTreeMap<String, Span> = BTreeMap::new();
+    for (file, document) in &all {
+        for entry in &document.services {
+            if let Some(first) = places.insert(entry.key.clone(), entry.key_span) {
+                let message = format!("there is a service `{}` in another file, too", entry.key);
+                found.push(say::bad_value(entry.key_span, "services", &message).also(first, "that one"));
+            }
+        }
+        let (more, others) = sort(document, file, options, &mut documents, found);
+        built.extend(more);
+        not_built.extend(others);
+    }
     found.append(&mut documents.found);
     let nothing = built.is_empty() && !not_built.iter().any(|service| matches!(service.reason, Reason::Profiles(_)));
     if nothing && found.is_empty() {
@@ -66,13 +79,14 @@ pub(super) fn lower(
         dockerfiles: BTreeMap::new(),
         found,
     };
-    lowering.all(&document, built);
+    lowering.all(built);
     Some(lowering.compose)
 }
 
 /// Which services are built, with all that they extend.
 fn sort(
     document: &Rc<Document>,
+    file: &str,
     options: &Options,
     documents: &mut Documents<'_>,
     found: &mut Vec<Diagnostic>,
@@ -85,7 +99,7 @@ fn sort(
     };
     let (mut built, mut not_built) = (Vec::new(), Vec::new());
     for entry in &document.services {
-        let service = documents.service(document, entry);
+        let service = documents.service(document, file, entry);
         let is_on = service.profiles.is_empty()
             || options.services.contains(&entry.key)
             || profiles.contains("*")
@@ -103,7 +117,10 @@ fn sort(
             Some(build) => {
                 found.extend(service.found.iter().cloned());
                 match Name::new(entry.key.clone()) {
-                    Ok(name) => built.push(Built { name: Spanned::new(name, entry.key_span), build: build.clone(), service }),
+                    Ok(name) => {
+                        let document = Rc::clone(document);
+                        built.push(Built { document, name: Spanned::new(name, entry.key_span), build: build.clone(), service });
+                    }
                     Err(error) => found.push(say::bad_value(entry.key_span, "services", &error.to_string())),
                 }
             }
@@ -127,7 +144,7 @@ struct Lowering<'a> {
 }
 
 impl Lowering<'_> {
-    fn all(&mut self, document: &Document, built: Vec<Built>) {
+    fn all(&mut self, built: Vec<Built>) {
         let prepared: Vec<(Built, SourceId, String, Place)> = built
             .into_iter()
             .filter_map(|built| {
@@ -137,7 +154,7 @@ impl Lowering<'_> {
             .collect();
         self.name_contexts(&prepared);
         for (built, source, text, place) in &prepared {
-            self.image(document, built, *source, text, place);
+            self.image(built, *source, text, place);
         }
         let Lowering { compose, stands, found, .. } = self;
         stands.put(&mut compose.spec, &mut |diagnostic| found.push(diagnostic));
@@ -204,21 +221,23 @@ impl Lowering<'_> {
         }
     }
 
-    fn image(&mut self, document: &Document, built: &Built, source: SourceId, text: &str, place: &Place) {
-        let Built { name, service, build } = built;
+    fn image(&mut self, built: &Built, source: SourceId, text: &str, place: &Place) {
+        let Built { document, name, service, build } = built;
         let what = format!("services.{}.build", name.value);
         let Lowering { compose, stands, found, .. } = self;
         let contexts = contexts::read(name, &build.contexts, &mut compose.spec, stands, &mut |diagnostic| found.push(diagnostic));
         let platforms = self.platforms(&what, service, build);
         let arguments = self.arguments(build);
+        let values = arguments.iter().map(|(name, value)| (name.clone(), value.value.clone()));
         let options = dockerfile::Options {
             target: build.target.as_ref().map(|target| target.value.clone()),
             image: Some(name.value.clone()),
             prefix: Some(name.value.clone()),
             context: self.places.get(place).cloned().flatten(),
             contexts,
-            arguments: arguments.iter().map(|(name, value)| (name.clone(), value.value.clone())).collect(),
+            arguments: values.chain(self.options.arguments.clone()).collect(),
             platform: self.options.platform.clone().or_else(|| platforms.first().map(|platform| platform.value.clone())),
+            purpose: self.options.purpose,
         };
         let parsed = dockerfile::parse(source, text, &options);
         self.found.extend(parsed.diagnostics);

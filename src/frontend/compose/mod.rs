@@ -8,6 +8,7 @@ mod diagnostics;
 mod document;
 mod dotenv;
 mod extends;
+mod include;
 mod interpolate;
 mod lower;
 mod node;
@@ -21,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use diagnostics::CODES;
 
 use crate::diagnostic::{Diagnosed, Severity, SourceId};
+use crate::frontend::dockerfile::Purpose;
 use crate::image::Platform;
 use crate::spec::{Name, Spanned, Spec};
 
@@ -35,6 +37,11 @@ pub struct Options {
     pub services: BTreeSet<String>,
     /// What is built for. It stays a reference; it counts only where it decides which stage of a Dockerfile is meant.
     pub platform: Option<Platform>,
+    /// The arguments that the caller gives to every service that declares them. They stay references; their values count only where one
+    /// decides what no spec leaves open.
+    pub arguments: BTreeMap<String, String>,
+    /// What becomes of the spec.
+    pub purpose: Purpose,
 }
 
 /// Where the texts come from that the file names. Paths are relative to the directory of the Compose file, or absolute.

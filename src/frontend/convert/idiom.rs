@@ -76,13 +76,9 @@ fn plainer(verb: &mut Verb) {
             }
         }
         Verb::Run(run) => plainer_run(run),
-        Verb::Write(_)
-        | Verb::Fetch(_)
-        | Verb::Extract(_)
-        | Verb::Link(_)
-        | Verb::MakeDirectory(_)
-        | Verb::Remove(_)
-        | Verb::Setting(_) => {}
+        // Hardly ever is there a directory where a file is written; where there is one, the step fails.
+        Verb::Write(write) => write.name = None,
+        Verb::Fetch(_) | Verb::Extract(_) | Verb::Link(_) | Verb::MakeDirectory(_) | Verb::Remove(_) | Verb::Setting(_) => {}
     }
 }
 

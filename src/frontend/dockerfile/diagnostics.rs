@@ -11,6 +11,7 @@ pub const CODES: &[&str] = &[
     "cannot-express",
     "dockerfile-syntax",
     "fixed-stage",
+    "fixed-value",
     "json-form",
     "legacy-pair",
     "shell-in-path",
@@ -86,10 +87,30 @@ pub(super) fn fixed_stage(span: Span, stage: &str) -> Diagnostic {
         .hint("a spec names its stages: for another choice, read the Dockerfile with other arguments")
 }
 
+pub(super) fn fixed_value(span: Span, what: &str, today: &str) -> Diagnostic {
+    Diagnostic::warning(Code("fixed-value"), span, format!("an argument decides {what} here, which is read as `{today}` alone"))
+        .hint("a spec says it once and for all: for another value, read the Dockerfile with other arguments")
+}
+
+/// A code of the language, in the words of a Dockerfile.
+pub(super) fn relative_volume(span: Span, path: &str) -> Diagnostic {
+    let message = format!("the volume `{path}` is not absolute, and what runs the image may refuse it");
+    Diagnostic::warning(Code("relative-volume"), span, message).hint(format!("a volume is relative to nothing: write `/{path}`"))
+}
+
+/// A code of the language, in the words of a Dockerfile.
+pub(super) fn unused_argument(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::warning(Code("unused-argument"), span, format!("nothing uses the argument `{name}`"))
+        .hint(format!("write `${name}` where its value belongs, in a stage after `ARG {name}`; or remove it"))
+}
+
 pub(super) fn unknown_target<'a>(span: Span, target: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Diagnostic {
     let diagnostic = Diagnostic::error(Code("unknown-target"), span, format!("there is no stage `{target}` to build"));
     match nearest(target, known.clone()) {
         Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+        None if known.clone().into_iter().next().is_none() => {
+            diagnostic.hint("no stage here has a name: name one by `FROM … AS NAME`, or say its number, counted from 0")
+        }
         None => diagnostic.hint(format!("there are {}", listed(known))),
     }
 }

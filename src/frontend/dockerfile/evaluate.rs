@@ -1,8 +1,84 @@
-//! A template and what the caller gives, the text that comes of it: for what decides the shape of a spec and so must be known early.
+//! Templates and values and what the caller gives, the text that comes of it: for what decides the shape of a spec and so must be known early.
+
+use std::collections::BTreeSet;
 
 use super::arguments::Arguments;
+use super::pattern::Pattern;
+use super::value::Value;
+use super::word::{All, Longest};
 use super::{Options, lowering::argument_of};
-use crate::spec::{Absent, Operator, Piece, PlatformOf, PlatformPart, Reference, Referent, Template};
+use crate::diagnostic::Span;
+use crate::spec::{Absent, Extent, Name, Occurrences, Operator, Piece, PlatformOf, PlatformPart, Reference, Referent, Template};
+
+/// What values are today: where no reference can say what is wanted, the arguments at hand decide.
+pub(super) struct Today<'a> {
+    arguments: &'a Arguments,
+    options: &'a Options,
+    /// The arguments that have decided something.
+    pub(super) deciding: BTreeSet<Name>,
+    /// Where they have, and what came of it.
+    pub(super) decided: Vec<(Span, String)>,
+}
+
+impl Today<'_> {
+    pub(super) const fn new<'a>(arguments: &'a Arguments, options: &'a Options) -> Today<'a> {
+        Today { arguments, options, deciding: BTreeSet::new(), decided: Vec::new() }
+    }
+
+    /// The value as it is today; `None` where a base or an unknown platform has a part in it.
+    pub(super) fn value(&mut self, value: &Value) -> Option<Value> {
+        match value {
+            Value::Unset => Some(Value::Unset),
+            Value::Text(template) if of_platform(template) => None,
+            Value::Text(template) => {
+                let text = evaluate(template, self.arguments, self.options)?;
+                self.note(template);
+                Some(Value::literal(text))
+            }
+            Value::Of(referent) => self.referent(referent),
+            Value::Maybe(referent, next) => match self.referent(referent)? {
+                Value::Unset => self.value(next),
+                known @ (Value::Text(_) | Value::Of(_) | Value::Maybe(_, _)) => Some(known),
+            },
+        }
+    }
+
+    fn referent(&mut self, referent: &Referent) -> Option<Value> {
+        match referent {
+            Referent::Arg(name) => {
+                self.deciding.insert(name.clone());
+                let text = refer(&Reference::to(referent.clone()), self.arguments, self.options);
+                Some(text.map_or(Value::Unset, Value::literal))
+            }
+            // Each platform of a build has another.
+            Referent::Env(_) | Referent::Platform(_, _) => None,
+        }
+    }
+
+    /// Remembers the arguments in a template.
+    pub(super) fn note(&mut self, template: &Template) {
+        template.each_piece(&mut |piece| match piece {
+            Piece::Reference(reference) => {
+                if let Referent::Arg(name) = &reference.value.referent {
+                    self.deciding.insert(name.clone());
+                }
+            }
+            Piece::Literal(_) => {}
+        });
+    }
+}
+
+/// Whether a template is another for each platform that is built for.
+pub(super) fn of_platform(template: &Template) -> bool {
+    let mut found = false;
+    template.each_piece(&mut |piece| match piece {
+        Piece::Reference(reference) => {
+            found |= matches!(reference.value.referent, Referent::Platform(PlatformOf::Target | PlatformOf::Stage, _))
+        }
+        Piece::Literal(_) => {}
+    });
+    found
+}
 
 /// The text, as far as arguments and platforms alone make it.
 pub(super) fn evaluate(template: &Template, arguments: &Arguments, options: &Options) -> Option<String> {
@@ -41,6 +117,22 @@ fn refer(reference: &Reference, arguments: &Arguments, options: &Options) -> Opt
         Some(Operator::Alternative { absent, word: _ }) if is_absent(absent) => Some(String::new()),
         Some(Operator::Alternative { absent: _, word }) => evaluate(word, arguments, options),
         Some(Operator::Require { absent, message: _ }) => value.clone().filter(|_| !is_absent(absent)),
-        Some(Operator::TrimPrefix { .. } | Operator::TrimSuffix { .. } | Operator::Replace { .. }) => None,
+        Some(Operator::TrimPrefix { extent, pattern }) => pattern_of(pattern, arguments, options)?.trim_prefix(&value?, longest(*extent)),
+        Some(Operator::TrimSuffix { extent, pattern }) => pattern_of(pattern, arguments, options)?.trim_suffix(&value?, longest(*extent)),
+        Some(Operator::Replace { occurrences, pattern, with }) => {
+            let all = if *occurrences == Occurrences::All { All::Yes } else { All::No };
+            pattern_of(pattern, arguments, options)?.replace(&value?, &evaluate(with, arguments, options)?, all)
+        }
+    }
+}
+
+fn pattern_of(pattern: &Template, arguments: &Arguments, options: &Options) -> Option<Pattern> {
+    Pattern::new(&evaluate(pattern, arguments, options)?)
+}
+
+const fn longest(extent: Extent) -> Longest {
+    match extent {
+        Extent::Longest => Longest::Yes,
+        Extent::Shortest => Longest::No,
     }
 }

@@ -20,15 +20,17 @@ mod triggers;
 mod value;
 mod variables;
 mod word;
+mod wording;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use arguments::PROXY_ARGUMENTS;
 pub use diagnostics::CODES;
 pub use lines::Comment;
-pub use triggers::{Triggers, triggers};
+pub use triggers::{SeenArgument, Triggers, triggers};
+pub use wording::reworded;
 
-use crate::diagnostic::{Diagnosed, Severity, SourceId};
+use crate::diagnostic::{Diagnosed, Diagnostic, Severity, SourceId};
 use crate::image::Platform;
 use crate::spec::{self, Name, Spec};
 
@@ -49,6 +51,18 @@ pub struct Options {
     pub arguments: BTreeMap<String, String>,
     /// What is built for. It stays a reference; it counts only where it decides which stage is meant.
     pub platform: Option<Platform>,
+    /// What becomes of the spec.
+    pub purpose: Purpose,
+}
+
+/// What becomes of a spec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Purpose {
+    /// It is built with these very arguments.
+    #[default]
+    Build,
+    /// It is kept for builds with others. What arguments decide once and for all is a warning then, and those that decide nothing else are left out.
+    Convert,
 }
 
 /// What stands in place of an image or a stage.
@@ -65,11 +79,17 @@ pub enum NamedContext {
 pub fn parse(source: SourceId, text: &str, options: &Options) -> Diagnosed<Spec> {
     let mut diagnostics = Vec::new();
     let lines = lines::read(source, text, &mut |diagnostic| diagnostics.push(diagnostic));
-    let spec = lowering::lower(source, text, &lines, options, &mut diagnostics);
-    if let Some(spec) = &spec
+    let lowered = lowering::lower(source, text, &lines, options, &mut diagnostics);
+    let (mut spec, deciding) = lowered.map_or((None, BTreeSet::new()), |(spec, deciding)| (Some(spec), deciding));
+    if let Some(spec) = &mut spec
         && !diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     {
-        diagnostics.extend(spec::check(spec));
+        for found in spec::check(spec) {
+            match found.code.0 {
+                "unused-argument" => diagnostics.extend(unused_argument(spec, &found, &deciding, options)),
+                _ => diagnostics.push(found),
+            }
+        }
         if !diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
             diagnostics.extend(readback::refused(spec));
         }
@@ -77,6 +97,20 @@ pub fn parse(source: SourceId, text: &str, options: &Options) -> Diagnosed<Spec>
     diagnostics.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| (label.span.source, label.span.start)));
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     Diagnosed { value: spec.filter(|_| !failed), diagnostics }
+}
+
+/// What is to be said of an argument that no text of the spec uses: nothing if it has decided something already.
+fn unused_argument(spec: &mut Spec, found: &Diagnostic, deciding: &BTreeSet<Name>, options: &Options) -> Option<Diagnostic> {
+    let span = found.labels.first()?.span;
+    let (name, _) = spec.args.iter().find(|(_, argument)| argument.span == span)?;
+    let name = name.clone();
+    if !deciding.contains(&name) {
+        return Some(diagnostics::unused_argument(span, lowering::argument_of(&name, options)));
+    }
+    if options.purpose == Purpose::Convert {
+        spec.args.remove(&name);
+    }
+    None
 }
 
 /// The comments of a Dockerfile in order, directives left out: for those who carry them over.

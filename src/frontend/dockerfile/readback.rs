@@ -12,8 +12,8 @@ pub(super) fn refused(made: &Spec) -> Vec<Diagnostic> {
     wrong
         .map(|diagnostic| {
             let at = diagnostic.labels.first().map_or(0, |label| label.span.start as usize);
-            let refused = say::cannot_express(place(made, &toml, at), format!("a spec cannot say this: {}", diagnostic.message));
-            diagnostic.hints.into_iter().fold(refused, Diagnostic::hint)
+            // Its hints are about the TOML.
+            say::cannot_express(place(made, &toml, at), format!("a spec cannot say this: {}", diagnostic.message))
         })
         .collect()
 }

@@ -9,7 +9,7 @@ use super::lowering::{InProgress, Lowering};
 use super::variables::Root;
 use super::{Options, diagnostics as say};
 use crate::diagnostic::{Diagnosed, Severity, SourceId, Span};
-use crate::spec::{Argument, Base, Healthcheck, Name, Spanned, Stage, Step, Text};
+use crate::spec::{Argument, Base, Healthcheck, Name, Spanned, Stage, Step, Template, Text};
 
 /// What the ONBUILD instructions of a base come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Triggers {
     pub stages: BTreeMap<Name, Spanned<Stage>>,
     /// Arguments that they declare, beside those of the spec. All that have no default are optional.
     pub args: BTreeMap<Name, Spanned<Argument>>,
+    /// The arguments that every later command sees, in the order of their declarations.
+    pub seen: Vec<SeenArgument>,
     /// What they say of the config, where the image says nothing itself.
     pub entrypoint: Option<Spanned<Vec<Text>>>,
     /// As [`Triggers::entrypoint`]; an empty one takes the base's away.
@@ -34,6 +36,17 @@ pub struct Triggers {
     pub healthcheck: Option<Spanned<Healthcheck>>,
     /// As [`Triggers::entrypoint`].
     pub stop_signal: Option<Text>,
+}
+
+/// An argument that later commands see as a variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenArgument {
+    /// Its name.
+    pub name: String,
+    /// What a command's environment has; `None` where it has none or has it anyway.
+    pub value: Option<Text>,
+    /// What the history of a command says it is worth.
+    pub history: Template,
 }
 
 /// Reads the ONBUILD instructions that a base image's config holds.
@@ -59,6 +72,7 @@ pub fn triggers(texts: &[String], stage: &Name, known: &[Name], options: &Option
     let mut made = InProgress::new(stage.clone(), at, Spanned::new(Base::Scratch, at), Root::Image);
     instructions.iter().for_each(|instruction| lowering.instruction(&mut made, instruction));
     lowering.settle_triggers(&made, &mut triggers);
+    triggers.seen = lowering.seen_later(&made, at);
     triggers.stages = lowering.take_helpers().into_iter().map(|(name, stage)| (name, Spanned::new(stage, at))).collect();
     triggers.steps = made.steps;
     triggers.steps.iter_mut().for_each(|step| step.span = at);

@@ -1,6 +1,7 @@
 //! What a variable is worth, as a template; and what becomes of it by the forms of `${…}`.
 
 use super::diagnostics as say;
+use super::evaluate::Today;
 use super::pattern::Pattern;
 use super::word::{All, Empty, Form, Part, Variable, Word};
 use crate::diagnostic::{Diagnostic, Span};
@@ -78,14 +79,18 @@ fn env_of(referent: &Referent, visit: &mut dyn FnMut(&str)) {
 }
 
 /// Puts the values of its variables into a word.
-pub(super) fn expand(word: &Word, lookup: &mut dyn FnMut(&Variable) -> Expressed<Value>) -> Result<Template, Box<Diagnostic>> {
+pub(super) fn expand(
+    word: &Word,
+    lookup: &mut dyn FnMut(&Variable) -> Expressed<Value>,
+    today: &mut Today<'_>,
+) -> Result<Template, Box<Diagnostic>> {
     let mut whole = Template::default();
     for part in word {
         match part {
             Part::Text(text) => whole.push(Piece::Literal(text.clone())),
             Part::Variable(variable) => {
                 let value = lookup(variable).map_err(|why| said(variable, why))?;
-                let template = form(variable, &value, lookup)?;
+                let template = form(variable, &value, lookup, today)?;
                 template.pieces().iter().for_each(|piece| whole.push(piece.clone()));
             }
         }
@@ -103,37 +108,60 @@ fn said(variable: &Variable, why: Inexpressible) -> Box<Diagnostic> {
     })
 }
 
-fn form(variable: &Variable, value: &Value, lookup: &mut dyn FnMut(&Variable) -> Expressed<Value>) -> Result<Template, Box<Diagnostic>> {
+fn form(
+    variable: &Variable,
+    value: &Value,
+    lookup: &mut dyn FnMut(&Variable) -> Expressed<Value>,
+    today: &mut Today<'_>,
+) -> Result<Template, Box<Diagnostic>> {
     let span = variable.span;
-    let expressed = match &variable.form {
-        Form::Plain => Ok(plain(value, span)),
-        Form::Default(empty, word) => or_else(value, *empty, &expand(word, lookup)?, span),
-        Form::Alternative(empty, word) => instead(value, *empty, &expand(word, lookup)?, span),
-        Form::Require(empty, word) => required(variable, value, *empty, &expand(word, lookup)?, span),
-        Form::TrimPrefix(longest, pattern) => {
-            let extent = if *longest == super::word::Longest::Yes { Extent::Longest } else { Extent::Shortest };
-            let pattern = expand(pattern, lookup)?;
-            let known = |text: &str, pattern: &Pattern| pattern.trim_prefix(text, *longest);
-            changed(value, &Operator::TrimPrefix { extent, pattern }, &known, span)
+    let mut expressed = formed(variable, value, lookup, today)?;
+    if let Err(Inexpressible::Because(_)) = &expressed
+        && let Some(known) = today.value(&without_base(value))
+    {
+        expressed = formed(variable, &known, lookup, today)?;
+        if let Ok(template) = &expressed {
+            today.decided.push((span, template.as_literal().unwrap_or_default().to_owned()));
         }
-        Form::TrimSuffix(longest, pattern) => {
-            let extent = if *longest == super::word::Longest::Yes { Extent::Longest } else { Extent::Shortest };
-            let pattern = expand(pattern, lookup)?;
-            let known = |text: &str, pattern: &Pattern| pattern.trim_suffix(text, *longest);
-            changed(value, &Operator::TrimSuffix { extent, pattern }, &known, span)
-        }
-        Form::Replace(all, pattern, with) => {
-            let occurrences = if *all == All::Yes { Occurrences::All } else { Occurrences::First };
-            let (pattern, with) = (expand(pattern, lookup)?, expand(with, lookup)?);
-            let known = |text: &str, pattern: &Pattern| pattern.replace(text, with.as_literal()?, *all);
-            changed(value, &Operator::Replace { occurrences, pattern, with: with.clone() }, &known, span)
-        }
-    };
+    }
     let template = expressed.map_err(|why| said(variable, why))?;
     if weight(&template) > MOST_WEIGHT || depth(&template) > Template::MOST_NESTED {
         return Err(said(variable, Inexpressible::Because("its value is too long".to_owned())));
     }
     Ok(template)
+}
+
+fn formed(
+    variable: &Variable,
+    value: &Value,
+    lookup: &mut dyn FnMut(&Variable) -> Expressed<Value>,
+    today: &mut Today<'_>,
+) -> Result<Expressed<Template>, Box<Diagnostic>> {
+    let span = variable.span;
+    Ok(match &variable.form {
+        Form::Plain => Ok(plain(value, span)),
+        Form::Default(empty, word) => or_else(value, *empty, &expand(word, lookup, today)?, span),
+        Form::Alternative(empty, word) => instead(value, *empty, &expand(word, lookup, today)?, span),
+        Form::Require(empty, word) => required(variable, value, *empty, &expand(word, lookup, today)?, span),
+        Form::TrimPrefix(longest, pattern) => {
+            let extent = if *longest == super::word::Longest::Yes { Extent::Longest } else { Extent::Shortest };
+            let pattern = expand(pattern, lookup, today)?;
+            let known = |text: &str, pattern: &Pattern| pattern.trim_prefix(text, *longest);
+            changed(value, &Operator::TrimPrefix { extent, pattern }, &known, span)
+        }
+        Form::TrimSuffix(longest, pattern) => {
+            let extent = if *longest == super::word::Longest::Yes { Extent::Longest } else { Extent::Shortest };
+            let pattern = expand(pattern, lookup, today)?;
+            let known = |text: &str, pattern: &Pattern| pattern.trim_suffix(text, *longest);
+            changed(value, &Operator::TrimSuffix { extent, pattern }, &known, span)
+        }
+        Form::Replace(all, pattern, with) => {
+            let occurrences = if *all == All::Yes { Occurrences::All } else { Occurrences::First };
+            let (pattern, with) = (expand(pattern, lookup, today)?, expand(with, lookup, today)?);
+            let known = |text: &str, pattern: &Pattern| pattern.replace(text, with.as_literal()?, *all);
+            changed(value, &Operator::Replace { occurrences, pattern, with: with.clone() }, &known, span)
+        }
+    })
 }
 
 fn weight(template: &Template) -> usize {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::sample::{env, sample, text};
 use super::*;
 use crate::spec::{
-    Access, Archive, Compression, Context, Copy, Download, Extract, Fetch, FetchSource, FileSource, Format, Healthcheck, HealthcheckTest,
-    Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Network, Newlines, OnBuild, Remove, Run, Setting,
-    Settings, Sharing, Stage, StagePlatform, Step, Text, Verb, Write,
+    Access, Archive, CacheAccess, Compression, Context, Copy, Download, Extract, Fetch, FetchSource, FileSource, Format, Healthcheck,
+    HealthcheckTest, Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Network, Newlines, OnBuild, Remove, Run,
+    Setting, Settings, Sharing, Stage, StagePlatform, Step, Text, Verb, Write,
 };
 
 /// What a change of a field does to the plan.
@@ -257,12 +257,15 @@ fn change_run(run: &mut Run, which: usize) -> Done {
 
 fn change_mount(mount: &mut Mount, which: usize) -> Done {
     match mount {
-        Mount::Cache { cache, at, sharing, owner, mode, from: _, path: _ } => match which {
+        Mount::Cache { cache, at, sharing, owner, mode, from, path, access } => match which {
             0 => changed("cache", || add(cache)),
             1 => changed("at", || add(at)),
             2 => changed("sharing", || put(sharing, Sharing::Locked)),
             3 => changed("owner", || add_to(owner)),
             4 => changed("mode", || put(mode, 0o755)),
+            5 => changed("from", || put(from, FileSource::Stage(name("base")))),
+            6 => changed("path", || add_to(path)),
+            7 => changed("access", || put(access, CacheAccess::ReadOnly)),
             _ => None,
         },
         Mount::From { from, path, at, access } => match which {
@@ -303,7 +306,7 @@ fn change_mount(mount: &mut Mount, which: usize) -> Done {
 }
 
 fn change_copy(copy: &mut Copy, which: usize) -> Done {
-    let Copy { sources, from, to, owner, mode, exclude, parents, unpack: _, newlines } = copy;
+    let Copy { sources, from, to, owner, mode, exclude, parents, unpack: _, newlines, missing } = copy;
     match which {
         0 => changed("sources", || sources.push(text("other"))),
         1 => changed("from", || put(from, FileSource::Stage(name("base")))),
@@ -313,18 +316,20 @@ fn change_copy(copy: &mut Copy, which: usize) -> Done {
         5 => changed("exclude", || exclude.clear()),
         6 => changed("parents", || put(parents, true)),
         7 => changed("newlines", || put(newlines, Newlines::Lf)),
+        9 => changed("missing", || put(missing, Missing::Ignore)),
         8 => changed("into", || to.value.push(spec::Piece::Literal("/".to_owned()))),
         _ => None,
     }
 }
 
 fn change_write(write: &mut Write, which: usize) -> Done {
-    let Write { path, content, owner, mode } = write;
+    let Write { path, content, owner, mode, name } = write;
     match which {
         0 => changed("path", || add(path)),
         1 => changed("content", || add(content)),
         2 => changed("owner", || *owner = None),
         3 => changed("mode", || *mode = None),
+        4 => changed("name", || *name = Some(text("other"))),
         _ => None,
     }
 }

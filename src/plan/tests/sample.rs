@@ -7,10 +7,10 @@ use lapstrake_cache::Digest;
 
 use super::{name, stage_on};
 use crate::spec::{
-    Access, Archive, Argument, Base, Change, Command, Compression, Context, Copy, Download, Env, Extract, Fetch, FetchSource, FileSource,
-    Format, Healthcheck, HealthcheckTest, Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Name, Network,
-    Newlines, Piece, PlatformOf, PlatformPart, Reference, Referent, Remove, Run, Setting, Settings, Sharing, Spanned, Spec, StagePlatform,
-    Step, Template, Text, Verb, Write,
+    Access, Archive, Argument, Base, CacheAccess, Change, Command, Compression, Context, Copy, Download, Env, Extract, Fetch, FetchSource,
+    FileSource, Format, Healthcheck, HealthcheckTest, Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Name,
+    Network, Newlines, Piece, PlatformOf, PlatformPart, Reference, Referent, Remove, Run, Setting, Settings, Sharing, Spanned, Spec,
+    StagePlatform, Step, Template, Text, Verb, Write,
 };
 
 pub(super) fn text(text: &str) -> Text {
@@ -71,6 +71,7 @@ fn tools_stage() -> Spanned<crate::spec::Stage> {
         content: reference("", to(Referent::Arg(name("kind").value)), "\n"),
         owner: Some(text("1:1")),
         mode: some(0o600),
+        name: Some(text("n")),
     })))];
     stage
 }
@@ -127,8 +128,9 @@ fn run() -> Run {
             sharing: some(Sharing::Shared),
             owner: Some(text("4")),
             mode: some(0o700),
-            from: None,
-            path: None,
+            from: some(FileSource::Stage(name("tools"))),
+            path: Some(text("/first")),
+            access: some(CacheAccess::Kept),
         },
         Mount::From {
             from: Spanned::made(FileSource::Stage(name("tools"))),
@@ -166,6 +168,7 @@ fn copy() -> Copy {
         parents: some(false),
         unpack: None,
         newlines: some(Newlines::Keep),
+        missing: some(Missing::Fail),
     }
 }
 

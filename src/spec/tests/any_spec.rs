@@ -195,14 +195,15 @@ fn from_and_paths() -> impl Strategy<Value = (Option<Spanned<FileSource>>, Vec<T
 fn mounts() -> BoxedStrategy<Mount> {
     let sharing = select(vec![Sharing::Shared, Sharing::Private, Sharing::Locked]);
     let access = select(vec![Access::ReadOnly, Access::Discarded]);
+    let kept = select(vec![CacheAccess::ReadOnly, CacheAccess::Kept]);
     let owner = || of(made(owners()));
     let mode = || of(made(modes()));
     let required = || of(made(any::<bool>()));
     prop_oneof![
-        (after("c", inside()), paths(), of(made(sharing)), owner(), mode(), from_and_paths(), any::<bool>()).prop_map(
-            |(cache, at, sharing, owner, mode, (from, mut path), whole)| {
+        (after("c", inside()), paths(), of(made(sharing)), owner(), mode(), from_and_paths(), any::<bool>(), of(made(kept))).prop_map(
+            |(cache, at, sharing, owner, mode, (from, mut path), whole, access)| {
                 let path = path.pop().filter(|_| !whole && from.is_some());
-                Mount::Cache { cache, at, sharing, owner, mode, from, path }
+                Mount::Cache { cache, at, sharing, owner, mode, from, path, access }
             }
         ),
         (from_and_paths(), paths(), of(made(access))).prop_map(|((from, mut path), at, access)| Mount::From {
@@ -279,22 +280,23 @@ fn verbs() -> BoxedStrategy<Verb> {
     let copy_rest =
         (of(made(owners())), of(made(mode_rules())), vec(after("**/", inside()), 0..3), of(made(any::<bool>())), of(made(any::<bool>())));
     let owner_and_mode = || (of(made(owners())), of(made(modes())));
+    let missing = || of(made(select(vec![Missing::Fail, Missing::Ignore])));
     prop_oneof![
         4 => runs().prop_map(Verb::Run),
-        2 => (from_and_paths(), paths(), copy_rest, of(made(newlines))).prop_map(
-            |((from, sources), to, (owner, mode, exclude, parents, unpack), newlines)| Verb::Copy(Copy {
-                sources, from, to, owner, mode, exclude, parents, unpack, newlines,
+        2 => (from_and_paths(), paths(), copy_rest, of(made(newlines)), missing()).prop_map(
+            |((from, sources), to, (owner, mode, exclude, parents, unpack), newlines, missing)| Verb::Copy(Copy {
+                sources, from, to, owner, mode, exclude, parents, unpack, newlines, missing,
             })
         ),
-        1 => (paths(), prop_oneof![free(), template(".{0,3}\n?\"{0,4}\\x00?", inside())], owner_and_mode())
-            .prop_map(|(path, content, (owner, mode))| Verb::Write(Write { path, content: Spanned::made(content), owner, mode })),
+        1 => (paths(), prop_oneof![free(), template(".{0,3}\n?\"{0,4}\\x00?", inside())], owner_and_mode(), of(after("n", inside())))
+            .prop_map(|(path, content, (owner, mode), name)| Verb::Write(Write { path, content: Spanned::made(content), owner, mode, name })),
         1 => fetches().prop_map(Verb::Fetch),
         2 => extracts().prop_map(Verb::Extract),
         1 => (paths(), after("x", inside()), of(made(select(vec![LinkKind::Symbolic, LinkKind::Hard]))))
             .prop_map(|(path, target, kind)| Verb::Link(Link { path, target, kind })),
         1 => (vec(paths(), 1..3), owner_and_mode())
             .prop_map(|(paths, (owner, mode))| Verb::MakeDirectory(MakeDirectory { paths, owner, mode })),
-        1 => (vec(paths(), 1..3), of(made(select(vec![Missing::Fail, Missing::Ignore]))))
+        1 => (vec(paths(), 1..3), missing())
             .prop_map(|(paths, missing)| Verb::Remove(Remove { paths, missing })),
         1 => env().prop_map(|env| Verb::Setting(Setting::Env(env))),
         1 => (paths(), of(made(owners()))).prop_map(|(path, owner)| Verb::Setting(Setting::Workdir { path, owner })),

@@ -24,7 +24,7 @@ pub(crate) const TRANSFERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN
 
 pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Failure> {
     let habits = &arguments.habits;
-    let reading = Reading { tags: &arguments.tags, lints: Lints::new(&arguments.lints)? };
+    let reading = Reading { tags: &arguments.tags, lints: Lints::new(&arguments.lints)?, ..Reading::plain() };
     let mut project = Project::load(machine, &arguments.project, reading)?;
     overlay::label(&mut project.spec, &habits.labels);
     overlay::annotate(&mut project.spec, &habits.annotations)?;

@@ -9,7 +9,7 @@ use crate::machine::Machine;
 use crate::project::{Project, Reading};
 
 pub(crate) fn check(machine: &Machine, arguments: &args::Check) -> Result<(), Failure> {
-    let reading = Reading { tags: &[], lints: Lints::new(&arguments.lints)? };
+    let reading = Reading { tags: &[], lints: Lints::new(&arguments.lints)?, ..Reading::plain() };
     let mut project = Project::read(machine, &arguments.project, reading)?;
     let mut found = std::mem::take(&mut project.warnings);
     found.extend(plan::requirements(&project.spec, &project.target).diagnostics);

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
 use lapstrake::frontend::convert::{Manner, to_toml};
+use lapstrake::frontend::dockerfile::Purpose;
 use lapstrake::spec::{Name, Spanned};
 
 use crate::args;
@@ -16,7 +17,7 @@ use crate::source::Kind;
 const MOST_BYTES: u64 = 1 << 20;
 
 pub(crate) fn convert(machine: &Machine, arguments: &args::Convert) -> Result<(), Failure> {
-    let mut project = Project::load(machine, &arguments.project, Reading::plain())?;
+    let mut project = Project::load(machine, &arguments.project, Reading { purpose: Purpose::Convert, ..Reading::plain() })?;
     if project.kind == Kind::Toml {
         return Err(Failure::usage("it is a lapstrake.toml already; name a Dockerfile or a Compose file"));
     }

@@ -23,6 +23,7 @@ fn asking(sources: &[&str], to: &str) -> Copy {
         parents: false,
         unpack: false,
         newlines: Newlines::Keep,
+        missing: Missing::Fail,
     }
 }
 

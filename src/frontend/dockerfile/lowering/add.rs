@@ -176,7 +176,8 @@ impl Lowering<'_> {
         let name = self.helper(&stage.name, "download", helper(span, Verb::Fetch(fetch)));
         let from = Some(Spanned::new(FileSource::Stage(Spanned::new(name, span)), span));
         let copy = self.files(vec![super::from::literal(what, span)], &Common { from, ..common.clone() });
-        push_copy(stage, Copy { unpack: unpack.then(|| Spanned::new(true, span)), ..copy }, common);
+        // What was fetched is there.
+        push_copy(stage, Copy { missing: None, unpack: unpack.then(|| Spanned::new(true, span)), ..copy }, common);
     }
 
     fn sha256(&mut self, stage: &mut InProgress, checksum: &Located) -> Option<Spanned<Digest>> {

@@ -115,9 +115,11 @@ impl Lowering<'_> {
             if let Some(literal) = both.deep.as_ref().ok().and_then(Template::as_literal)
                 && !literal.starts_with('/')
             {
-                let diagnostic = say::cannot_express(place, format!("the volume `{literal}` is not absolute, which no spec can say"));
-                self.report(diagnostic.hint("a volume is relative to nothing: write it from `/`"));
-                continue;
+                if literal.is_empty() {
+                    self.report(say::syntax(place, "the path of a volume is empty"));
+                    continue;
+                }
+                self.report(say::relative_volume(place, literal));
             }
             history.push(both.here.value);
             stage.config.volumes.push(both.deep.map(|template| Spanned::new(template, place)));

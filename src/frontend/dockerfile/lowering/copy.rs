@@ -13,11 +13,24 @@ use crate::frontend::dockerfile::value::each_env;
 use crate::frontend::dockerfile::word::{self, Quotes};
 use crate::frontend::dockerfile::{NamedContext, diagnostics as say};
 use crate::spec::words::{Directory, SymbolicMode, is_owner};
-use crate::spec::{Base, Copy, FileSource, ImageSource, ModeRule, Piece, Settings, Spanned, Stage, Step, Template, Text, Verb, Write};
+use crate::spec::{
+    Base, Copy, FileSource, ImageSource, Missing, ModeRule, Piece, Settings, Spanned, Stage, Step, Template, Text, Verb, Write,
+};
 
 /// A copy with nothing said but what and where.
 pub(super) fn plain(sources: Vec<Text>, to: Text) -> Copy {
-    Copy { sources, from: None, to, owner: None, mode: None, exclude: Vec::new(), parents: None, newlines: None, unpack: None }
+    Copy {
+        sources,
+        from: None,
+        to,
+        owner: None,
+        mode: None,
+        exclude: Vec::new(),
+        parents: None,
+        newlines: None,
+        unpack: None,
+        missing: None,
+    }
 }
 
 /// What the flags of an instruction say of everything that it brings.
@@ -197,8 +210,11 @@ impl Lowering<'_> {
         let exclude = common.exclude.iter().flat_map(|pattern| excluded(pattern, &sources)).collect();
         let sources: Vec<Text> = sources.into_iter().map(source_path).collect();
         let from = common.from.clone().or_else(|| self.options.context.as_ref().map(|_| self.context(common.span)));
+        // A pattern that nothing matches is how people write a file that may be there.
+        let optional = !sources.is_empty() && sources.iter().all(has_pattern);
         Copy {
             from,
+            missing: optional.then(|| Spanned::new(Missing::Ignore, common.span)),
             owner: common.owner.clone(),
             mode: Some(common.mode.clone().unwrap_or(Spanned::new(ModeRule::Keep, common.span))),
             exclude,
@@ -262,7 +278,8 @@ impl Lowering<'_> {
                 return;
             }
         };
-        let write = Write { path, content, owner: common.owner.clone(), mode };
+        let name = (!into).then(|| super::from::literal(&heredoc.name, heredoc.span));
+        let write = Write { path, content, owner: common.owner.clone(), mode, name };
         stage.push(Verb::Write(write), Some(common.history.clone()), common.span);
     }
 }
@@ -343,6 +360,14 @@ fn source_path(source: Text) -> Text {
         }
         Some(_) | None => source,
     }
+}
+
+/// Whether something in a text makes it a pattern, whatever its references are worth.
+fn has_pattern(text: &Text) -> bool {
+    text.pieces().iter().any(|piece| match piece {
+        Piece::Literal(literal) => is_pattern(literal),
+        Piece::Reference(_) => false,
+    })
 }
 
 /// Whether Docker takes a path for a pattern.

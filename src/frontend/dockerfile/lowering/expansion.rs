@@ -1,14 +1,17 @@
 //! Words with variables → texts of the spec, at one place of a stage.
 
+use std::collections::BTreeSet;
+
 use super::Lowering;
 use super::stage::{Frozen, InProgress};
-use crate::diagnostic::Diagnostic;
-use crate::frontend::dockerfile::diagnostics as say;
+use crate::diagnostic::{Diagnostic, Span};
+use crate::frontend::dockerfile::evaluate::{Today, of_platform};
 use crate::frontend::dockerfile::located::Located;
 use crate::frontend::dockerfile::value::{self, Inexpressible, Value};
 use crate::frontend::dockerfile::variables::Root;
-use crate::frontend::dockerfile::word::{self, Form, Quotes, Word};
-use crate::spec::{Spanned, Template, Text};
+use crate::frontend::dockerfile::word::{self, Form, Quotes, Variable, Word};
+use crate::frontend::dockerfile::{Purpose, diagnostics as say};
+use crate::spec::{Name, Spanned, Template, Text};
 
 /// A text in terms of the environment here, and in terms of the one that the stage's root has.
 pub(super) struct Both {
@@ -20,7 +23,10 @@ impl Lowering<'_> {
     /// Expands before the first FROM and in it.
     pub(super) fn in_globals(&mut self, text: &Located) -> Option<Template> {
         let word = self.word(text)?;
-        let expanded = value::expand(&word, &mut |variable| Ok(self.global(&variable.name)));
+        let mut today = Today::new(&self.arguments, self.options);
+        let expanded = value::expand(&word, &mut |variable| Ok(self.global(&variable.name)), &mut today);
+        let Today { deciding, decided, .. } = today;
+        self.was_decided(deciding, decided);
         self.good(expanded)
     }
 
@@ -40,7 +46,11 @@ impl Lowering<'_> {
     pub(super) fn both(&mut self, stage: &mut InProgress, text: &Located) -> Option<Both> {
         let word = self.word(text)?;
         let here = self.expand(stage, &word)?;
-        let deep = value::expand(&word, &mut |variable| stage.variables.deep(&variable.name));
+        let mut today = Today::new(&self.arguments, self.options);
+        let deep = value::expand(&word, &mut |variable| stage.variables.deep(&variable.name), &mut today);
+        let Today { deciding, .. } = today;
+        // What was decided is said of the text in terms of the environment here.
+        self.was_decided(deciding, Vec::new());
         Some(Both { here: Spanned::new(here, text.whole()), deep })
     }
 
@@ -60,15 +70,28 @@ impl Lowering<'_> {
         Some(Spanned::new(template, text.whole()))
     }
 
-    /// Expands to a text in which nothing is left to be put in.
+    /// Expands to a text in which nothing is left to be put in: what arguments decide there is as they are now.
     pub(super) fn settled(&mut self, stage: &mut InProgress, text: &Located, what: &str) -> Option<String> {
         let both = self.both(stage, text)?;
         let template = self.good(both.deep)?;
         if let Some(literal) = template.as_literal() {
             return Some(literal.to_owned());
         }
-        self.report(say::cannot_express(text.whole(), format!("{what} cannot depend on an argument")));
-        None
+        // Each platform of a build has another.
+        let today = if of_platform(&template) { None } else { self.decided(&template) };
+        let Some(today) = today else {
+            let mut base = None;
+            value::each_env(&template, &mut |name| {
+                base.get_or_insert_with(|| name.to_owned());
+            });
+            let on = base.map_or_else(|| "the platform".to_owned(), |name| format!("`{name}`, which the base image may set"));
+            self.report(say::cannot_express(text.whole(), format!("{what} cannot depend on {on}")));
+            return None;
+        };
+        if self.options.purpose == Purpose::Convert {
+            self.report(say::fixed_value(text.whole(), what, &today));
+        }
+        Some(today)
     }
 
     /// A text that must say the same later.
@@ -108,8 +131,22 @@ impl Lowering<'_> {
 
     fn expand(&mut self, stage: &mut InProgress, word: &Word) -> Option<Template> {
         self.warn_of_undeclared(stage, word);
-        let expanded = value::expand(word, &mut |variable| -> Result<Value, Inexpressible> { stage.variables.here(&variable.name) });
+        let mut today = Today::new(&self.arguments, self.options);
+        let mut look = |variable: &Variable| -> Result<Value, Inexpressible> { stage.variables.here(&variable.name) };
+        let expanded = value::expand(word, &mut look, &mut today);
+        let Today { deciding, decided, .. } = today;
+        self.was_decided(deciding, decided);
         self.good(expanded)
+    }
+
+    /// Remembers which arguments have decided what no reference can say, and says so where the spec outlives them.
+    fn was_decided(&mut self, deciding: BTreeSet<Name>, decided: Vec<(Span, String)>) {
+        self.deciding.extend(deciding);
+        if self.options.purpose == Purpose::Convert {
+            for (span, today) in decided {
+                self.report(say::fixed_value(span, "this", &today));
+            }
+        }
     }
 
     /// Says which variables are certainly nothing, where that cannot have been meant.

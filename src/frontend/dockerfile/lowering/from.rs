@@ -4,11 +4,11 @@ use super::Lowering;
 use super::stage::InProgress;
 use crate::diagnostic::Span;
 use crate::frontend::dockerfile::arguments::whole_platform;
-use crate::frontend::dockerfile::evaluate::evaluate;
+use crate::frontend::dockerfile::evaluate::of_platform;
 use crate::frontend::dockerfile::instruction::From;
 use crate::frontend::dockerfile::located::Located;
 use crate::frontend::dockerfile::variables::{DEFAULT_PATH, Root};
-use crate::frontend::dockerfile::{NamedContext, diagnostics as say};
+use crate::frontend::dockerfile::{NamedContext, Purpose, diagnostics as say};
 use crate::image::{Platform, Reference};
 use crate::spec::{Base, Change, Copy, FileSource, ImageSource, ModeRule, Name, PlatformOf, Spanned, StagePlatform, Template, Text, Verb};
 
@@ -51,17 +51,24 @@ impl Lowering<'_> {
         place: Span,
         span: Span,
     ) -> Option<InProgress> {
-        let today = evaluate(template, &self.arguments, self.options);
+        let today = self.decided(template);
         let below = today.as_ref().and_then(|today| self.by_name.get(&today.to_ascii_lowercase()).copied());
         if let (Some(today), Some(below)) = (&today, below) {
-            self.report(say::fixed_stage(place, today));
+            self.fixed_stage(place, template, today);
             return self.begin_on_stage(name, below, place, span);
         }
         if today.as_deref() == Some("scratch") {
-            self.report(say::fixed_stage(place, "scratch"));
+            self.fixed_stage(place, template, "scratch");
             return Some(scratch(name, platform, place, span));
         }
         Some(on_image(name, template.clone(), platform, place, span))
+    }
+
+    /// A build has one set of arguments, and may have several platforms.
+    fn fixed_stage(&mut self, place: Span, template: &Template, today: &str) {
+        if self.options.purpose == Purpose::Convert || of_platform(template) {
+            self.report(say::fixed_stage(place, today));
+        }
     }
 
     fn begin_in_context(

@@ -12,15 +12,16 @@ mod run;
 mod settings;
 mod stage;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::arguments::{Arguments, predefined};
+use super::evaluate::{Today, evaluate};
 use super::instruction::{self, ArgPair, From, Instruction, Kind};
 use super::lines::Lines;
 use super::value::Value;
 use super::{Options, diagnostics as say};
 use crate::diagnostic::{Diagnostic, SourceId, Span};
-use crate::spec::{Name, Spanned, Spec, Stage};
+use crate::spec::{Name, Spanned, Spec, Stage, Template};
 pub(super) use config::Config;
 pub(super) use stage::InProgress;
 
@@ -45,6 +46,8 @@ pub(super) struct Lowering<'d> {
     served: Option<Vec<Name>>,
     /// Stages that hold what instructions bring.
     helpers: Vec<(Name, Stage)>,
+    /// Arguments whose values decide what no spec leaves open.
+    deciding: BTreeSet<Name>,
     pub(super) diagnostics: &'d mut Vec<Diagnostic>,
 }
 
@@ -67,8 +70,14 @@ pub(super) fn argument_of<'n>(name: &'n Name, options: &Options) -> &'n str {
     prefixed.unwrap_or(name.as_str())
 }
 
-/// Lowers a whole file; `None` only with an error among the diagnostics.
-pub(super) fn lower(source: SourceId, text: &str, lines: &Lines, options: &Options, diagnostics: &mut Vec<Diagnostic>) -> Option<Spec> {
+/// Lowers a whole file, and tells which arguments have decided something; `None` only with an error among the diagnostics.
+pub(super) fn lower(
+    source: SourceId,
+    text: &str,
+    lines: &Lines,
+    options: &Options,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Option<(Spec, BTreeSet<Name>)> {
     if text.contains('\0') {
         let start = u32::try_from(text.find('\0').unwrap_or(0)).unwrap_or(u32::MAX);
         diagnostics.push(say::syntax(Span { source, start, end: start.saturating_add(1) }, "a Dockerfile cannot hold NUL characters"));
@@ -97,7 +106,7 @@ pub(super) fn lower(source: SourceId, text: &str, lines: &Lines, options: &Optio
     }
     let name = options.image.clone().or_else(|| Name::new("image").ok())?;
     spec.images.insert(name, image);
-    Some(spec)
+    Some((spec, lowering.deciding))
 }
 
 /// Reads the lines and puts them under their stages.
@@ -140,12 +149,23 @@ impl<'d> Lowering<'d> {
             names: BTreeMap::new(),
             served: None,
             helpers: Vec::new(),
+            deciding: BTreeSet::new(),
             diagnostics,
         }
     }
 
     pub(super) fn report(&mut self, diagnostic: Diagnostic) {
         self.diagnostics.push(diagnostic);
+    }
+
+    /// What a text is with the arguments and the platform at hand, which decide it; `None` where more than those is in it.
+    pub(super) fn decided(&mut self, template: &Template) -> Option<String> {
+        let text = evaluate(template, &self.arguments, self.options)?;
+        let mut today = Today::new(&self.arguments, self.options);
+        today.note(template);
+        let Today { deciding, .. } = today;
+        self.deciding.extend(deciding);
+        Some(text)
     }
 
     /// Gives every stage its name in the spec: its own, the last of those that have the same, or `stage-NUMBER`.

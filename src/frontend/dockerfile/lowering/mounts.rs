@@ -6,7 +6,10 @@ use super::stage::InProgress;
 use crate::diagnostic::Span;
 use crate::frontend::dockerfile::diagnostics as say;
 use crate::frontend::dockerfile::located::Located;
-use crate::spec::{Access, FileSource, Mount, Name, Sharing, Spanned, Template, Text};
+use crate::spec::{Access, CacheAccess, FileSource, Mount, Name, Sharing, Spanned, Template, Text};
+
+/// Where Docker puts the sockets of agents when nothing is said; a number stands behind it.
+const AGENTS: &str = "/run/buildkit/ssh_agent";
 
 /// The sorts of mounts.
 const TYPES: [&str; 5] = ["bind", "cache", "secret", "ssh", "tmpfs"];
@@ -59,6 +62,13 @@ impl Lowering<'_> {
             let span = text.whole();
             let made = self.mount(stage, given, span);
             mounts.extend(made.into_iter().map(|mount| Spanned::new(mount, span)));
+        }
+        let agents = mounts.iter_mut().filter_map(|mount: &mut Spanned<Mount>| match &mut mount.value {
+            Mount::Ssh { at, .. } => Some((at, mount.span)),
+            Mount::Cache { .. } | Mount::From { .. } | Mount::Secret { .. } | Mount::SecretEnv { .. } | Mount::Tmpfs { .. } => None,
+        });
+        for (number, (at, span)) in agents.enumerate() {
+            at.get_or_insert_with(|| super::from::literal(&format!("{AGENTS}.{number}"), span));
         }
         mounts
     }
@@ -190,13 +200,20 @@ impl Lowering<'_> {
         match kind.as_str() {
             "cache" => {
                 let Some(at) = self.place(stage, target, span) else { return Vec::new() };
-                if access == Some(Access::ReadOnly) {
-                    self.report(say::cannot_express(span, "a cache that a step may only read cannot be said in a spec"));
-                    return Vec::new();
-                }
+                let access = (access == Some(Access::ReadOnly)).then(|| Spanned::new(CacheAccess::ReadOnly, span));
                 let cache = id.unwrap_or_else(|| at.clone());
-                let path = source.filter(|_| from.is_some());
-                vec![Mount::Cache { cache, at, sharing, owner, mode, from, path }]
+                let part = source.filter(|path| !is_whole(path));
+                // What is made of the caller's owner and mode is an empty directory; a directory of a source keeps its own.
+                let (from, path, owner, mode) = match (from, part, owner.is_some() || mode.is_some()) {
+                    (Some(from), Some(path), _) => (Some(from), Some(path), None, None),
+                    (Some(from), None, false) => (Some(from), None, None, None),
+                    (Some(_), None, true) | (None, _, _) => (None, None, owner, mode),
+                };
+                let path = match from.as_ref().map(|from| &from.value) {
+                    Some(FileSource::Context(_)) => path.map(super::copy::relative),
+                    Some(FileSource::Stage(_) | FileSource::Image(_)) | None => path,
+                };
+                vec![Mount::Cache { cache, at, sharing, owner, mode, from, path, access }]
             }
             "tmpfs" => match self.place(stage, target, span) {
                 Some(at) => vec![Mount::Tmpfs { at, size }],
@@ -215,7 +232,7 @@ impl Lowering<'_> {
             _ => {
                 let Some(at) = self.place(stage, target, span) else { return Vec::new() };
                 let from = from.unwrap_or_else(|| self.context(span));
-                let path = source.filter(|path| !matches!(path.as_literal(), Some("/" | "." | "./")));
+                let path = source.filter(|path| !is_whole(path));
                 let path = match &from.value {
                     FileSource::Context(_) => path.map(super::copy::relative),
                     FileSource::Stage(_) | FileSource::Image(_) => path,
@@ -293,6 +310,11 @@ impl Lowering<'_> {
         let context = self.options.context.clone().map(|name| Spanned::new(name, span));
         Spanned::new(FileSource::Context(context), span)
     }
+}
+
+/// Whether a path is all of what it is in.
+fn is_whole(path: &Text) -> bool {
+    matches!(path.as_literal(), Some("/" | "." | "./"))
 }
 
 fn owner(given: &Given) -> Option<Text> {

@@ -6,6 +6,7 @@ use super::Lowering;
 use super::phrase::Phrase;
 use super::stage::InProgress;
 use crate::diagnostic::Span;
+use crate::frontend::dockerfile::SeenArgument;
 use crate::frontend::dockerfile::diagnostics as say;
 use crate::frontend::dockerfile::heredoc::{self, Heredoc};
 use crate::frontend::dockerfile::instruction::{self, CommandLine};
@@ -86,6 +87,7 @@ impl Lowering<'_> {
                 content: verbatim(&body),
                 owner: None,
                 mode: Some(Spanned::new(0o755, first.span)),
+                name: None,
             };
             let helper = Stage {
                 from: Spanned::new(Base::Scratch, first.span),
@@ -138,6 +140,19 @@ impl Lowering<'_> {
             }
         }
         history.text(" # buildkit")
+    }
+
+    /// The ARGs that commands behind this place see.
+    pub(in crate::frontend::dockerfile) fn seen_later(&mut self, stage: &InProgress, span: Span) -> Vec<SeenArgument> {
+        let mut env = self.run_env(stage, span);
+        let of = |name: &String| {
+            let value = match env.remove(name).map(|change| (change.value, change.span)) {
+                Some((Change::Set(template), span)) => Some(Spanned::new(template, span)),
+                Some((Change::Clear, _)) | None => None,
+            };
+            SeenArgument { name: name.clone(), value, history: plain(&stage.variables.here(name).unwrap_or(Value::Unset), span) }
+        };
+        stage.variables.arguments.iter().map(of).collect()
     }
 
     /// The ARGs that a command sees.

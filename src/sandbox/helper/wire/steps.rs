@@ -128,6 +128,8 @@ wire! {
         1 Directory {
             /// Which.
             path: Bytes,
+            /// Whether it cannot be written, where there are mounts.
+            read_only: bool,
         },
         /// A file that exists in memory only.
         2 File {
