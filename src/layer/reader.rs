@@ -214,6 +214,8 @@ pub(super) struct TarReader<R> {
     metadata_bytes: u64,
     /// Bytes of all files so far, holes included.
     file_bytes: u64,
+    /// Bytes of files that were given out, holes included.
+    given_bytes: u64,
     content: Segments,
     /// Zeros after the content.
     padding: u64,
@@ -239,6 +241,7 @@ impl<R: Read> TarReader<R> {
             entries: 0,
             metadata_bytes: 0,
             file_bytes: 0,
+            given_bytes: 0,
             content: Segments::default(),
             padding: 0,
         }
@@ -405,6 +408,8 @@ impl<R: Read> TarReader<R> {
         if self.file_bytes > self.limits.expanded_bytes {
             return Err(ReadError::TooManyBytes { limit: self.limits.expanded_bytes }.into());
         }
+        // Holes cost the archive nothing and whoever fills them a disk.
+        self.check_ratio(self.file_bytes, self.position.saturating_add(size))?;
         Ok(TarEntry {
             name,
             kind,
@@ -415,6 +420,12 @@ impl<R: Read> TarReader<R> {
             size: logical,
             xattrs: extended.xattrs,
         })
+    }
+
+    /// Files may be as much longer than the stream as the stream than its compressed form.
+    fn check_ratio(&self, file_bytes: u64, stream_bytes: u64) -> Result<(), ReadError> {
+        let Limits { ratio, ratio_free_bytes, .. } = self.limits;
+        if file_bytes > ratio_free_bytes.max(stream_bytes.saturating_mul(ratio)) { Err(ReadError::Ratio { limit: ratio }) } else { Ok(()) }
     }
 
     fn skip_content(&mut self) -> Result<(), Stop> {
@@ -466,6 +477,9 @@ impl<R: Read> Read for TarReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let (count, stored) = self.content.read(&mut self.source, buffer)?;
         self.position += stored;
+        self.given_bytes = self.given_bytes.saturating_add(count as u64);
+        // What the header promised to store may not be there.
+        self.check_ratio(self.given_bytes, self.position).map_err(io::Error::other)?;
         if count == 0 && !buffer.is_empty() && self.content.left() > 0 {
             return Err(io::Error::other(ReadError::Malformed { at: self.entry_at, problem: Malformed::Truncated }));
         }
