@@ -292,6 +292,7 @@ fn step_class(error: &StepError) -> Class {
         // A file that cannot be read because of something that we know better.
         StepError::Read { .. } => inner(error).map_or(Class::World, Failure::class),
         StepError::Changed { .. } => Class::World,
+        StepError::ArchiveLink { .. } => Class::Step,
         StepError::NoSource { .. }
         | StepError::Dangling { .. }
         | StepError::NoMatch { .. }
@@ -341,7 +342,7 @@ fn sandbox_class(error: &crate::sandbox::SandboxError) -> Class {
             Class::Step
         }
         E::Start { .. } | E::Mount { .. } | E::Left { .. } => Class::Step,
-        E::InvalidJob { .. } => Class::Bug,
+        E::InvalidJob { .. } => Class::Spec,
         E::Unusable(_) | E::Lost { .. } | E::Processes { .. } | E::Root { .. } => Class::World,
     }
 }

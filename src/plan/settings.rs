@@ -55,10 +55,10 @@ impl InForce {
         }
     }
 
-    /// The variables in order, each once, with the value that counts.
+    /// The variables in order, each once, with the value that counts. A base can have some without a name, which no command can be given.
     pub(super) fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
         let env = self.config.env.as_deref().unwrap_or_default();
-        env.iter().map(|variable| variable.split_once('=').unwrap_or((variable, "")))
+        env.iter().map(|variable| variable.split_once('=').unwrap_or((variable, ""))).filter(|(name, _)| !name.is_empty())
     }
 
     /// One variable.

@@ -66,8 +66,16 @@ pub(in crate::build) fn extract(
     let mut editor = Editor::new(below);
     let target = editor.make_directories(to.as_bytes(), &parents()).map_err(StepError::from)?;
     let mut origins = Origins::new();
-    let mut unpacking =
-        Unpacking { site, editor: &mut editor, origins: &mut origins, target, owner: Some(owner), mode, blocked: Blocked::Refused };
+    let mut unpacking = Unpacking {
+        site,
+        editor: &mut editor,
+        origins: &mut origins,
+        target,
+        owner: Some(owner),
+        mode,
+        blocked: Blocked::Refused,
+        memory_bytes: MEMORY_BYTES,
+    };
     let strip = usize::try_from(*strip).unwrap_or(usize::MAX);
     read_archive::<Failure>(file, strip, &Limits::GENEROUS, site.outside.cancel, &mut |path, entry, content| {
         unpacking.entry(&path, entry, content)
@@ -98,7 +106,8 @@ pub(in crate::build) fn unpack(
         ModeRule::Normal => ModeRule::Normal,
         ModeRule::Keep | ModeRule::Set(_) | ModeRule::Exactly(_) | ModeRule::Symbolic(_) => ModeRule::Keep,
     };
-    let mut unpacking = Unpacking { site, editor, origins, target, owner, mode: &mode, blocked: Blocked::Replaced };
+    let mut unpacking =
+        Unpacking { site, editor, origins, target, owner, mode: &mode, blocked: Blocked::Replaced, memory_bytes: MEMORY_BYTES };
     read_archive::<Failure>(file, 0, &Limits::GENEROUS, site.outside.cancel, &mut |path, entry, content| {
         unpacking.entry(&path, entry, content)
     })?;
@@ -150,6 +159,8 @@ struct Unpacking<'a> {
     owner: Option<Owner>,
     mode: &'a ModeRule,
     blocked: Blocked,
+    /// Bytes of small files that may still be held in memory.
+    memory_bytes: u64,
 }
 
 /// What becomes of a directory where the archive has something else, and of a file where it has a directory.
@@ -188,7 +199,8 @@ impl Unpacking<'_> {
             ArchiveKind::Special(kind) => Node::Special(Special { metadata: metadata(self.file_mode(entry.metadata.mode)), kind }),
             ArchiveKind::Link { target } => {
                 let existing = self.target.join_path(&target);
-                self.editor.link(&existing, &at).map_err(StepError::from)?;
+                let wrong = |source| StepError::ArchiveLink { path: path.clone(), source };
+                self.editor.link(&existing, &at).map_err(wrong)?;
                 return Ok(());
             }
         };
@@ -219,8 +231,9 @@ impl Unpacking<'_> {
         content.take(SMALL_BYTES + 1).read_to_end(&mut head).map_err(wrong)?;
         hasher.update(&head);
         size += head.len() as u64;
-        if size <= SMALL_BYTES {
+        if size <= SMALL_BYTES.min(self.memory_bytes) {
             let fingerprint = hasher.finish();
+            self.memory_bytes -= size;
             self.origins.insert(fingerprint, Origin::Bytes(Arc::from(head)));
             return Ok(Content { fingerprint, size });
         }
@@ -246,3 +259,5 @@ impl Unpacking<'_> {
 
 /// Files up to this size stay in memory, so that an archive of many small files makes no blob for each.
 const SMALL_BYTES: u64 = 4 << 10;
+/// How many bytes of such files are held at most: an archive can have millions of them.
+const MEMORY_BYTES: u64 = 32 << 20;

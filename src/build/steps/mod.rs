@@ -114,6 +114,15 @@ pub enum StepError {
     /// The root is to be removed.
     #[error("the root itself cannot be removed; write `/*` to remove all that is in it")]
     RemovesRoot,
+    /// A hard link of an archive to something that is not in the image.
+    #[error("entry `{path}` of the archive is a hard link, which must lead to a file that is there")]
+    ArchiveLink {
+        /// The entry.
+        path: TreePath,
+        /// What is wrong with its target.
+        #[source]
+        source: EditError,
+    },
     /// The target of a hard link that is not there or cannot be linked.
     #[error(transparent)]
     Edit(#[from] EditError),
