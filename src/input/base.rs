@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use lapstrake_cache::{Blob, Digest};
 
-use super::{Error, Outside, pinned, remembered};
+use super::{Error, Outside, pinned, regular, remembered};
 use crate::event::{Outcome, TaskKind};
-use crate::image::{Descriptor, Document, ImageConfig, Index, MANIFEST_LIMIT_BYTES, Manifest, NoSuchPlatform, Platform, Reference};
+use crate::image::{
+    CONFIG_LIMIT_BYTES, Descriptor, Document, ImageConfig, Index, InvalidImage, MANIFEST_LIMIT_BYTES, Manifest, NoSuchPlatform, Platform,
+    Reference,
+};
 use crate::plan::{BaseImage, ImageSource};
 
 /// The annotation that holds an image's tag in a layout. OCI image-spec 1.1, "Pre-Defined Annotation Keys".
@@ -165,6 +168,11 @@ impl Outside<'_> {
         let bytes = match self.stored(&manifest.config.digest)? {
             Some(bytes) => bytes,
             None => {
+                let size_bytes = manifest.config.size;
+                if size_bytes > CONFIG_LIMIT_BYTES {
+                    let error = InvalidImage::TooLarge { document: "the config", size_bytes, limit_bytes: CONFIG_LIMIT_BYTES };
+                    return Err(Error::Image { what: format!("the config of `{source}`"), source: error });
+                }
                 self.fetch(source, &manifest.config)?;
                 self.stored(&manifest.config.digest)?.unwrap_or_default()
             }
@@ -227,7 +235,8 @@ impl Outside<'_> {
             ImageSource::Layout { path, .. } => {
                 let path = blob_path(&self.directory.join(path), &descriptor.digest);
                 let wrong = |source| Error::File { path: path.clone(), source };
-                let mut file = open(&path)?;
+                // One byte more than there should be is enough to know.
+                let mut file = open(&path)?.take(descriptor.size.saturating_add(1));
                 let mut sink = self.store.new_blob()?;
                 std::io::copy(&mut file, &mut sink).map_err(wrong)?;
                 sink.finish_expecting(&descriptor.digest, Some(descriptor.size))?;
@@ -285,7 +294,7 @@ fn other_platform(config: &ImageConfig, wanted: &Platform) -> Option<NoSuchPlatf
 }
 
 fn open(path: &Path) -> Result<std::fs::File, Error> {
-    std::fs::File::open(path).map_err(|source| Error::File { path: path.to_path_buf(), source })
+    regular::open(path).map_err(|source| Error::File { path: path.to_path_buf(), source })
 }
 
 fn read_small(path: &Path) -> Result<Vec<u8>, Error> {

@@ -1,10 +1,11 @@
 //! Build contexts: a directory of this machine in; a tree in normal order and a way to its bytes out.
 
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::remembered::Remembered;
-use super::{Error, Outside};
+use super::{Error, Outside, regular};
 use crate::event::{Outcome, TaskKind};
 use crate::plan;
 use crate::tree::{LocalDirectory, Patterns, Tree};
@@ -35,7 +36,7 @@ impl Outside<'_> {
         self.task(TaskKind::Scan, path.display().to_string(), |_| {
             let path = path.canonicalize().map_err(wrong)?;
             let handle = LocalDirectory::open(&path).map_err(|source| Error::File { path: path.clone(), source })?.ignoring_xattrs();
-            let patterns = self.ignored(&path, ignore.as_deref())?;
+            let patterns = self.ignored(&path, &handle, ignore.as_deref())?;
             let remembered = Remembered::load(self.store, &path);
             let scanned = crate::tree::scan_ignoring(&handle, &patterns, &remembered, self.cancel)
                 .map_err(|source| Error::Scan { path: path.clone(), source: Box::new(source) })?;
@@ -45,7 +46,7 @@ impl Outside<'_> {
     }
 
     /// What is left out of a context: what its ignore file says, and the store where it lies inside, as caches of CI systems do.
-    fn ignored(&self, path: &Path, ignore: Option<&str>) -> Result<Patterns, Error> {
+    fn ignored(&self, path: &Path, handle: &LocalDirectory, ignore: Option<&str>) -> Result<Patterns, Error> {
         let mut text = String::new();
         let mut named = path.to_path_buf();
         let files = match ignore {
@@ -53,12 +54,16 @@ impl Outside<'_> {
             None => IGNORE_FILES.iter().map(|name| path.join(name)).collect(),
         };
         for file in files {
-            match std::fs::read_to_string(&file) {
+            let opened = match ignore {
+                // A file that the spec names has to be there, and may be anywhere.
+                Some(_) => regular::open(&file),
+                None => regular::open_below(handle.as_fd(), file.file_name().unwrap_or_default()),
+            };
+            match opened.and_then(regular::text) {
                 Ok(found) => {
                     (text, named) = (found, file);
                     break;
                 }
-                // A file that the spec names has to be there.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound && ignore.is_none() => {}
                 Err(source) => return Err(Error::File { path: file, source }),
             }

@@ -5,6 +5,7 @@
 mod base;
 mod context;
 mod download;
+mod regular;
 mod remembered;
 mod resolve;
 

@@ -300,6 +300,12 @@ impl LocalDirectory {
     }
 }
 
+impl AsFd for LocalDirectory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
 /// What is still to be done to a directory that is being removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Visit {
