@@ -12,6 +12,7 @@ use lapstrake::spec::{Name, Spec};
 use crate::exit::Failure;
 use crate::settings::Surroundings;
 use crate::source::{Context, Source};
+use crate::text;
 
 /// What a Compose file gives to a build beside its spec.
 #[derive(Debug, Default)]
@@ -45,7 +46,7 @@ struct Disk<'m> {
 
 impl compose::Files for Disk<'_> {
     fn read(&mut self, path: &str) -> Result<Option<(SourceId, String)>, String> {
-        match std::fs::read(self.directory.join(path)) {
+        match text::of_file(&self.directory.join(path)) {
             Ok(bytes) => {
                 let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
                 Ok(Some((self.sources.add(path, text.as_str()), text)))

@@ -1,10 +1,13 @@
 //! How the program ends: 0 ok, 1 a step failed, 2 the spec or the command line is wrong, 3 the world, 70 our bug, 130 cancelled.
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use lapstrake::build::Class;
 use serde_json::json;
+
+use crate::screen;
 
 /// Why nothing more can be done.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ pub(crate) enum Voice {
 /// Prints a failure on standard error.
 pub(crate) fn report(failure: &Failure, voice: Voice) {
     let mut err = std::io::stderr().lock();
-    let text = failure.text.trim_end();
+    let text = &screen::message(failure.text.trim_end());
     let _ = match (voice, failure.finished) {
         (Voice::Json, _) => {
             let line = json!({ "version": 1, "event": "failed", "exit": failure.class.exit_code(), "message": text });
@@ -80,15 +83,16 @@ pub(crate) fn report(failure: &Failure, voice: Voice) {
 pub(crate) fn remark(text: &str, voice: Voice) {
     let text = match voice {
         Voice::Json => format!("{}\n", json!({ "version": 1, "event": "remarked", "message": text.trim_end() })),
-        Voice::Plain | Voice::Coloured => text.to_owned(),
+        Voice::Plain | Voice::Coloured => screen::message(text),
         Voice::Quiet => return,
     };
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Prints data on standard output. A reader that went away, as `head` does, is no failure.
+/// Prints data on standard output, as it is unless that is a terminal. A reader that went away, as `head` does, is no failure.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
+    let text = if out.is_terminal() { Cow::Owned(screen::message(text)) } else { Cow::Borrowed(text) };
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::world(format!("cannot write the output: {error}"))),
         Ok(()) | Err(_) => Ok(()),

@@ -15,8 +15,10 @@ mod progress;
 mod project;
 mod registries;
 mod render;
+mod screen;
 mod settings;
 mod source;
+mod text;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,7 @@
 //! A spec on disk and the words of the command line → what the library takes, with every message drawn.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 
 use lapstrake::advice::{self, Facts, Language};
@@ -24,7 +25,7 @@ use crate::lints::Lints;
 use crate::machine::Machine;
 use crate::overlay::{self, BuildContexts};
 use crate::source::{self, Context, Kind};
-use crate::{compose, given, language, render};
+use crate::{compose, given, language, render, text};
 
 /// A spec that was read, and what is asked of it.
 pub(crate) struct Project {
@@ -122,7 +123,7 @@ impl Project {
         };
         let (mut spec, mut warnings) = parsed.into_result().map_err(|found| errors(&sources, found))?;
         let lock = source.directory.join("lapstrake.lock");
-        let pins = match std::fs::read_to_string(&lock) {
+        let pins = match text::of_file(&lock).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other)) {
             Ok(text) => {
                 let beside =
                     source.file.as_ref().map_or_else(|| PathBuf::from("lapstrake.lock"), |file| file.with_file_name("lapstrake.lock"));

@@ -1,6 +1,7 @@
 //! Diagnostics → pictures of the places they are about.
 
 use crate::exit::Voice;
+use crate::screen::{self, Colours};
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use lapstrake::diagnostic::{Diagnostic, Severity, SourceId, SourceMap, Span};
 
@@ -88,7 +89,7 @@ pub(crate) fn build_failure(sources: &SourceMap, error: &lapstrake::build::Error
         } else {
             text.push_str("\nits last output:\n");
             for line in output.lines() {
-                text.push_str(&format!("  | {line}\n"));
+                text.push_str(&format!("  | {}\n", screen::line(line, Colours::Kept)));
             }
         }
         if let Some(missing) = missing {

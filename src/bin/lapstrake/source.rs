@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::args;
 use crate::exit::Failure;
+use crate::text;
 
 /// The languages in which a build can be described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +140,7 @@ fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 fn text_of(path: &Path) -> Result<String, Failure> {
-    let bytes = std::fs::read(path).map_err(|error| {
+    let bytes = text::of_any(path).map_err(|error| {
         if error.kind() == std::io::ErrorKind::NotFound {
             Failure::usage(format!("there is no `{}`", path.display()))
         } else {

@@ -9,7 +9,10 @@ use lapstrake::event::{Event, EventKind, EventSink, Outcome, TaskKind};
 
 use super::json::kind;
 use super::plain::{LONGEST_LINE_BYTES, now, seconds};
+use crate::screen::{self, Colours};
 
+/// How many characters of a line are shown.
+const LONGEST_SHOWN: usize = 200;
 /// How many lines of output stand below a running step.
 const TAIL: usize = 4;
 
@@ -87,6 +90,7 @@ impl EventSink for Live {
                     bar.set_style(style);
                 }
                 bar.enable_steady_tick(Duration::from_millis(120));
+                let label = screen::line(&label, Colours::Dropped);
                 let task = Task { what, label, begun: now(), bar, tail: VecDeque::new(), rest: Vec::new(), done: 0, of: None };
                 self.show(&task);
                 tasks.insert(id, task);
@@ -117,7 +121,7 @@ impl EventSink for Live {
                 }
             }
             EventKind::Noted { message } => {
-                let _ = self.screen.println(format!("{} {message}", self.paint("33", "note:")));
+                let _ = self.screen.println(format!("{} {}", self.paint("33", "note:"), screen::message(&message)));
             }
             EventKind::Finished(outcome) => {
                 if let Some(task) = tasks.remove(&id) {
@@ -131,25 +135,6 @@ impl EventSink for Live {
 /// A line without what would move the cursor or colour the rest of the screen.
 fn tidy(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
-    let mut tidy = String::new();
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\x1b' => {
-                // An escape sequence ends at its first letter.
-                for inner in characters.by_ref() {
-                    if inner.is_ascii_alphabetic() {
-                        break;
-                    }
-                }
-            }
-            '\t' => tidy.push_str("    "),
-            character if character.is_control() => {}
-            character => tidy.push(character),
-        }
-        if tidy.len() > 200 {
-            break;
-        }
-    }
-    tidy
+    let text = screen::line(text.trim_end_matches(['\n', '\r']), Colours::Dropped);
+    text.replace('\t', "    ").chars().take(LONGEST_SHOWN).collect()
 }

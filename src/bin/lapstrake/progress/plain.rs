@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use lapstrake::event::{Event, EventKind, EventSink, Outcome, TaskKind};
 
 use super::json::kind;
+use crate::screen::{self, Colours};
 
 /// What a command writes without an end of line is shown in pieces of this size, so that it is not gathered without end.
 pub(super) const LONGEST_LINE_BYTES: usize = 64 << 10;
@@ -40,6 +41,7 @@ impl EventSink for Plain {
             EventKind::Started { what, label } => {
                 // The whole build has no line of its own.
                 let number = tasks.values().filter(|task| task.what != TaskKind::Build).count() + 1;
+                let label = screen::line(&label, Colours::Dropped);
                 tasks.insert(id, Task { number, what, label, begun: now(), announced: false, rest: Vec::new(), done: 0 });
             }
             EventKind::Advanced { done, .. } => {
@@ -60,10 +62,13 @@ impl EventSink for Plain {
                     }
                 }
             }
-            EventKind::Noted { message } => match tasks.get(&id) {
-                Some(task) if task.what != TaskKind::Build => out.push_str(&format!("#{} note: {message}\n", task.number)),
-                Some(_) | None => out.push_str(&format!("note: {message}\n")),
-            },
+            EventKind::Noted { message } => {
+                let message = screen::message(&message);
+                match tasks.get(&id) {
+                    Some(task) if task.what != TaskKind::Build => out.push_str(&format!("#{} note: {message}\n", task.number)),
+                    Some(_) | None => out.push_str(&format!("note: {message}\n")),
+                }
+            }
             EventKind::Finished(outcome) => {
                 if let Some(task) = tasks.get_mut(&id) {
                     if !task.rest.is_empty() {
@@ -91,7 +96,7 @@ fn output_line(number: usize, line: &[u8], out: &mut String) {
     let text = String::from_utf8_lossy(line);
     // A progress bar of the command rewrites its line; the last state is what counts in a log.
     let text = text.trim_end_matches(['\n', '\r']).rsplit('\r').next().unwrap_or_default();
-    out.push_str(&format!("#{number} | {text}\n"));
+    out.push_str(&format!("#{number} | {}\n", screen::line(text, Colours::Kept)));
 }
 
 fn finish(task: &mut Task, outcome: &Outcome, out: &mut String) {
