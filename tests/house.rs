@@ -228,3 +228,47 @@ fn the_import_reader_sees_every_form() {
     let expected: BTreeSet<String> = ["tree", "image", "event", "plan", "layer"].map(str::to_owned).into();
     assert_eq!(imports(text), expected);
 }
+
+/// Names of functions in the last cells of SECURITY.md's tables whose last heading is "shown by".
+fn shown_by() -> BTreeSet<String> {
+    let text = read(&root().join("SECURITY.md"));
+    let mut names = BTreeSet::new();
+    let mut is_shown = false;
+    for line in text.lines() {
+        let Some(cells) = line.strip_prefix('|') else {
+            is_shown = false;
+            continue;
+        };
+        let last = cells.trim_end().trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        if !is_shown {
+            is_shown = last.trim().starts_with("shown by");
+            continue;
+        }
+        let quoted = last.split('`').skip(1).step_by(2).filter(|name| name.contains('_') && !name.contains('/'));
+        names.extend(quoted.map(str::to_owned));
+    }
+    names
+}
+
+#[test]
+fn what_security_md_says_is_shown_by_tests_that_are_there() {
+    let mut tests = BTreeSet::new();
+    for (_, text) in rust_files("tests").into_iter().chain(rust_files("src")) {
+        for rest in text.split("#[test]").skip(1) {
+            let name = rest.split("fn ").nth(1).and_then(|rest| rest.split('(').next());
+            tests.extend(name.map(|name| name.trim().to_owned()));
+        }
+    }
+    let shown = shown_by();
+    assert!(shown.len() > 50, "the tables of SECURITY.md were not found");
+    let missing: Vec<_> = shown.difference(&tests).collect();
+    assert!(missing.is_empty(), "SECURITY.md names tests that are not there: {missing:?}");
+    // And each attack is in a table.
+    let attacks = rust_files("tests/hostile").into_iter().flat_map(|(_, text)| {
+        let names = text.split("#[test]").skip(1).filter_map(|rest| rest.split("fn ").nth(1)?.split('(').next().map(str::to_owned));
+        names.collect::<Vec<_>>()
+    });
+    let unnamed: Vec<_> =
+        attacks.filter(|name| !shown.contains(name) && name != "what_watches_the_outside_sees_each_sort_of_harm").collect();
+    assert!(unnamed.is_empty(), "SECURITY.md does not name: {unnamed:?}");
+}

@@ -19,6 +19,8 @@ mod determinism;
 mod failing;
 mod golden;
 mod habits;
+#[path = "../hostile/mod.rs"]
+mod hostile;
 mod interoperation;
 mod kill;
 mod memory;

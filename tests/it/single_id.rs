@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::lab::{Built, Lab, PROGRAM, Ran, as_root, set_mode, write};
 use crate::project;
 
-const ALONE: &str = "lapstrake-it-alone";
+pub(crate) const ALONE: &str = "lapstrake-it-alone";
 
 /// Makes an ordinary user without ranges of ids, once.
-fn make_user_alone() {
+pub(crate) fn make_user_alone() {
     static MADE: Once = Once::new();
     MADE.call_once(|| {
         if !Command::new("id").arg(ALONE).output().unwrap().status.success() {
