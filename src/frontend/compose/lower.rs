@@ -14,7 +14,7 @@ use super::path;
 use super::reader::{Reader, Variables};
 use super::service::{Build, Grant, Service};
 use super::{Compose, Files, NotBuilt, Options, Reason, SecretSource};
-use crate::diagnostic::{Diagnostic, SourceId, Span};
+use crate::diagnostic::{Diagnostic, Label, SourceId, Span};
 use crate::frontend::dockerfile;
 use crate::image::{Platform, Reference};
 use crate::spec::{Argument, Change, Context, Image, Name, Network, Spanned, Spec, Template, Verb};
@@ -240,7 +240,11 @@ impl Lowering<'_> {
             purpose: self.options.purpose,
         };
         let parsed = dockerfile::parse(source, text, &options);
-        self.found.extend(parsed.diagnostics);
+        self.found.extend(parsed.diagnostics.into_iter().map(|diagnostic| match (&build.target, diagnostic.code.0) {
+            // It is not the Dockerfile that asks for it.
+            (Some(target), "unknown-target") => Diagnostic { labels: vec![Label { span: target.span, text: String::new() }], ..diagnostic },
+            (_, _) => diagnostic,
+        }));
         let spec = parsed.value;
         self.secrets(document, build);
         self.agents(&what, build);

@@ -162,7 +162,15 @@ impl Builder<'_, '_> {
     fn syntax(&mut self, error: &ScanError) {
         let at = error.marker().byte_offset().unwrap_or(self.text.len());
         let span = self.span(Some(at..at));
-        self.wrong(say::yaml_syntax(span, error.info()));
+        let line = self.text.get(..at).unwrap_or_default().rsplit('\n').next().unwrap_or_default();
+        let rest = self.text.get(at..).unwrap_or_default();
+        let is_tab = line.trim().is_empty() && (line.contains('\t') || rest.starts_with('\t'));
+        let message = match error.info() {
+            _ if is_tab => "this line is indented by a tab: YAML knows spaces alone".to_owned(),
+            info if info.is_empty() => "nothing of YAML looks like this".to_owned(),
+            info => info,
+        };
+        self.wrong(say::yaml_syntax(span, message));
     }
 
     fn event(&mut self, event: Event<'_>, range: Option<std::ops::Range<usize>>) {
