@@ -18,6 +18,7 @@ from pathlib import Path
 
 import bases
 import cases
+import converting
 import engines
 import services
 
@@ -75,18 +76,28 @@ def run(options, wanted, work, stack):
         else:
             engine = engines.Lapstrake(work / name, images, registry, options.program.resolve())
         all_cases = [cases.Case(folder, work / "cases" / name, words) for folder in folders if not (folder / f"{name}.skipped").exists()]
+        conversions = converting.Conversions(engine) if name == "lapstrake" else None
         with ThreadPoolExecutor(os.cpu_count() or 2) as pool:
-            list(pool.map(lambda case: (case.prepare(), engine.build(case)), all_cases))
+            list(pool.map(lambda case: build(case, engine, conversions), all_cases))
         for case in all_cases:
             try:
                 outcome = engine.outcome(case)
             except Exception as error:
                 raise RuntimeError(f"{name}: {case.name}") from error
             wrong += cases.check_ours(case, engine, outcome) if name == options.expect_from else cases.check_other(case, engine, outcome)
+            wrong += conversions.wrong(case) if conversions else []
         print(f"{name}: {len(all_cases)} cases in {time.monotonic() - began:.1f} s", file=sys.stderr)
     for line in wrong:
         print(line)
     return 1 if wrong else 0
+
+
+def build(case, engine, conversions):
+    """Builds a case, and what becomes of it by converting."""
+    case.prepare()
+    engine.build(case)
+    if conversions:
+        conversions.build(case)
 
 
 if __name__ == "__main__":

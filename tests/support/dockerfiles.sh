@@ -1,4 +1,5 @@
-# The Dockerfile beside each example, which its spec replaces: both make the same images. Sourced by tests/examples.sh.
+# The Dockerfile beside each example, which its spec replaces: both make the same images, and so does what it is converted to.
+# Sourced by tests/examples.sh.
 
 # The images of an example's spec, each with the target in its Dockerfile.
 targets_of() {
@@ -33,5 +34,20 @@ dockerfile_makes_the_same() {
             show_and_fail "$log" "$example: $image does not build from its Dockerfile"
         python3 -B tests/conformance/same.py "$directory/$image.spec" "$directory/$image.dockerfile" >"$log" ||
             show_and_fail "$log" "$example: the spec (-) and the Dockerfile (+) make different images of $image"
+        dockerfile_converts "$example" "$image" "$target" --exact
+        dockerfile_converts "$example" "$image" "$target"
     done
+}
+
+# dockerfile_converts EXAMPLE IMAGE TARGET [--exact]: converted, it makes the image that was built of it: all of it, or the same files and config.
+dockerfile_converts() {
+    local example=$1 image=$2 target=$3 exact=${4-} directory=$work/dockerfiles/$1 log=$work/logs/$1.dockerfile spec
+    spec=$directory/$image$exact.toml
+    # shellcheck disable=SC2046
+    {
+        "$LAPSTRAKE" convert $exact -f "$directory/context/Dockerfile" ${target:+--target "$target"} -o "$spec" "$directory/context" &&
+            "$LAPSTRAKE" build -f "$spec" $(secrets_of "$example") --progress plain -o "oci:$directory/$image.converted$exact"
+    } >"$log" 2>&1 || show_and_fail "$log" "$example: $image does not build from what its Dockerfile is converted to${exact:+ exactly}"
+    python3 -B tests/conformance/same.py $exact "$directory/$image.dockerfile" "$directory/$image.converted$exact" >"$log" ||
+        show_and_fail "$log" "$example: the Dockerfile (-) and what it is converted to (+) make different images of $image"
 }
