@@ -14,6 +14,7 @@ mod web;
 mod real;
 
 mod caching;
+mod converting;
 mod copying;
 mod determinism;
 mod failing;

@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
+use lapstrake::frontend::compose::SecretSource;
 use lapstrake::frontend::convert::{Manner, to_toml};
 use lapstrake::frontend::dockerfile::Purpose;
-use lapstrake::spec::{Name, Spanned};
+use lapstrake::spec::{Base, FileSource, ImageSource, Name, Spanned, Template, Text};
 
 use crate::args;
-use crate::exit::{Failure, print};
+use crate::exit::{Failure, print, remark};
 use crate::machine::Machine;
 use crate::project::{Project, Reading};
 use crate::source::Kind;
@@ -29,6 +30,7 @@ pub(crate) fn convert(machine: &Machine, arguments: &args::Convert) -> Result<()
         None => project.directory.clone(),
     };
     rebase(&mut project, &place);
+    remark(&needed_words(&project), machine.voice);
     let manner = if arguments.exact { Manner::Exact } else { Manner::Idiomatic };
     let text = to_toml(&project.spec, &project.sources, manner, &|context, path| read(&project, &place, context, path));
     let Some(output) = &arguments.output else { return print(&text) };
@@ -40,6 +42,19 @@ pub(crate) fn convert(machine: &Machine, arguments: &args::Convert) -> Result<()
         }
         Err(error) => Err(Failure::world(format!("cannot write `{}`: {error}", output.display()))),
     }
+}
+
+/// What a Compose file gives to a build and no spec holds is for the command line.
+fn needed_words(project: &Project) -> String {
+    if project.secrets.is_empty() {
+        return String::new();
+    }
+    let word = |(name, secret): (&String, &SecretSource)| match secret {
+        SecretSource::File(path) => format!("--secret id={name},src={path}"),
+        SecretSource::Variable(variable) => format!("--secret id={name},env={variable}"),
+    };
+    let words: Vec<String> = project.secrets.iter().map(word).collect();
+    format!("note: a lapstrake.toml says nothing of where secrets are; build it with `{}`\n", words.join(" "))
 }
 
 /// Paths of a spec are relative to where it is.
@@ -60,6 +75,28 @@ fn rebase(project: &mut Project, place: &Path) {
         if let Some(ignore) = &mut context.value.ignore {
             ignore.value = moved(&ignore.value);
         }
+    }
+    for stage in spec.stages.values_mut() {
+        if let Base::Image(image) = &mut stage.value.from.value {
+            move_image(image, &moved);
+        }
+        for source in stage.value.steps.iter_mut().flat_map(|step| step.value.file_sources_mut()) {
+            match source {
+                FileSource::Image(image) => move_image(image, &moved),
+                FileSource::Context(_) | FileSource::Stage(_) => {}
+            }
+        }
+    }
+}
+
+/// Front ends write the paths of images out: they hold no references.
+fn move_image(image: &mut ImageSource, moved: &dyn Fn(&str) -> String) {
+    let path: &mut Text = match image {
+        ImageSource::Registry(_) => return,
+        ImageSource::Layout { path, tag: _ } | ImageSource::Tar { path } => path,
+    };
+    if let Some(text) = path.as_literal() {
+        path.value = Template::literal(moved(text));
     }
 }
 
