@@ -119,9 +119,19 @@ fn string(text: &str) -> String {
     written
 }
 
-/// Several lines as several lines.
+/// Several lines as several lines, and as they are where nothing would have to be escaped.
 fn long_string(text: &str) -> String {
-    if !text.contains('\n') {
+    let hides = text.contains(['\\', '"']);
+    let is_plain = !text.chars().any(|character| character.is_control() && character != '\n' && character != '\t');
+    let several = text.contains('\n');
+    if hides && is_plain && !text.contains("'''") && !text.ends_with('\'') {
+        return match several {
+            false if !text.contains('\'') => format!("'{text}'"),
+            false => format!("'''{text}'''"),
+            true => format!("'''\n{text}'''"),
+        };
+    }
+    if !several {
         return string(text);
     }
     let mut written = String::from("\"\"\"\n");

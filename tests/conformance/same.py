@@ -14,13 +14,25 @@ from cases import difference
 
 def alike(one, other):
     """What is not the same in file system and config."""
-    return difference(text(one), text(other))
+    images = [canonical.read_layout(layout) for layout in (one, other)]
+    below, shared = {}, 0
+    for first, second in zip(*(layers for _, layers in images)):
+        if first != second:
+            break
+        canonical.apply_layer(below, first)
+        shared += 1
+    return difference(*(text(document, below, layers[shared:]) for document, layers in images))
 
 
-def text(layout):
-    """An image as text."""
-    document, layers = canonical.read_layout(layout)
-    return canonical.tree_text(layers, []) + canonical.config_text({**document, "history": []}, [])
+def text(document, below, layers):
+    """An image as text, from the file system below some of its layers."""
+    paths = dict(below)
+    for layer in layers:
+        canonical.apply_layer(paths, layer)
+    paths.pop(b"/", None)
+    lines = canonical.lines_of(paths)
+    files = "".join(lines[path] + "\n" for path in sorted(lines))
+    return files + canonical.config_text({**document, "history": []}, [])
 
 
 def exactly(one, other):

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lapstrake::diagnostic::{SourceMap, render_plain};
-use lapstrake::frontend::convert::{Manner, to_toml};
+use lapstrake::frontend::convert::{Contexts, Manner, to_toml};
 use lapstrake::frontend::dockerfile;
 use lapstrake::spec::{self, Name, Spec};
 
@@ -15,9 +15,21 @@ fn read(case: &Path) -> (SourceMap, Option<Spec>) {
     (map, parsed.value)
 }
 
+/// The folder of a case is its context; a checkout's umask is of no interest.
+struct Folder<'c>(&'c Path);
+
+impl Contexts for Folder<'_> {
+    fn read(&self, _context: Option<&Name>, path: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.0.join(path.trim_start_matches('/'))).ok()
+    }
+
+    fn is_normal(&self, _context: Option<&Name>, path: &str) -> bool {
+        !path.contains("odd")
+    }
+}
+
 fn convert(case: &Path, spec: &Spec, map: &SourceMap, manner: Manner) -> String {
-    let file = |_: Option<&Name>, path: &str| std::fs::read(case.join(path)).ok();
-    to_toml(spec, map, manner, &file)
+    to_toml(spec, map, manner, &Folder(case))
 }
 
 /// The spec of a text, which must have no errors.

@@ -2,18 +2,19 @@
 
 use std::collections::BTreeMap;
 
+use super::Manner;
 use super::comments::Comments;
 use crate::diagnostic::{SourceMap, Span};
 use crate::spec::{
-    self, Change, Env, Image, Lines, Name, Setting, Settings, Spanned, Spec, Stage, Step, Template, Text, Verb, argument_value,
-    change_value, image_lines, key, stage_lines, step_lines,
+    self, Argument, Change, Env, INHERITED, Image, Lines, Name, Setting, Settings, Spanned, Spec, Stage, Step, Template, Text, Verb,
+    argument_value, change_value, image_lines, key, stage_lines, step_lines,
 };
 
 /// Lines longer than this are broken where they can be.
 const WIDTH: usize = 140;
 
 /// Writes a spec.
-pub(super) fn arrange(spec: &Spec, sources: &SourceMap) -> String {
+pub(super) fn arrange(spec: &Spec, sources: &SourceMap, manner: Manner) -> String {
     let stages = in_order(spec);
     let mut images: Vec<(&Name, &Spanned<Image>)> = spec.images.iter().collect();
     images.sort_by_key(|(name, image)| (image.span, name.as_str()));
@@ -35,8 +36,13 @@ pub(super) fn arrange(spec: &Spec, sources: &SourceMap) -> String {
     if !args.is_empty() {
         text.push_str("\n[args]\n");
         for (name, argument) in args {
+            let help = match manner {
+                Manner::Idiomatic => comments.only_line_at(argument.span),
+                Manner::Exact => None,
+            };
             text.push_str(&comments.at(argument.span));
-            text.push_str(&line(&key(name.as_str()), &argument_value(&argument.value)));
+            let argument = Argument { help: help.map(Spanned::made), ..argument.value.clone() };
+            text.push_str(&line(&key(name.as_str()), &argument_value(&argument)));
         }
     }
     for (name, stage) in stages {
@@ -108,7 +114,9 @@ fn setting_places(stage: &Stage) -> BTreeMap<&'static str, Span> {
 fn image_places(image: &Spanned<Image>) -> BTreeMap<&'static str, Span> {
     let Image { entrypoint, cmd, expose, volumes, healthcheck, stop_signal, labels, author, .. } = &image.value;
     let lists = [("entrypoint", entrypoint), ("cmd", cmd), ("expose", expose), ("volumes", volumes)];
-    let first = |list: &Spanned<Vec<Text>>| list.value.iter().map(|item| item.span).min().unwrap_or(list.span);
+    // What is inherited has no place of its own.
+    let own = |item: &&Text| item.as_literal() != Some(INHERITED);
+    let first = |list: &Spanned<Vec<Text>>| list.value.iter().filter(own).map(|item| item.span).min().unwrap_or(list.span);
     let mut places: BTreeMap<&'static str, Span> =
         lists.into_iter().filter_map(|(name, list)| Some((name, first(list.as_ref()?)))).collect();
     places.extend(healthcheck.as_ref().map(|check| ("healthcheck", check.span)));

@@ -52,7 +52,19 @@ impl Comments {
 
     /// What belongs to the whole file.
     pub(super) fn top(&mut self) -> String {
-        written(std::mem::take(&mut self.top))
+        let top = std::mem::take(&mut self.top);
+        let is_blank = |text: &String| text.trim().is_empty();
+        let first = top.iter().position(|text| !is_blank(text)).unwrap_or(top.len());
+        let end = top.iter().rposition(|text| !is_blank(text)).map_or(first, |last| last + 1);
+        written(top.get(first..end).unwrap_or_default().to_vec())
+    }
+
+    /// What belongs to a place, where that is one line of plain words: it is then the caller's to write.
+    pub(super) fn only_line_at(&mut self, span: Span) -> Option<String> {
+        let key = (span.source, span.start);
+        let [line] = self.waiting.get(&key)?.as_slice() else { return None };
+        let is_plain = line.starts_with(char::is_alphanumeric) && !line.chars().any(char::is_control);
+        if is_plain { self.waiting.remove(&key)?.pop() } else { None }
     }
 
     /// What belongs to a place, once.

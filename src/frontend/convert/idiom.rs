@@ -1,29 +1,47 @@
 //! A spec as a front end makes it in, the same said as people would write it out: no history, settings at the head of their stage, plain
-//! scripts for the usual shell, repairs as a part of the copy.
+//! scripts for the usual shell with a line for each command, repairs as a part of the copy, and nothing that holds anyway.
 //!
 //! Each change keeps file system and config of every image; the layers may be cut otherwise.
 
-use super::ContextFile;
-use super::repair;
+use super::Contexts;
 use super::script::and_list;
+use super::{layout, local, modes, repair};
 use crate::spec::{
-    Access, Base, Change, Command, Env, FileSource, ModeRule, Mount, Name, Piece, Referent, Run, Setting, Settings, Spanned, Spec, Stage,
-    Template, Verb,
+    Access, Base, Change, Command, Env, FileSource, Mount, Name, Network, Piece, Referent, Run, Setting, Settings, Spanned, Spec, Stage,
+    Template, Text, Verb,
 };
 
 /// Says it the idiomatic way.
-pub(super) fn idiomatic(spec: &Spec, file: &ContextFile<'_>) -> Spec {
+pub(super) fn idiomatic(spec: &Spec, contexts: &dyn Contexts) -> Spec {
     let mut spec = spec.clone();
     for stage in spec.stages.values_mut() {
         let stage = &mut stage.value;
         stage.steps.retain(|step| !matches!(step.value.verb, Verb::Setting(Setting::History(_))));
         stage.steps.iter_mut().for_each(|step| step.value.history = None);
         if stage.settings.shell.is_none() && !stage.steps.iter().any(|step| matches!(step.value.verb, Verb::Setting(Setting::Shell(_)))) {
-            repair::fold(&mut stage.steps, file);
+            repair::fold(&mut stage.steps, contexts);
         }
+        modes::leave_out(&mut stage.steps, contexts);
         hoist(stage);
-        stage.steps.iter_mut().for_each(|step| plainer(&mut step.value.verb));
+        let mut shell = stage.settings.shell.as_ref().map_or(Shell::Unknown, |words| Shell::of(&words.value));
+        for step in &mut stage.steps {
+            match &mut step.value.verb {
+                Verb::Run(run) => plainer(run, shell),
+                Verb::Setting(Setting::Shell(words)) => shell = Shell::of(words),
+                // Where a directory has such a name after all, the step fails and says so.
+                Verb::Write(write) if is_named_as_files_are(&write.path) => write.name = None,
+                Verb::Setting(Setting::Env(_) | Setting::Workdir { .. } | Setting::User(_) | Setting::History(_))
+                | Verb::Copy(_)
+                | Verb::Write(_)
+                | Verb::Fetch(_)
+                | Verb::Extract(_)
+                | Verb::Link(_)
+                | Verb::MakeDirectory(_)
+                | Verb::Remove(_) => {}
+            }
+        }
     }
+    clear_nothing(&mut spec);
     rename_last(&mut spec);
     spec
 }
@@ -66,24 +84,34 @@ fn looks_at_environment(template: &Template) -> bool {
     looks
 }
 
-/// What is the default is left out, and a chain of commands has a line for each.
-fn plainer(verb: &mut Verb) {
-    match verb {
-        Verb::Copy(copy) => {
-            let elsewhere = matches!(copy.from.as_ref().map(|from| &from.value), Some(FileSource::Stage(_) | FileSource::Image(_)));
-            if elsewhere && copy.mode.as_ref().is_some_and(|mode| mode.value == ModeRule::Keep) {
-                copy.mode = None;
-            }
+/// Whether a path ends as that of a file does, and not as those of directories.
+fn is_named_as_files_are(path: &Text) -> bool {
+    let name = path.as_literal().and_then(|path| path.rsplit('/').next());
+    name.and_then(|name| name.rsplit_once('.')).is_some_and(|(_, ending)| !matches!(ending, "" | "d"))
+}
+
+/// What reads the scripts of a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shell {
+    /// One that reads lines and quotes as POSIX has it.
+    Posix,
+    /// Another, or nobody knows.
+    Unknown,
+}
+
+impl Shell {
+    fn of(words: &[Text]) -> Shell {
+        let program = words.first().and_then(|word| word.as_literal()).and_then(|path| path.rsplit('/').next());
+        match program {
+            Some("sh" | "ash" | "bash" | "dash" | "ksh" | "zsh") => Shell::Posix,
+            Some(_) | None => Shell::Unknown,
         }
-        Verb::Run(run) => plainer_run(run),
-        // Hardly ever is there a directory where a file is written; where there is one, the step fails.
-        Verb::Write(write) => write.name = None,
-        Verb::Fetch(_) | Verb::Extract(_) | Verb::Link(_) | Verb::MakeDirectory(_) | Verb::Remove(_) | Verb::Setting(_) => {}
     }
 }
 
-/// `["..."]` is the base's shell, else Docker's; without it, the base's, else ours, which differs by `-e` alone.
-fn plainer_run(run: &mut Run) {
+/// What is the default is left out, and scripts have several lines. `["..."]` is the base's shell, else Docker's; without it, the base's,
+/// else ours, which differs by `-e` alone.
+fn plainer(run: &mut Run, shell: Shell) {
     for mount in &mut run.mounts {
         if let Mount::From { access, .. } = &mut mount.value
             && access.is_some_and(|access| access.value == Access::ReadOnly)
@@ -92,16 +120,42 @@ fn plainer_run(run: &mut Run) {
         }
     }
     let inherited = run.shell.as_ref().is_some_and(|shell| matches!(shell.value.as_slice(), [word] if word.as_literal() == Some("...")));
-    let Command::Script(script) = &mut run.command else { return };
-    let Some(commands) = script.value.as_literal().and_then(and_list) else { return };
-    if !inherited {
-        return;
+    let is_known = inherited || run.shell.as_ref().map_or(shell, |shell| Shell::of(&shell.value)) == Shell::Posix;
+    let mut is_local = false;
+    if let Command::Script(script) = &mut run.command
+        && let Some(text) = script.value.as_literal().filter(|_| is_known).map(str::to_owned)
+    {
+        is_local = local::is_local(&text);
+        if inherited && and_list(&text).is_some() {
+            run.shell = None;
+        }
+        if let Some(lines) = layout::lines(&text) {
+            script.value = Template::literal(lines);
+        }
     }
-    if commands.len() > 1 {
-        let lines = commands.join(" &&\n") + "\n";
-        script.value = Template::literal(lines);
+    if run.network.is_some_and(|network| network.value == Network::Off || is_local) {
+        run.network = None;
     }
-    run.shell = None;
+}
+
+/// Where there is no base, there is nothing to clear.
+fn clear_nothing(spec: &mut Spec) {
+    for image in spec.images.values_mut() {
+        let mut stage = spec.stages.get(&image.value.stage.value);
+        // As many steps down as there are stages, should they stand on each other.
+        for _ in 0..spec.stages.len() {
+            let Some(Base::Stage(below)) = stage.map(|stage| &stage.value.from.value) else { break };
+            stage = spec.stages.get(&below.value);
+        }
+        if !matches!(stage.map(|stage| &stage.value.from.value), Some(Base::Scratch)) {
+            continue;
+        }
+        for words in [&mut image.value.entrypoint, &mut image.value.cmd] {
+            if words.as_ref().is_some_and(|words| words.value.is_empty()) {
+                *words = None;
+            }
+        }
+    }
 }
 
 /// The last stage, which most Dockerfiles leave without a name, is `app` where nothing else is.

@@ -6,6 +6,9 @@
 mod arrange;
 mod comments;
 mod idiom;
+mod layout;
+mod local;
+mod modes;
 mod repair;
 mod script;
 
@@ -21,15 +24,35 @@ pub enum Manner {
     Exact,
 }
 
-/// The bytes of a file of a context, by the context's name (`None` is the default one) and a path in it; `None` where there is no such
-/// file, or it cannot be read.
-pub type ContextFile<'c> = dyn Fn(Option<&Name>, &str) -> Option<Vec<u8>> + 'c;
+/// What is asked about the files of contexts. A context is called by its name, `None` is the default one; paths are relative to it.
+pub trait Contexts {
+    /// The bytes of a regular file; `None` where there is none, or it cannot be read.
+    fn read(&self, context: Option<&Name>, path: &str) -> Option<Vec<u8>>;
+
+    /// Whether what is there, with all below it, has the modes of normal form: 0644 or 0755 for files, 0755 for directories. `false`
+    /// where nothing is there, or that cannot be told.
+    fn is_normal(&self, context: Option<&Name>, path: &str) -> bool;
+}
+
+/// Contexts of which nothing is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unknown;
+
+impl Contexts for Unknown {
+    fn read(&self, _context: Option<&Name>, _path: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn is_normal(&self, _context: Option<&Name>, _path: &str) -> bool {
+        false
+    }
+}
 
 /// Writes a spec. `sources` has the texts that its places point into, of which the comments are carried over.
 #[must_use]
-pub fn to_toml(spec: &Spec, sources: &SourceMap, manner: Manner, file: &ContextFile<'_>) -> String {
+pub fn to_toml(spec: &Spec, sources: &SourceMap, manner: Manner, contexts: &dyn Contexts) -> String {
     match manner {
-        Manner::Exact => arrange::arrange(spec, sources),
-        Manner::Idiomatic => arrange::arrange(&idiom::idiomatic(spec, file), sources),
+        Manner::Exact => arrange::arrange(spec, sources, manner),
+        Manner::Idiomatic => arrange::arrange(&idiom::idiomatic(spec, contexts), sources, manner),
     }
 }

@@ -28,7 +28,7 @@ pub(super) struct Line {
 /// A comment, for those who carry it over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comment {
-    /// What stands behind the `#`, trimmed.
+    /// What stands behind the `#` and a blank.
     pub text: String,
     /// The whole comment, from `#` to the end of the line.
     pub span: Span,
@@ -113,7 +113,9 @@ fn unended(line: Physical<'_>) -> Physical<'_> {
 fn comment(source: SourceId, line: Physical<'_>) -> Comment {
     let mut located = Located::new(source);
     located.push(line.text, line.start);
-    Comment { text: line.text.trim_start_matches('#').trim().to_owned(), span: located.whole() }
+    let text = line.text.trim_start_matches('#').trim_end();
+    // What is further to the right than the usual blank is so on purpose.
+    Comment { text: text.strip_prefix([' ', '\t']).unwrap_or(text).to_owned(), span: located.whole() }
 }
 
 /// What a line says, and whether it goes on in the next: it ends with one escape character, which blanks may follow.

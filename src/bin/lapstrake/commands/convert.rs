@@ -1,21 +1,20 @@
 //! `lapstrake convert`: a Dockerfile or a Compose file as a `lapstrake.toml`.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use lapstrake::frontend::compose::SecretSource;
 use lapstrake::frontend::convert::{Manner, to_toml};
 use lapstrake::frontend::dockerfile::Purpose;
-use lapstrake::spec::{Base, FileSource, ImageSource, Name, Spanned, Template, Text};
+use lapstrake::spec::{Base, FileSource, ImageSource, Spanned, Template, Text};
 
 use crate::args;
+use crate::checkout::Checkouts;
 use crate::exit::{Failure, print, remark};
 use crate::machine::Machine;
 use crate::project::{Project, Reading};
 use crate::source::Kind;
-
-/// Larger files are not looked into.
-const MOST_BYTES: u64 = 1 << 20;
 
 pub(crate) fn convert(machine: &Machine, arguments: &args::Convert) -> Result<(), Failure> {
     let mut project = Project::load(machine, &arguments.project, Reading { purpose: Purpose::Convert, ..Reading::plain() })?;
@@ -32,7 +31,8 @@ pub(crate) fn convert(machine: &Machine, arguments: &args::Convert) -> Result<()
     rebase(&mut project, &place);
     remark(&needed_words(&project), machine.voice);
     let manner = if arguments.exact { Manner::Exact } else { Manner::Idiomatic };
-    let text = to_toml(&project.spec, &project.sources, manner, &|context, path| read(&project, &place, context, path));
+    let checkouts = Checkouts { place: &place, spec: &project.spec, given: &project.contexts, trees: RefCell::default() };
+    let text = to_toml(&project.spec, &project.sources, manner, &checkouts);
     let Some(output) = &arguments.output else { return print(&text) };
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(output);
     match file.and_then(|mut file| file.write_all(text.as_bytes())) {
@@ -120,19 +120,6 @@ fn plain(path: &Path) -> Vec<String> {
         }
     }
     parts
-}
-
-/// A regular file of a context.
-fn read(project: &Project, place: &Path, context: Option<&Name>, path: &str) -> Option<Vec<u8>> {
-    let key = context.map_or("", Name::as_str);
-    let said = match context {
-        None => project.spec.context.as_ref().map_or(".", |context| context.value.as_str()),
-        Some(name) => project.spec.contexts.get(name).map_or(".", |context| context.value.path.value.as_str()),
-    };
-    let directory: PathBuf = project.contexts.get(key).cloned().unwrap_or_else(|| place.join(said));
-    let file = directory.join(path.trim_start_matches('/'));
-    let metadata = std::fs::symlink_metadata(&file).ok()?;
-    if metadata.is_file() && metadata.len() <= MOST_BYTES { std::fs::read(&file).ok() } else { None }
 }
 
 #[cfg(test)]
