@@ -3,6 +3,7 @@
 mod advice;
 mod compose;
 mod convert;
+mod corpus;
 mod dockerfile;
 mod frontend;
 mod plan;

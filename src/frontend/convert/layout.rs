@@ -43,7 +43,7 @@ fn broken(script: &str) -> Option<String> {
         };
         written.push_str(rest.get(..length)?);
         rest = rest.get(length..)?;
-        is_word_start = matches!(character, ';' | '&' | '|' | '(');
+        is_word_start = matches!(character, ';' | '&' | '|' | '(' | ')' | '<' | '>');
     }
     Some(written)
 }
@@ -82,9 +82,19 @@ mod tests {
         ] {
             assert_eq!(lines(script).as_deref(), Some(expected), "{script}");
         }
-        for script in
-            ["a", "a 'b   c'", "a; b", "a   b # c", "cat <<E   x", "a   `b`", "a   \"$(b \"c   d\")\"", "a   \"b", "a   $'b'", "a\nb   c"]
-        {
+        for script in [
+            "a",
+            "a 'b   c'",
+            "a; b",
+            "a   b # c",
+            "(a   b)#c",
+            "cat <<E   x",
+            "a   `b`",
+            "a   \"$(b \"c   d\")\"",
+            "a   \"b",
+            "a   $'b'",
+            "a\nb   c",
+        ] {
             assert_eq!(lines(script), None, "{script}");
         }
     }

@@ -1,25 +1,7 @@
-//! Any text: a Compose file, its Dockerfile and its `.env` at once; something comes of it, or an error.
+//! `checks/compose.rs`, with whatever libfuzzer thinks of.
 #![no_main]
 
-use lapstrake::diagnostic::{SourceId, SourceMap};
-use lapstrake::frontend::compose::{Files, Options, parse};
+#[path = "../checks/compose.rs"]
+mod check;
 
-/// Every file holds the same text.
-struct Same<'t>(SourceMap, &'t str);
-
-impl Files for Same<'_> {
-    fn read(&mut self, path: &str) -> Result<Option<(SourceId, String)>, String> {
-        Ok(Some((self.0.add(path, self.1), self.1.to_owned())))
-    }
-
-    fn add(&mut self, name: &str, text: &str) -> SourceId {
-        self.0.add(name, text)
-    }
-}
-
-libfuzzer_sys::fuzz_target!(|text: &str| {
-    let mut files = Same(SourceMap::new(), text);
-    let source = files.0.add("compose.yaml", text);
-    let parsed = parse(source, text, &Options::default(), &mut files);
-    assert!(parsed.value.is_some() || parsed.has_errors());
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| check::check(bytes));

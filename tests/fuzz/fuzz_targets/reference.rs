@@ -1,10 +1,7 @@
-//! Any text: a reference that survives its own text, or an error.
+//! `checks/reference.rs`, with whatever libfuzzer thinks of.
 #![no_main]
 
-use lapstrake::image::Reference;
+#[path = "../checks/reference.rs"]
+mod check;
 
-libfuzzer_sys::fuzz_target!(|text: &str| {
-    if let Ok(reference) = text.parse::<Reference>() {
-        assert_eq!(reference.to_string().parse::<Reference>().as_ref(), Ok(&reference));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| check::check(bytes));

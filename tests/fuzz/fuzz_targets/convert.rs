@@ -1,0 +1,7 @@
+//! `checks/convert.rs`, with whatever libfuzzer thinks of.
+#![no_main]
+
+#[path = "../checks/convert.rs"]
+mod check;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| check::check(bytes));
