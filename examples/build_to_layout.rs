@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lapstrake::build::{self, IsolationChoice};
 use lapstrake::diagnostic::SourceMap;
-use lapstrake::input::{NetworkUse, NothingStale};
+use lapstrake::input::{GitSettings, NetworkUse, NothingStale};
 use lapstrake::registry::{Anonymous, Settings};
 use lapstrake::{Cancel, Engine, Outside, Pins, Platform, Registry, Silent, Store, output, plan, spec};
 
@@ -44,6 +44,7 @@ pub(crate) fn run(layout: &Path, store: &Path, out: &mut dyn Write) -> Result<()
     let outside = Outside {
         store: &store,
         registry: &registry,
+        git: &GitSettings::default(),
         network: NetworkUse::Refused,
         directory: Path::new("."),
         contexts: &BTreeMap::new(),

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use lapstrake::build::{Built, IsolationChoice, Options};
 use lapstrake::diagnostic::SourceMap;
 use lapstrake::event::{Event, EventKind, Outcome, TaskId};
-use lapstrake::input::{NetworkUse, NothingStale};
+use lapstrake::input::{GitSettings, NetworkUse, NothingStale};
 use lapstrake::registry::{Anonymous, Settings};
 use lapstrake::{Cancel, Engine, EventSink, Outside, Pins, Platform, Registry, Store, plan, sandbox, spec};
 
@@ -79,7 +79,16 @@ fn build(project: &Path, store: &Path, events: &dyn EventSink, cancel: &Cancel) 
     let registry = Registry::new(Settings::default(), Arc::new(Anonymous))?;
     let contexts = BTreeMap::new();
     let network = NetworkUse::Allowed;
-    let outside = Outside { store: &store, registry: &registry, network, directory: project, contexts: &contexts, events, cancel };
+    let outside = Outside {
+        store: &store,
+        registry: &registry,
+        git: &GitSettings::default(),
+        network,
+        directory: project,
+        contexts: &contexts,
+        events,
+        cancel,
+    };
 
     let mut sources = SourceMap::new();
     let text = std::fs::read_to_string(project.join("lapstrake.toml"))?;

@@ -36,6 +36,7 @@
 //! let outside = Outside {
 //!     store: &store,
 //!     registry: &registry,
+//!     git: &input::GitSettings::default(),
 //!     network: input::NetworkUse::Allowed,
 //!     directory: Path::new("."),
 //!     contexts: &BTreeMap::new(),

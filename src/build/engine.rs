@@ -14,6 +14,7 @@ use super::layers::Layers;
 use super::listing;
 use super::once::Once;
 use super::private::PrivateRoots;
+use super::repositories::Repositories;
 use super::site::{Secrets, Site};
 use super::sources::Sources;
 use super::state::State;
@@ -244,6 +245,7 @@ impl Engine {
                 workplace: &self.workplace,
                 layers: Layers::new(outside, &self.workplace, needs.unpack()),
                 roots: PrivateRoots::default(),
+                repositories: Repositories::default(),
                 secrets: &options.secrets,
                 agents: &options.agents,
                 proxies: &options.proxies,
@@ -292,7 +294,7 @@ fn needs(plan: &Plan) -> BTreeMap<Node, BTreeSet<Node>> {
             let node = Node { stage: id, part: Part::Step(number) };
             let stages = step.kind.trees().into_iter().filter_map(|source| match source {
                 TreeSource::Stage(stage) => Some(end(*stage)),
-                TreeSource::Context(_) | TreeSource::Image(_) => None,
+                TreeSource::Context(_) | TreeSource::Image(_) | TreeSource::Git(_) => None,
             });
             needs.insert(node, stages.chain([last]).collect());
             last = node;

@@ -357,6 +357,7 @@ pub fn input_class(error: &crate::input::Error) -> Class {
         E::Layout { .. } => Class::Spec,
         E::Cancelled => Class::Cancelled,
         E::Registry(_)
+        | E::Git(_)
         | E::Store(_)
         | E::Image { .. }
         | E::Offline { .. }

@@ -18,7 +18,7 @@ use super::{Failure, packed};
 use crate::event::TaskId;
 use crate::image::Platform;
 use crate::layer::Profile;
-use crate::plan::{Copy, FirstContents, MountKind, Run, Step, StepKind, TreeSource};
+use crate::plan::{Copy, FirstContents, Git, MountKind, Run, Step, StepKind, TreeSource};
 use crate::tree::{Content, Difference, Editor, LastLink, Node, TreePath};
 
 /// Results of steps by key.
@@ -68,13 +68,18 @@ pub(super) struct Action<'p> {
     step: &'p Step,
     below: State,
     pub(super) preimage: Preimage,
-    inputs: Inputs,
+    inputs: Inputs<'p>,
 }
 
-enum Inputs {
+enum Inputs<'p> {
     None,
     Run(Shown),
-    Copy { source: Source, selection: Option<Selection> },
+    Copy {
+        source: Source,
+        selection: Option<Selection>,
+    },
+    /// Known by its commit: it is fetched only where no record answers.
+    Git(&'p Git),
     Archive(extract::Archive),
 }
 
@@ -96,12 +101,13 @@ pub(super) fn action<'p>(
     below: &State,
 ) -> Result<Option<Action<'p>>, Failure> {
     let around = Surroundings { below: below.name(), platform, epoch: site.epoch };
-    let (preimage, inputs) = match &step.kind {
+    let (preimage, inputs): (Preimage, Inputs<'p>) = match &step.kind {
         StepKind::Setting => return Ok(None),
         StepKind::Run(run) => {
             let shown = shown(site, sources, run)?;
             (around.run(run, &shown.names), Inputs::Run(shown))
         }
+        StepKind::Copy(copy @ Copy { from: TreeSource::Git(git), .. }) => (around.git(copy, git), Inputs::Git(git)),
         StepKind::Copy(copy) => {
             let source = sources.source(site, &copy.from)?;
             let (name, selection) = selected(site, copy, &source)?;
@@ -187,6 +193,7 @@ pub(super) fn place(source: &TreeSource) -> String {
         TreeSource::Context(name) => format!("the context `{name}`"),
         TreeSource::Stage(_) => "the stage".to_owned(),
         TreeSource::Image(image) => format!("`{}`", image.source),
+        TreeSource::Git(git) => format!("`{}` at {}", git.url, git.commit.as_str()),
     }
 }
 
@@ -293,7 +300,11 @@ impl Action<'_> {
         let below = site.layers.tree(&self.below)?;
         let contents = site.layers.contents(&self.below);
         let accounts = Accounts::new(&below, &contents);
-        let mut source = None;
+        let fetched = match &self.inputs {
+            Inputs::Git(git) => Some(Source::State(site.repositories.state(site, git)?)),
+            Inputs::None | Inputs::Run(_) | Inputs::Copy { .. } | Inputs::Archive(_) => None,
+        };
+        let mut source = fetched.as_ref();
         let edited: Edited = match (&self.step.kind, &self.inputs) {
             (StepKind::Copy(copy), Inputs::Copy { source: from, selection }) => {
                 source = Some(from);
@@ -309,6 +320,12 @@ impl Action<'_> {
                     extract::unpack(site, copy, (from, at, content), to, &accounts, (editor, origins))
                 };
                 copy::copy::<Failure>(copy, selection, &below, &accounts, &SourceContents { site, source: from }, &mut unpack)?
+            }
+            (StepKind::Copy(copy), Inputs::Git(_)) => {
+                let Some(from) = &fetched else { return Ok(None) };
+                let selection = select(site, copy, from)?;
+                let mut never = |_: &TreePath, _: &Content, _: &[u8], _: &mut Editor, _: &mut steps::Origins| Ok(false);
+                copy::copy::<Failure>(copy, &selection, &below, &accounts, &SourceContents { site, source: from }, &mut never)?
             }
             (StepKind::Write(write), _) => steps::write::write(write, &below, &accounts)?,
             (StepKind::MakeDirectory(make), _) => steps::make_directory::make_directory(make, &below, &accounts)?,

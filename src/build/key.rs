@@ -10,8 +10,8 @@ use lapstrake_cache::Fingerprint;
 use super::preimage::{Preimage, Value};
 use crate::image::Platform;
 use crate::plan::{
-    Access, CacheAccess, Copy, Download, Extract, Fetch, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, MountKind, Network,
-    Newlines, Remove, Run, Sharing, Write,
+    Access, CacheAccess, Copy, Download, Extract, Fetch, Git, GitDirectory, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount,
+    MountKind, Network, Newlines, Remove, Run, Sharing, Submodules, Write,
 };
 
 /// What every step's result depends on.
@@ -81,6 +81,53 @@ impl Surroundings<'_> {
             )
             // In an archive, files do not arrive as they are named; which modes they have there is the third revision.
             .with_any("unpack", if *unpack { mode_value(mode) } else { Value::Absent })
+    }
+
+    /// Files of a git repository, which its commit names.
+    pub(super) fn git(&self, copy: &Copy, git: &Git) -> Preimage {
+        let Copy {
+            from: _named_by_the_commit,
+            missing: _inert_since_the_commit_decides_what_is_there,
+            sources,
+            to,
+            owner,
+            mode,
+            exclude,
+            parents,
+            unpack,
+            newlines,
+        } = copy;
+        let Git { url: _inert_since_the_commit_is_named, reference: _likewise, commit, submodules, git_directory } = git;
+        self.begin("fetch git", 1)
+            .with("commit", Value::text(commit.as_str()))
+            .with(
+                "submodules",
+                Value::text(match submodules {
+                    Submodules::Fetched => "fetched",
+                    Submodules::Empty => "empty",
+                }),
+            )
+            .with(
+                ".git",
+                Value::text(match git_directory {
+                    GitDirectory::Kept => "kept",
+                    GitDirectory::Dropped => "dropped",
+                }),
+            )
+            .with("paths", Value::texts(sources))
+            .with("exclude", Value::texts(exclude))
+            .with("mode", mode_value(mode))
+            .with("to", Value::text(to))
+            .with("owner", Value::optional(owner.as_deref()))
+            .with("parents", Value::Number(i64::from(*parents)))
+            .with("unpack", Value::Number(i64::from(*unpack)))
+            .with(
+                "newlines",
+                Value::text(match newlines {
+                    Newlines::Keep => "keep",
+                    Newlines::Lf => "lf",
+                }),
+            )
     }
 
     /// A file whose bytes stand in the spec.

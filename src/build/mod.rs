@@ -20,6 +20,7 @@ mod once;
 mod packed;
 mod preimage;
 mod private;
+mod repositories;
 mod schedule;
 mod site;
 mod sources;

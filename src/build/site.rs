@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::Failure;
 use super::layers::Layers;
 use super::private::PrivateRoots;
+use super::repositories::Repositories;
 use super::workplace::Workplace;
 use crate::input::Outside;
 
@@ -45,6 +46,8 @@ pub(super) struct Site<'e> {
     pub(super) layers: Layers<'e>,
     /// For sandboxes without mounts.
     pub(super) roots: PrivateRoots,
+    /// Git repositories that were fetched.
+    pub(super) repositories: Repositories,
     pub(super) secrets: &'e Secrets,
     /// Sockets of SSH agents by name.
     pub(super) agents: &'e BTreeMap<String, PathBuf>,

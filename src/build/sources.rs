@@ -60,6 +60,7 @@ impl Sources {
             TreeSource::Context(name) => Ok(Source::Context(self.context(site.outside, name)?)),
             TreeSource::Stage(stage) => Ok(Source::State(self.end(*stage))),
             TreeSource::Image(image) => Ok(Source::State(self.base(site, image)?)),
+            TreeSource::Git(git) => Ok(Source::State(site.repositories.state(site, git)?)),
         }
     }
 

@@ -3,3 +3,6 @@
 pub mod compose;
 pub mod convert;
 pub mod dockerfile;
+mod git_address;
+
+pub use git_address::{GitAddress, UnknownField};

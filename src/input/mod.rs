@@ -1,10 +1,11 @@
-//! Fetching what a spec names: build contexts, base images, downloads.
+//! Fetching what a spec names: build contexts, base images, downloads, git repositories.
 //!
 //! Names go in, digests and verified bytes come out; bytes are kept in the store. Everything that is not pure about inputs is here.
 
 mod base;
 mod context;
 mod download;
+mod git;
 mod regular;
 mod remembered;
 mod resolve;
@@ -16,6 +17,7 @@ use lapstrake_cache::{Digest, Store};
 
 pub use base::{Base, BaseLayer};
 pub use context::Context;
+pub use git::{GitCheckout, GitError, GitFiles, GitLimits, GitSettings};
 pub use resolve::{NothingStale, Resolved, Stale, Unresolved};
 
 use crate::event::{Cancel, Event, EventKind, EventSink, Outcome, TaskId, TaskKind};
@@ -29,7 +31,9 @@ pub struct Outside<'a> {
     pub store: &'a Store,
     /// The client for registries and downloads.
     pub registry: &'a Registry,
-    /// Whether it may be used.
+    /// How `git` is run.
+    pub git: &'a GitSettings,
+    /// Whether registries, servers of downloads and of git may be asked.
     pub network: NetworkUse,
     /// The directory that paths of the spec are relative to.
     pub directory: &'a Path,
@@ -56,6 +60,9 @@ pub enum Error {
     /// The registry.
     #[error(transparent)]
     Registry(#[from] crate::registry::Error),
+    /// A git repository.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// The store.
     #[error(transparent)]
     Store(#[from] lapstrake_cache::Error),

@@ -75,7 +75,18 @@ impl Outside<'_> {
                 let digest = self.address(url, pins, resolved)?;
                 resolved.found.downloads.insert(url.clone(), digest);
             }
-            plan::Outside::Download { url: _, sha256: Some(_) } => {}
+            plan::Outside::Commit { url, reference, commit: None } => {
+                let commit = match pins.commit(url, reference) {
+                    Some(commit) => commit.clone(),
+                    None => {
+                        let commit = self.find_commit(url, reference)?;
+                        resolved.fresh.insert_commit(url.clone(), reference.clone(), commit.clone());
+                        commit
+                    }
+                };
+                resolved.found.commits.insert((url.clone(), reference.clone()), commit);
+            }
+            plan::Outside::Download { url: _, sha256: Some(_) } | plan::Outside::Commit { url: _, reference: _, commit: Some(_) } => {}
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ pub struct ImagePin {
 }
 
 /// The full name of a git commit: 40 or 64 lower-case hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Commit(String);
 
 impl Commit {

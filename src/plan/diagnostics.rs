@@ -8,6 +8,7 @@ use crate::spec::{Absent, Referent};
 
 /// The codes of this room, sorted.
 pub const CODES: &[&str] = &[
+    "bad-git-reference",
     "bad-image-reference",
     "bad-mode",
     "bad-owner",
@@ -25,7 +26,6 @@ pub const CODES: &[&str] = &[
     "duplicate-tag",
     "foreign-platform-not-supported",
     "format-cannot-express",
-    "git-not-supported",
     "missing-argument",
     "not-a-choice",
     "not-in-this-version",
@@ -63,7 +63,7 @@ const DUPLICATE_MOUNT: Code = Code("duplicate-mount");
 const DUPLICATE_TAG: Code = Code("duplicate-tag");
 const FOREIGN_PLATFORM: Code = Code("foreign-platform-not-supported");
 const FORMAT_CANNOT_EXPRESS: Code = Code("format-cannot-express");
-const GIT_NOT_SUPPORTED: Code = Code("git-not-supported");
+const BAD_GIT_REFERENCE: Code = Code("bad-git-reference");
 const MISSING_ARGUMENT: Code = Code("missing-argument");
 const NOTHING_TO_UPGRADE: Code = Code("nothing-to-upgrade");
 const NOT_A_CHOICE: Code = Code("not-a-choice");
@@ -252,9 +252,13 @@ pub(super) fn foreign_run(span: Span, stage: &str, platform: &Platform, builder:
     .hint("a stage that makes files for every platform may say `platform = \"builder\"`")
 }
 
-pub(super) fn git_not_supported(span: Span) -> Diagnostic {
-    Diagnostic::error(GIT_NOT_SUPPORTED, span, "this version does not fetch git repositories")
-        .hint("fetch an archive of the commit with its `sha256`, or check the repository out into a context")
+pub(super) fn invalid_repository(span: Span, url: &str, reason: &str) -> Diagnostic {
+    Diagnostic::error(BAD_URL, span, format!("`{}` is no repository that can be fetched: {reason}", url.escape_debug()))
+}
+
+pub(super) fn invalid_git_reference(span: Span, reference: &str, reason: &str) -> Diagnostic {
+    Diagnostic::error(BAD_GIT_REFERENCE, span, format!("`{}` names nothing in a repository: {reason}", reference.escape_debug()))
+        .hint("a branch, a tag, a full reference such as `refs/tags/v1`, or a commit in full is expected")
 }
 
 pub(super) fn not_in_this_version(span: Span, what: &str) -> Diagnostic {
@@ -281,6 +285,11 @@ pub(super) fn unresolved_image(span: Span, source: &ImageSource, platform: &Plat
 pub(super) fn unresolved_download(span: Span, url: &str) -> Diagnostic {
     Diagnostic::error(UNRESOLVED, span, format!("the digest of `{url}` is not known"))
         .hint("give its `sha256`, or pin it with `lapstrake lock`")
+}
+
+pub(super) fn unresolved_commit(span: Span, name: &str) -> Diagnostic {
+    Diagnostic::error(UNRESOLVED, span, format!("the commit of `{name}` is not known"))
+        .hint("give its `commit`, or pin it with `lapstrake lock`")
 }
 
 pub(super) fn not_locked(span: Span, name: &str, platform: Option<&Platform>, why: &str) -> Diagnostic {

@@ -48,6 +48,7 @@ pub fn further_requirements(spec: &Spec, target: &Target, found: &Found) -> Diag
     requirements.retain(|requirement| match &requirement.outside {
         Outside::Image { source, platform } => !found.images.contains_key(&(source.clone(), platform.clone())),
         Outside::Download { url, sha256 } => sha256.is_none() && !found.downloads.contains_key(url),
+        Outside::Commit { url, reference, commit } => commit.is_none() && !found.commits.contains_key(&(url.clone(), reference.clone())),
     });
     sink.finish(Some(requirements))
 }

@@ -6,6 +6,7 @@
 mod args;
 mod diagnostics;
 mod fill;
+mod git;
 mod label;
 mod lower;
 mod mounts;
@@ -37,6 +38,7 @@ use crate::image::{Config, Platform, Reference};
 pub use crate::spec::words::{Directory as SymbolicDirectory, SymbolicMode};
 
 pub use diagnostics::CODES;
+pub use git::{Git, GitDirectory, Submodules, invalid_address, invalid_reference};
 pub use lower::{further_requirements, plan, requirements, unclaimed};
 pub use needs::NeededSecret;
 pub use outside::{Standing, Upgrade, not_locked, to_resolve};
@@ -337,6 +339,8 @@ pub enum TreeSource {
     Stage(StageId),
     /// An image.
     Image(BaseImage),
+    /// A git repository.
+    Git(Git),
 }
 
 /// Copies files.

@@ -25,7 +25,7 @@ impl Plan {
                     TreeSource::Context(name) => {
                         contexts.entry(name.as_str()).or_insert(step.span);
                     }
-                    TreeSource::Stage(_) | TreeSource::Image(_) => {}
+                    TreeSource::Stage(_) | TreeSource::Image(_) | TreeSource::Git(_) => {}
                 }
             }
         }

@@ -6,6 +6,7 @@ use lapstrake_cache::Digest;
 
 use super::diagnostics as say;
 use super::fill::Scope;
+use super::git;
 use super::select::Selection;
 use super::sink::Sink;
 use super::target::{Outside, Requirement};
@@ -29,7 +30,9 @@ pub(super) fn requirements(selection: &Selection<'_>, sink: &mut Sink) -> Vec<Re
                 }
                 Use::Download(download) => url(download, scope, sink)
                     .map(|url| (Outside::Download { url, sha256: download.sha256.as_ref().map(|digest| digest.value) }, download.url.span)),
-                Use::Stage(_) | Use::Git(_) => None,
+                Use::Git(asked) => git::asked(asked, scope, sink)
+                    .map(|git::Asked { url, reference, commit, span }| (Outside::Commit { url, reference, commit }, span)),
+                Use::Stage(_) => None,
             };
             if let Some((outside, span)) = outside
                 && seen.insert(outside.clone())
@@ -103,7 +106,7 @@ fn invalid_url(url: &str) -> Option<&'static str> {
 }
 
 /// The address without what stands before an `@` in its host.
-fn without_credentials(url: &str) -> String {
+pub(super) fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
@@ -189,8 +192,20 @@ pub enum Upgrade {
     Nothing,
     /// All that needs a pin.
     All,
-    /// One image, on all platforms, or one download; by its name, short or in full, or its address.
+    /// One image, on all platforms, one download, or what is wanted of one repository; by its name, short or in full, or its address.
     One(String),
+}
+
+impl Upgrade {
+    /// Whether a requirement is asked for anew.
+    #[must_use]
+    pub fn asks_for(&self, requirement: &Requirement) -> bool {
+        match self {
+            Upgrade::Nothing => false,
+            Upgrade::All => true,
+            Upgrade::One(name) => requirement.is_named(name),
+        }
+    }
 }
 
 impl Requirement {
@@ -202,17 +217,19 @@ impl Requirement {
                 pins.image(reference, platform).is_some()
             }
             Outside::Download { url, sha256: None } => pins.url(url).is_some(),
-            Outside::Image { .. } | Outside::Download { .. } => return Standing::NeedsNoPin,
+            Outside::Commit { url, reference, commit: None } => pins.commit(url, reference).is_some(),
+            Outside::Image { .. } | Outside::Download { .. } | Outside::Commit { .. } => return Standing::NeedsNoPin,
         };
         if pinned { Standing::Pinned } else { Standing::Open }
     }
 
-    /// How people name it: the reference in full, the path, or the address.
+    /// How people name it: the reference in full, the path, or the address, for git with `#` and the branch or tag behind it.
     #[must_use]
     pub fn name(&self) -> String {
         match &self.outside {
             Outside::Image { source, .. } => source.to_string(),
             Outside::Download { url, .. } => url.clone(),
+            Outside::Commit { url, reference, commit: _ } => git::Asked::name(url, reference),
         }
     }
 
@@ -221,6 +238,7 @@ impl Requirement {
             Outside::Image { source: ImageSource::Registry(reference), .. } => name.parse().is_ok_and(|named| *reference == named),
             Outside::Image { source: ImageSource::Layout { .. } | ImageSource::Tar { .. }, .. } => false,
             Outside::Download { url, .. } => url == name,
+            Outside::Commit { url, .. } => url == name || self.name() == name,
         }
     }
 }
@@ -234,7 +252,7 @@ pub fn not_locked(requirements: &[Requirement], pins: &Pins) -> Vec<Diagnostic> 
         .map(|requirement| {
             let platform = match &requirement.outside {
                 Outside::Image { platform, .. } => Some(platform),
-                Outside::Download { .. } => None,
+                Outside::Download { .. } | Outside::Commit { .. } => None,
             };
             say::not_locked(requirement.span, &requirement.name(), platform, &requirement.why)
         })
@@ -254,11 +272,7 @@ pub fn to_resolve(requirements: &[Requirement], pins: &Pins, upgrade: &Upgrade) 
         let known: Vec<String> = pinnable.iter().map(|requirement| requirement.name()).collect();
         sink.push(say::nothing_to_upgrade(name, &known));
     }
-    let wanted = |requirement: &&&Requirement| match upgrade {
-        Upgrade::All => true,
-        Upgrade::Nothing => requirement.standing(pins) == Standing::Open,
-        Upgrade::One(name) => requirement.standing(pins) == Standing::Open || requirement.is_named(name),
-    };
+    let wanted = |requirement: &&&Requirement| upgrade.asks_for(requirement) || requirement.standing(pins) == Standing::Open;
     let resolve = pinnable.iter().filter(wanted).map(|requirement| (*requirement).clone()).collect();
     sink.finish(Some(resolve))
 }

@@ -80,6 +80,18 @@ pub(super) fn relative(text: &str) -> Result<String, BadPath> {
     Ok(text.split('/').filter(|name| !matches!(*name, "" | ".")).collect::<Vec<_>>().join("/"))
 }
 
+/// A path as a pattern that matches it alone.
+pub(super) fn literal(path: &str) -> String {
+    let mut pattern = String::with_capacity(path.len());
+    for character in path.chars() {
+        if matches!(character, '*' | '?' | '[' | ']' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(character);
+    }
+    pattern
+}
+
 /// A path that others wrote, made absolute whatever it is.
 pub(super) fn from_config(text: &str) -> String {
     let mut names: Vec<&str> = Vec::new();

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::label::one_line;
 use super::{
-    Access, ArchiveSource, Base, BaseImage, CacheAccess, Compression, Context, Copy, Download, Extract, Fetch, Format, Image, Link,
-    LinkKind, MakeDirectory, Missing, ModeRule, Mount, MountKind, Network, Newlines, Plan, Remove, Run, Sharing, Stage, StageId, Step,
-    StepKind, TreeSource, Write,
+    Access, ArchiveSource, Base, BaseImage, CacheAccess, Compression, Context, Copy, Download, Extract, Fetch, Format, Git, GitDirectory,
+    Image, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, MountKind, Network, Newlines, Plan, Remove, Run, Sharing, Stage,
+    StageId, Step, StepKind, Submodules, TreeSource, Write,
 };
 
 /// The version of the JSON form.
@@ -269,6 +269,7 @@ impl Plan {
             TreeSource::Context(name) => format!("context:{name}"),
             TreeSource::Stage(stage) => self.stage_name(*stage),
             TreeSource::Image(image) => image_name(image),
+            TreeSource::Git(git) => git_name(git),
         }
     }
 
@@ -292,9 +293,24 @@ fn image_name(image: &BaseImage) -> String {
     format!("{source} = {digest}")
 }
 
+fn git_name(git: &Git) -> String {
+    // What it was asked for by is of no account once the commit is known.
+    let Git { url, reference: _, commit, submodules, git_directory } = git;
+    let submodules = match submodules {
+        Submodules::Fetched => "",
+        Submodules::Empty => " without submodules",
+    };
+    let git_directory = match git_directory {
+        GitDirectory::Kept => " with .git",
+        GitDirectory::Dropped => "",
+    };
+    format!("{url} = {}{submodules}{git_directory}", commit.as_str())
+}
+
 fn verb(kind: &StepKind) -> &'static str {
     match kind {
         StepKind::Run(_) => "run",
+        StepKind::Copy(Copy { from: TreeSource::Git(_), .. }) => "fetch",
         StepKind::Copy(_) => "copy",
         StepKind::Write(_) => "write",
         StepKind::MakeDirectory(_) => "mkdir",

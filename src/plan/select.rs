@@ -123,7 +123,7 @@ fn needs(stage: &Stage) -> Vec<&Spanned<Name>> {
     stages.collect()
 }
 
-/// Finds what is needed. Refuses what this version cannot do in any of it.
+/// Finds what is needed. Refuses what this machine cannot do in any of it.
 pub(super) fn select<'s>(spec: &'s Spec, target: &Target, sink: &mut Sink) -> Selection<'s> {
     let args = Arguments::resolve(spec, target, sink);
     let images = wishes(spec, target, sink);
@@ -270,7 +270,6 @@ impl<'s> Graph<'s, '_> {
                 let key = self.key(name, &platform, target);
                 self.states.insert(key.clone(), State::Done);
                 self.places.insert(key, self.nodes.len());
-                refuse_unsupported(stage, sink);
                 self.nodes.push(Node { name, stage, platform, target: target.clone() });
             }
         }
@@ -310,14 +309,5 @@ impl<'s> Graph<'s, '_> {
         }
         self.states.insert(key, State::Open);
         Some(Frame { name: known.as_str(), stage: &stage.value, platform, named: name.span, rest: needs(stage).into_iter() })
-    }
-}
-
-fn refuse_unsupported(stage: &Stage, sink: &mut Sink) {
-    for (used, _) in uses::of(stage) {
-        match used {
-            Use::Git(url) => sink.push(say::git_not_supported(url.span)),
-            Use::Stage(_) | Use::Image(_) | Use::Download(_) => {}
-        }
     }
 }

@@ -48,7 +48,7 @@ pub(super) fn settle(step: &Spanned<spec::Step>, surroundings: Surroundings<'_>,
         spec::Verb::Run(run) => point.run(run, sink),
         spec::Verb::Copy(copy) => point.copy(copy, sink),
         spec::Verb::Write(write) => point.write(write, sink),
-        spec::Verb::Fetch(fetch) => point.fetch(fetch, step.span, sink),
+        spec::Verb::Fetch(fetch) => point.fetch(fetch, sink),
         spec::Verb::Extract(extract) => point.extract(extract, sink),
         spec::Verb::Link(link) => point.link(link, sink),
         spec::Verb::MakeDirectory(make) => point.make_directory(make, sink),
@@ -215,15 +215,11 @@ impl<'a> Point<'a> {
         Some((StepKind::Write(Write { path, content: content?, owner: owner?, mode, name: name? }), history))
     }
 
-    fn fetch(&self, fetch: &spec::Fetch, span: Span, sink: &mut Sink) -> Option<Settled> {
+    fn fetch(&self, fetch: &spec::Fetch, sink: &mut Sink) -> Option<Settled> {
         let spec::Fetch { source, to, owner, mode } = fetch;
         let text = match source {
             spec::FetchSource::Url(download) => download,
-            spec::FetchSource::Git(_) => {
-                // Selecting refuses it already; a plan must not be made without that.
-                sink.push(say::git_not_supported(span));
-                return None;
-            }
+            spec::FetchSource::Git(git) => return self.fetch_git(git, to, owner.as_ref(), sink),
         };
         let download = self.surroundings.knowledge.download(text, self.scope, sink);
         let to = self.path(to, path::destination, sink);
@@ -236,6 +232,40 @@ impl<'a> Point<'a> {
         }
         let history = format!("fetch {shown} → {to}");
         Some((StepKind::Fetch(Fetch { download, to, owner: owner?, mode: bits(mode.as_ref()).unwrap_or(FILE_MODE) }), history))
+    }
+
+    /// A repository is a tree like others: its files are copied from there.
+    fn fetch_git(&self, git: &spec::Git, to: &Text, owner: Option<&Text>, sink: &mut Sink) -> Option<Settled> {
+        let found = self.surroundings.knowledge.git(git, self.scope, sink);
+        let path = match &git.path {
+            Some(text) => Scope { env: None, ..self.scope }.word(text, sink).and_then(|filled| match filled.as_str() {
+                // What references bring may be nothing, which says as much.
+                "" => Some(String::new()),
+                _ => sink.take(path::relative(&filled).map_err(|bad| say::bad_path(text.span, &filled, bad))),
+            }),
+            None => Some(String::new()),
+        };
+        let to = self.path(to, path::destination, sink);
+        let owner = self.owner(owner, sink);
+        let (found, path, to) = (found?, path?, to?);
+        let behind = if path.is_empty() { String::new() } else { format!(":{path}") };
+        let history = match (found.reference.as_str(), behind.as_str()) {
+            ("HEAD", "") => format!("fetch {} → {to}", found.url),
+            (reference, behind) => format!("fetch {}#{reference}{behind} → {to}", found.url),
+        };
+        let copy = Copy {
+            from: TreeSource::Git(found),
+            sources: vec![if path.is_empty() { ".".to_owned() } else { path::literal(&path) }],
+            to,
+            owner: owner?,
+            mode: ModeRule::Keep,
+            exclude: Vec::new(),
+            parents: false,
+            unpack: false,
+            newlines: Newlines::Keep,
+            missing: Missing::Fail,
+        };
+        Some((StepKind::Copy(copy), history))
     }
 
     fn extract(&self, extract: &spec::Extract, sink: &mut Sink) -> Option<Settled> {
@@ -369,7 +399,7 @@ impl<'a> Point<'a> {
 fn image_of(tree: &TreeSource) -> Option<&ImageSource> {
     match tree {
         TreeSource::Image(image) => Some(&image.source),
-        TreeSource::Context(_) | TreeSource::Stage(_) => None,
+        TreeSource::Context(_) | TreeSource::Stage(_) | TreeSource::Git(_) => None,
     }
 }
 

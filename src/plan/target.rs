@@ -7,6 +7,7 @@ use lapstrake_cache::Digest;
 use super::ImageSource;
 use crate::diagnostic::Span;
 use crate::image::{ImageConfig, Platform};
+use crate::pins::Commit;
 
 /// What a caller asks of a spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +94,15 @@ pub enum Outside {
         /// The digest where the spec gives it. Where it does not, the lock or the download itself must.
         sha256: Option<Digest>,
     },
+    /// A commit of a git repository.
+    Commit {
+        /// The repository.
+        url: String,
+        /// A branch, a tag, a full reference, a commit in full, or `HEAD`.
+        reference: String,
+        /// The commit where the spec gives it. Where it does not, the lock or the repository must.
+        commit: Option<Commit>,
+    },
 }
 
 /// What was found outside.
@@ -102,6 +112,8 @@ pub struct Found {
     pub images: BTreeMap<(ImageSource, Platform), FoundImage>,
     /// Digests of the downloads for which the spec gives none.
     pub downloads: BTreeMap<String, Digest>,
+    /// Commits by repository and reference, for which the spec gives none.
+    pub commits: BTreeMap<(String, String), Commit>,
 }
 
 /// What was found out about an image for one platform.

@@ -1,7 +1,7 @@
 //! A stage → all that it takes from elsewhere, in the order of its steps. The one place that walks a stage for that.
 
 use crate::spec::{
-    Archive, Base, Copy, Download, Extract, Fetch, FetchSource, FileSource, Git, ImageSource, Mount, Name, Run, Spanned, Stage, Text, Verb,
+    Archive, Base, Copy, Download, Extract, Fetch, FetchSource, FileSource, Git, ImageSource, Mount, Name, Run, Spanned, Stage, Verb,
 };
 
 /// Something that a stage takes from elsewhere.
@@ -13,7 +13,7 @@ pub(super) enum Use<'s> {
     /// A download.
     Download(&'s Download),
     /// A git repository.
-    Git(&'s Text),
+    Git(&'s Git),
 }
 
 /// What for: words that go before the stage's name.
@@ -36,7 +36,7 @@ pub(super) fn of(stage: &Stage) -> Vec<(Use<'_>, Purpose)> {
             }
             Verb::Extract(Extract { archive: Archive::Url(download), .. }) => uses.push((Use::Download(download), "unpacked in")),
             Verb::Fetch(Fetch { source: FetchSource::Url(download), .. }) => uses.push((Use::Download(download), "fetched in")),
-            Verb::Fetch(Fetch { source: FetchSource::Git(Git { url, .. }), .. }) => uses.push((Use::Git(url), "fetched in")),
+            Verb::Fetch(Fetch { source: FetchSource::Git(git), .. }) => uses.push((Use::Git(git), "fetched in")),
             Verb::Write(_) | Verb::Link(_) | Verb::MakeDirectory(_) | Verb::Remove(_) | Verb::Setting(_) => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Archive, Base, FetchSource, FileSource, Mount, Name, Piece, Referent, Spanned, Spec, Stage, Text, Verb, diagnostics, walk};
+use super::{Archive, Base, FileSource, Mount, Name, Piece, Referent, Spanned, Spec, Stage, Text, Verb, diagnostics, walk};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::image::Reference;
 
@@ -98,11 +98,8 @@ fn stages(spec: &Spec, found: &mut Vec<Diagnostic>) {
         for step in &stage.steps {
             match &step.value.verb {
                 Verb::Run(run) => mounts(&run.mounts, found),
-                Verb::Fetch(fetch) => match &fetch.source {
-                    FetchSource::Git(_) => found.push(diagnostics::git_not_supported(step.span)),
-                    FetchSource::Url(_) => {}
-                },
                 Verb::Copy(_)
+                | Verb::Fetch(_)
                 | Verb::Write(_)
                 | Verb::Extract(_)
                 | Verb::Link(_)

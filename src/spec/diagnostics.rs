@@ -29,7 +29,6 @@ pub const CODES: &[&str] = &[
     "duplicate-mount",
     "duplicate-tag",
     "empty-value",
-    "git-not-supported",
     "key-does-not-fit",
     "missing-key",
     "newer-toml",
@@ -213,7 +212,7 @@ pub(super) fn bad_digest(span: Span, found: &str) -> Diagnostic {
 }
 
 pub(super) fn bad_commit(span: Span, found: &str) -> Diagnostic {
-    error(Code("bad-commit"), span, format!("`{found}` is not a commit: expected 40 lower-case hexadecimal digits"))
+    error(Code("bad-commit"), span, format!("`{found}` is not a commit: expected 40 or 64 lower-case hexadecimal digits"))
         .hint("branches and tags move; `git rev-parse NAME` prints the commit")
 }
 
@@ -328,9 +327,4 @@ pub(super) fn default_not_a_choice(span: Span, default: &str, choices: &[&str]) 
         format!("the default `{default}` is not among the choices {}", one_of(choices.iter().copied(), "and")),
     );
     did_you_mean(diagnostic, default, choices.iter().copied())
-}
-
-pub(super) fn git_not_supported(span: Span) -> Diagnostic {
-    error(Code("git-not-supported"), span, "this version does not fetch from git, though the language has it")
-        .hint("fetch an archive of the commit with `extract = \"https://…\"` instead")
 }

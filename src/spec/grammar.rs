@@ -132,8 +132,8 @@ fn check_url(text: &Text, grammar: Grammar, report: &mut dyn FnMut(Diagnostic)) 
     let git = grammar == Grammar::Fetch && leading.starts_with("git+");
     let (schemes, expected): (&[&str], _) = match (grammar == Grammar::Fetch, git) {
         (_, true) => (
-            &["git+https://", "git+http://", "git+ssh://", "git+file://"],
-            "it must begin with `git+https://`, `git+http://`, `git+ssh://` or `git+file://`",
+            &["git+https://", "git+http://", "git+ssh://", "git+git://", "git+file://"],
+            "it must begin with `git+https://`, `git+http://`, `git+ssh://`, `git+git://` or `git+file://`",
         ),
         (true, false) => (&["https://", "http://"], "it must begin with `https://`, `http://` or `git+https://`"),
         (false, false) => (&["https://", "http://"], "it must begin with `https://` or `http://`"),

@@ -88,7 +88,7 @@ fn of_grammar(grammar: Grammar) -> Value {
         Grammar::StagePlatform => template_or("^(target|builder|[a-z0-9_.-]+(/[a-z0-9_.-]+){1,2})$"),
         Grammar::Mode => template_or("^(=?[0-7]{3,4}|keep|[ugoa]*([-+=]([rwxXst]*|[ugo]))+(,[ugoa]*([-+=]([rwxXst]*|[ugo]))+)*)$"),
         Grammar::Url => json!({ "type": "string", "pattern": "^https?://" }),
-        Grammar::Fetch => json!({ "type": "string", "pattern": "^(https?|git\\+https?|git\\+ssh|git\\+file)://" }),
+        Grammar::Fetch => json!({ "type": "string", "pattern": "^(https?|git\\+https?|git\\+ssh|git\\+git|git\\+file)://" }),
         Grammar::Source => json!({ "type": "string", "pattern": "^(context$|context:|stage:|image:|oci:|tar:)" }),
     }
 }
@@ -134,7 +134,7 @@ fn of_kind(kind: Kind) -> Value {
         Kind::CopyMode => of_grammar(Grammar::Mode),
         Kind::Number(most) => json!({ "type": "integer", "minimum": 0, "maximum": most }),
         Kind::Sha256 => json!({ "type": "string", "pattern": "^(sha256:)?[0-9a-f]{64}$" }),
-        Kind::Commit => json!({ "type": "string", "pattern": "^[0-9a-f]{40}$" }),
+        Kind::Commit => json!({ "type": "string", "pattern": "^([0-9a-f]{40}|[0-9a-f]{64})$" }),
         Kind::Platforms => json!({ "type": "array", "items": { "type": "string", "pattern": "^[a-z0-9_.-]+(/[a-z0-9_.-]+){1,2}$" } }),
         Kind::Env => json!({
             "type": "object",
@@ -225,7 +225,7 @@ fn called(kind: Kind) -> String {
         Kind::CopyMode => "mode, `\"=\"` with a mode, symbolic mode or `\"keep\"`".to_owned(),
         Kind::Number(_) => "integer".to_owned(),
         Kind::Sha256 => "64 hexadecimal digits".to_owned(),
-        Kind::Commit => "40 hexadecimal digits".to_owned(),
+        Kind::Commit => "40 or 64 hexadecimal digits".to_owned(),
         Kind::Platforms => "array of platforms".to_owned(),
         Kind::Env => "table of variables: string or `false`".to_owned(),
         Kind::Labels => "table: string or `false`".to_owned(),

@@ -436,10 +436,12 @@ pub struct Git {
     pub url: Text,
     /// A branch or a tag, or a commit in full; `None` means the commit below, else what the repository's own `HEAD` is.
     pub reference: Option<Text>,
-    /// 40 lower-case hexadecimal digits; `None` leaves the commit to the lock file.
+    /// 40 or 64 lower-case hexadecimal digits; `None` leaves the commit to the lock file.
     pub commit: Option<Spanned<String>>,
     /// Which directory or file of it; `None` means all.
     pub path: Option<Text>,
-    /// Whether there is a `.git`; `None` means that there is none.
+    /// Whether its submodules are fetched too; `None` means that they are.
+    pub submodules: Option<Spanned<bool>>,
+    /// Whether there is a `.git`; `None` means that there is none. Not with `path`.
     pub keep_git: Option<Spanned<bool>>,
 }

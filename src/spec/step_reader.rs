@@ -194,6 +194,7 @@ fn fetch(mut fields: Fields<'_, '_, '_>) -> Fetch {
     let reference = fields.text("ref", Grammar::Outside);
     let commit = fields.find("commit", Kind::Commit).and_then(|found| value::commit(fields.sink, "commit", found));
     let path = fields.text("path", Grammar::SourcePath);
+    let submodules = fields.flag("submodules", false, true);
     let keep_git = fields.flag("keep_git", false, true);
     let owner = fields.text("owner", Grammar::Owner);
     let mode = fields.mode("mode");
@@ -206,10 +207,13 @@ fn fetch(mut fields: Fields<'_, '_, '_>) -> Fetch {
             {
                 fields.sink.report(diagnostics::empty_value(reference.span, "ref", "empty"));
             }
-            FetchSource::Git(Git { url, reference, commit, path, keep_git })
+            if path.is_some() && keep_git.is_some_and(|keep| keep.value) {
+                does_not_fit(&mut fields, "keep_git", "with `path`, the files are no longer those that a `.git` speaks of");
+            }
+            FetchSource::Git(Git { url, reference, commit, path, submodules, keep_git })
         }
         None => {
-            for key in ["ref", "commit", "path", "keep_git"] {
+            for key in ["ref", "commit", "path", "submodules", "keep_git"] {
                 does_not_fit(&mut fields, key, "the address is not that of a git repository, which begins with `git+`");
             }
             FetchSource::Url(Download { url: address, sha256 })

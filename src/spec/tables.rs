@@ -200,7 +200,7 @@ pub(super) static FETCH: Table = Table {
         required(
             "fetch",
             Kind::Text(Grammar::Fetch),
-            "`https://…`, `http://…`, or a git repository as `git+https://…`, `git+http://…`, `git+ssh://…` or `git+file://…`.",
+            "`https://…`, `http://…`, or a git repository as `git+https://…`, `git+http://…`, `git+ssh://…`, `git+git://…` or `git+file://…`.",
         ),
         required("to", TO, "Where to. A trailing slash means \"into\", under the last name in the address."),
         optional("sha256", Kind::Sha256, "What the bytes must be. Default: what `lapstrake.lock` says."),
@@ -211,7 +211,8 @@ pub(super) static FETCH: Table = Table {
         ),
         optional("commit", Kind::Commit, "With git: which commit. Default: what `lapstrake.lock` says."),
         optional("path", Kind::Text(Grammar::SourcePath), "With git: which directory or file of it. Default: all."),
-        optional("keep_git", Kind::Flag, "With git: whether there is a `.git`. Default `false`."),
+        optional("submodules", Kind::Flag, "With git: whether its submodules are fetched too. Default `true`."),
+        optional("keep_git", Kind::Flag, "With git: whether there is a `.git`. Not with `path`. Default `false`."),
         optional("owner", OWNER, "Its owner. Default `0:0`."),
         optional("mode", Kind::Mode, "Its mode. Default `0644`. Not with git."),
         optional("history", FREE, HISTORY),

@@ -267,7 +267,7 @@ pub(super) fn sha256(sink: &mut Sink<'_>, key: &str, value: &Value<'_>) -> Optio
 
 pub(super) fn commit(sink: &mut Sink<'_>, key: &str, value: &Value<'_>) -> Option<Spanned<String>> {
     let (text, span) = string(sink, key, value)?;
-    if text.len() == 40 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+    if matches!(text.len(), 40 | 64) && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
         return Some(Spanned::new(text.to_owned(), span));
     }
     sink.report(diagnostics::bad_commit(span, text));

@@ -18,6 +18,7 @@ mod converting;
 mod copying;
 mod determinism;
 mod failing;
+mod git;
 mod golden;
 mod habits;
 #[path = "../hostile/mod.rs"]

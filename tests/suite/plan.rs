@@ -8,7 +8,7 @@ use std::path::Path;
 
 use lapstrake::diagnostic::{self, Diagnosed, Diagnostic, SourceMap, render_plain};
 use lapstrake::image::ImageConfig;
-use lapstrake::pins::{self, Pins};
+use lapstrake::pins::{self, Commit, Pins};
 use lapstrake::plan::{self, ExtraTag, Found, FoundImage, Outside, Plan, Requirement, Standing, Target, Wanted};
 use lapstrake::spec;
 use lapstrake_cache::Digest;
@@ -64,6 +64,10 @@ fn found(case: &Path, requirements: &[Requirement]) -> Found {
             Outside::Download { url, sha256: _ } => {
                 found.downloads.insert(url.clone(), digest);
             }
+            Outside::Commit { url, reference, commit: _ } => {
+                let commit = Commit::new(&digest.hex());
+                found.commits.extend(commit.map(|commit| ((url.clone(), reference.clone()), commit)));
+            }
         }
     }
     found
@@ -72,7 +76,7 @@ fn found(case: &Path, requirements: &[Requirement]) -> Found {
 fn required(requirement: &Requirement, map: &SourceMap) -> String {
     let platform = match &requirement.outside {
         Outside::Image { platform, .. } => format!(" for {platform}"),
-        Outside::Download { .. } => String::new(),
+        Outside::Download { .. } | Outside::Commit { .. } => String::new(),
     };
     let pin = match requirement.standing(&Pins::new()) {
         Standing::NeedsNoPin => "",

@@ -22,7 +22,6 @@ const BEYOND_THE_SCHEMA: &[&str] = &[
     "duplicate-item",
     "duplicate-mount",
     "duplicate-tag",
-    "git-not-supported",
     "key-does-not-fit",
     "newer-toml",
     "nul-character",

@@ -49,11 +49,7 @@ fn the_first_example_of_a_page_has_that_mistake_alone_and_the_last_has_none() {
         let mut examples = page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
         let (wrong, right) = (examples.next().unwrap(), examples.last().unwrap());
         let (parsed, rendered) = check(wrong);
-        let mut found = codes(&parsed);
-        if *code == "bad-commit" {
-            // A commit goes with git alone.
-            assert!(found.remove("git-not-supported"));
-        }
+        let found = codes(&parsed);
         assert_eq!(found, BTreeSet::from([*code]), "{code}\n{rendered}");
         assert_eq!(check(right).1, "", "{code}");
     }

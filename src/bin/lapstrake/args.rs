@@ -108,7 +108,7 @@ pub(crate) struct Docker {
     pub(crate) target: Option<String>,
     /// Put a directory or an image in place of a stage, image or context of this name
     ///
-    /// A directory, docker-image://REF, or oci-layout://DIR[:TAG], which are what FROM and --from of a Dockerfile find under the name; in
+    /// A directory, docker-image://REF, oci-layout://DIR[:TAG] or the address of a git repository, which are what FROM and --from of a Dockerfile find under the name; in
     /// a lapstrake.toml, stage:NAME, image:NAME and context:NAME.
     #[arg(long = "build-context", value_name = "NAME=SOURCE")]
     pub(crate) build_contexts: Vec<String>,
@@ -310,6 +310,9 @@ pub(crate) struct Lock {
     /// Find everything anew, or only this reference or URL
     #[arg(long, value_name = "REF", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) upgrade: Option<String>,
+    /// The agent whose keys git has, as `default[=SOCKET]`; without a socket, the one in SSH_AUTH_SOCK
+    #[arg(long, value_name = "ID[=SOCKET]")]
+    pub(crate) ssh: Vec<String>,
 }
 
 /// `lapstrake why`

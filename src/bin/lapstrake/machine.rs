@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use lapstrake::build::{Engine, IsolationChoice};
 use lapstrake::cache::{Limits, Store};
 use lapstrake::event::Cancel;
+use lapstrake::input::GitSettings;
 use lapstrake::registry::Registry;
 use lapstrake::sandbox::{Options, Rung, Start};
 
@@ -76,6 +77,17 @@ impl Machine {
         let settings = crate::registries::settings(self.config()?, &self.surroundings)?;
         let credentials = crate::registries::credentials(&settings, &self.surroundings);
         Registry::new(settings, Arc::new(credentials)).map_err(|error| Failure::world(chain(&error)))
+    }
+
+    /// How `git` is run: as registries are reached, and with no keys.
+    pub(crate) fn git(&self) -> Result<GitSettings, Failure> {
+        let registries = crate::registries::settings(self.config()?, &self.surroundings)?;
+        Ok(GitSettings {
+            search_path: self.surroundings.variable("PATH").unwrap_or_default().to_owned(),
+            proxies: registries.proxies,
+            hosts: registries.hosts,
+            ..GitSettings::default()
+        })
     }
 
     /// The engine.

@@ -15,6 +15,7 @@ mod overlay;
 mod progress;
 mod project;
 mod registries;
+mod remote;
 mod render;
 mod screen;
 mod settings;

@@ -83,7 +83,9 @@ impl BuildContexts {
         for text in texts {
             let wrong = |reason: String| Failure::usage(format!("`--build-context {text}`: {reason}"));
             let Some((name, source)) = text.split_once('=').filter(|(name, source)| !name.is_empty() && !source.is_empty()) else {
-                return Err(wrong("expected NAME=DIR, NAME=docker-image://REF or NAME=oci-layout://DIR[:TAG]".to_owned()));
+                return Err(wrong(
+                    "expected NAME=DIR, NAME=docker-image://REF, NAME=oci-layout://DIR[:TAG] or NAME=https://….git#REF:DIR".to_owned(),
+                ));
             };
             if replacements.iter().any(|(earlier, _)| earlier == name) {
                 return Err(wrong("the name is given twice".to_owned()));
@@ -101,7 +103,9 @@ impl BuildContexts {
                 let path = path.to_str().ok_or_else(|| wrong("the path is not UTF-8".to_owned()))?.to_owned();
                 Replacement::Image(ImageSource::Layout { path: made(&path), tag: tag.map(made) })
             } else if source.contains("://") || source.starts_with("git@") || source.starts_with("target:") {
-                return Err(wrong(format!("`{source}` is not supported; a directory, docker-image:// and oci-layout:// are")));
+                return Err(wrong(format!(
+                    "`{source}` is not supported; a directory, docker-image://, oci-layout:// and the address of a git repository are"
+                )));
             } else {
                 let context = context_name(name);
                 directories.insert(context.to_string(), directory(source).map_err(wrong)?);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lapstrake::advice::{self, Facts, Language};
 use lapstrake::build::Class;
@@ -12,7 +12,7 @@ use lapstrake::event::{Cancel, Event, EventKind, EventSink, TaskId};
 use lapstrake::frontend::compose::SecretSource;
 use lapstrake::frontend::dockerfile::{Purpose, reworded};
 use lapstrake::image::Platform;
-use lapstrake::input::{NetworkUse, Outside, Resolved, Stale};
+use lapstrake::input::{GitCheckout, GitSettings, NetworkUse, Outside, Resolved, Stale};
 use lapstrake::layer::LAYER_FORMAT;
 use lapstrake::pins::{Layers, Pins};
 use lapstrake::plan::{self, ArchiveSource, ExtraTag, MountKind, Plan, Requirement, StepKind, Target, TreeSource, Wanted};
@@ -24,8 +24,12 @@ use crate::exit::{Failure, Voice, chain, remark};
 use crate::lints::Lints;
 use crate::machine::Machine;
 use crate::overlay::{self, BuildContexts};
+use crate::remote::{self, Asking};
 use crate::source::{self, Context, Kind};
 use crate::{compose, given, language, render, text};
+
+/// The lock's name.
+const LOCK: &str = "lapstrake.lock";
 
 /// A spec that was read, and what is asked of it.
 pub(crate) struct Project {
@@ -51,11 +55,15 @@ pub(crate) struct Project {
     pub(crate) warnings: Vec<Diagnostic>,
     /// Its language.
     pub(crate) kind: Kind,
+    /// How `git` is run.
+    pub(crate) git: GitSettings,
     /// Secrets that a Compose file gives to builds.
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     has_context: HasContext,
     lints: Lints,
     voice: Voice,
+    /// Holds directories that were fetched.
+    _fetched: Vec<GitCheckout>,
 }
 
 /// Whether a step may copy from the default build context.
@@ -73,12 +81,14 @@ pub(crate) struct Reading<'a> {
     pub(crate) lints: Lints,
     /// What becomes of the spec.
     pub(crate) purpose: Purpose,
+    /// What may be asked of servers of git while it is read; `None` where it has to be on this machine.
+    pub(crate) asking: Option<Asking>,
 }
 
 impl Reading<'_> {
     /// Without further words.
     pub(crate) fn plain() -> Reading<'static> {
-        Reading { tags: &[], lints: Lints::default(), purpose: Purpose::Build }
+        Reading { tags: &[], lints: Lints::default(), purpose: Purpose::Build, asking: None }
     }
 }
 
@@ -94,8 +104,20 @@ impl Project {
     /// As [`Project::load`], with the warnings kept.
     pub(crate) fn read(machine: &Machine, arguments: &args::Project, reading: Reading<'_>) -> Result<Project, Failure> {
         let voice = machine.voice;
-        let Reading { tags, lints, purpose } = reading;
-        let source = source::read(arguments)?;
+        let Reading { tags, lints, purpose, asking } = reading;
+        let mut fetched = Vec::new();
+        let address = arguments.spec.as_deref().and_then(Path::to_str);
+        let source = match address.map(|text| remote::fetch(machine, text, asking)).transpose()?.flatten() {
+            Some(checkout) => {
+                let source = source::of_repository(&checkout.path, arguments.file.as_deref())?;
+                if source.directory.join(LOCK).exists() {
+                    remote::inside(&checkout.path, &source.directory.join(LOCK))?;
+                }
+                fetched.push(checkout);
+                source
+            }
+            None => source::read(arguments)?,
+        };
         let mut sources = SourceMap::new();
         let id = sources.add(source.name.clone(), source.text.clone());
         let lints = match source.kind {
@@ -103,7 +125,18 @@ impl Project {
             Kind::Toml | Kind::Compose => lints,
         };
         let args::Docker { build_args, target, build_contexts, network } = &arguments.docker;
-        let build_contexts = BuildContexts::parse(build_contexts)?;
+        let mut on_disk = Vec::new();
+        for text in build_contexts {
+            let context = text.split_once('=').map(|(_, place)| remote::fetch(machine, place, asking)).transpose()?.flatten();
+            match (context, text.split_once('=')) {
+                (Some(checkout), Some((name, _))) => {
+                    on_disk.push(format!("{name}={}", checkout.path.display()));
+                    fetched.push(checkout);
+                }
+                (_, _) => on_disk.push(text.clone()),
+            }
+        }
+        let build_contexts = BuildContexts::parse(&on_disk)?;
         let platforms = platforms(&arguments.platforms)?;
         let words = language::Words {
             target: target.as_deref(),
@@ -122,7 +155,7 @@ impl Project {
             Err(failure) => failure,
         };
         let (mut spec, mut warnings) = parsed.into_result().map_err(|found| errors(&sources, found))?;
-        let lock = source.directory.join("lapstrake.lock");
+        let lock = source.directory.join(LOCK);
         let pins = match text::of_file(&lock).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other)) {
             Ok(text) => {
                 let beside =
@@ -181,10 +214,12 @@ impl Project {
             source_date: given.source_date,
             warnings,
             kind: source.kind,
+            git: machine.git()?,
             secrets: beside.secrets,
             has_context,
             lints,
             voice,
+            _fetched: fetched,
         })
     }
 
@@ -224,7 +259,7 @@ impl Project {
         events: &'a dyn EventSink,
         cancel: &'a Cancel,
     ) -> Outside<'a> {
-        Outside { store, registry, network, directory: &self.directory, contexts: &self.contexts, events, cancel }
+        Outside { store, registry, git: &self.git, network, directory: &self.directory, contexts: &self.contexts, events, cancel }
     }
 
     /// Finds out what the plan needs and plans. With `locked`, whatever is not in the lock is an error.
@@ -243,6 +278,7 @@ impl Project {
         let more = outside.resolve(&further, &self.pins, stale).map_err(|error| self.unresolved(&error))?;
         resolved.found.images.extend(more.found.images);
         resolved.found.downloads.extend(more.found.downloads);
+        resolved.found.commits.extend(more.found.commits);
         resolved.fresh.absorb(more.fresh);
         let unused: Vec<Diagnostic> =
             plan::unclaimed(&self.spec, &self.target, &resolved.found).into_iter().map(|name| given::unused(name, &self.spec)).collect();
@@ -359,7 +395,7 @@ fn contexts(given: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
 fn is_default(source: &TreeSource) -> bool {
     match source {
         TreeSource::Context(name) => name.is_empty(),
-        TreeSource::Stage(_) | TreeSource::Image(_) => false,
+        TreeSource::Stage(_) | TreeSource::Image(_) | TreeSource::Git(_) => false,
     }
 }
 

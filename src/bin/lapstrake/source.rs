@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::args;
 use crate::exit::Failure;
-use crate::text;
+use crate::{remote, text};
 
 /// The languages in which a build can be described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +58,9 @@ pub(crate) enum Context {
 pub(crate) fn read(arguments: &args::Project) -> Result<Source, Failure> {
     let spec = arguments.spec.as_deref();
     if let Some(text) = spec.and_then(Path::to_str).filter(|text| is_remote(text)) {
-        return Err(Failure::usage(format!("`{text}` is not on this machine; clone or download it and name the directory")));
+        return Err(Failure::usage(format!(
+            "`{text}` is no git repository (its address ends in `.git`); download it and name the directory"
+        )));
     }
     match (arguments.file.as_deref(), spec) {
         (None, Some(path)) if path == Path::new("-") => of_standard_input(Context::Nothing),
@@ -88,6 +90,27 @@ pub(crate) fn read(arguments: &args::Project) -> Result<Source, Failure> {
             }
             of_file(file, Some(directory))
         }
+    }
+}
+
+/// Finds and reads what a repository holds that was fetched to `root`: its Dockerfile, with all of the repository for its context.
+pub(crate) fn of_repository(root: &Path, file: Option<&Path>) -> Result<Source, Failure> {
+    let found = match file {
+        Some(file) => Some(file),
+        None => NAMES.iter().map(|(name, _)| Path::new(*name)).find(|name| root.join(name).is_file()),
+    };
+    let Some(file) = found else {
+        return Err(Failure::usage("there is no Dockerfile in the repository; name one by `--file`"));
+    };
+    let path = remote::inside(root, file)?;
+    let source = of_file(&path, Some(Some(root)))?;
+    match source.kind {
+        Kind::Dockerfile => Ok(Source { name: file.display().to_string(), ..source }),
+        // What is written there may name any directory of this machine; a Dockerfile has its context and no more.
+        Kind::Toml | Kind::Compose => Err(Failure::usage(format!(
+            "`{}` is taken from no repository that is fetched for it, since it may name directories of this machine; clone it and look",
+            file.display()
+        ))),
     }
 }
 

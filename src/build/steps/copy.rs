@@ -151,7 +151,7 @@ fn part(copy: &Copy, source: &Tree, written: TreePath, at: TreePath) -> Option<P
     let (origin, links) = match copy.from {
         // Whether two names of a checkout are one file depends on how it came to the disk.
         TreeSource::Context(_) => (From::Context, Links::default()),
-        TreeSource::Stage(_) | TreeSource::Image(_) => (From::Image, source.links.below(&at)),
+        TreeSource::Stage(_) | TreeSource::Image(_) | TreeSource::Git(_) => (From::Image, source.links.below(&at)),
     };
     Some(Part { node: arrive(&node, origin, &copy.mode), links, written, at })
 }

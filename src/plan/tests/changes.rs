@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::sample::{env, sample, text};
 use super::*;
 use crate::spec::{
-    Access, Archive, CacheAccess, Compression, Context, Copy, Download, Extract, Fetch, FetchSource, FileSource, Format, Healthcheck,
+    Access, Archive, CacheAccess, Compression, Context, Copy, Download, Extract, Fetch, FetchSource, FileSource, Format, Git, Healthcheck,
     HealthcheckTest, Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Network, Newlines, OnBuild, Remove, Run,
     Setting, Settings, Sharing, Stage, StagePlatform, Step, Text, Verb, Write,
 };
@@ -78,6 +78,10 @@ const CHANGES: &[Group] = &[
     ("fetch", |spec, which| {
         let Verb::Fetch(fetch) = step(spec, 4) else { panic!("another step") };
         change_fetch(fetch, which)
+    }),
+    ("fetch git", |spec, which| {
+        let Verb::Fetch(Fetch { source: FetchSource::Git(git), .. }) = step(spec, 16) else { panic!("another step") };
+        change_git(git, which)
     }),
     ("extract", |spec, which| {
         let Verb::Extract(extract) = step(spec, 5) else { panic!("another step") };
@@ -351,9 +355,21 @@ fn change_fetch(fetch: &mut Fetch, which: usize) -> Done {
         2 => changed("mode", || *mode = None),
         more => match source {
             FetchSource::Url(download) => change_download(download, more - 3),
-            // Refused by this version.
             FetchSource::Git(_) => None,
         },
+    }
+}
+
+fn change_git(git: &mut Git, which: usize) -> Done {
+    let Git { url, reference, commit, path, submodules, keep_git } = git;
+    match which {
+        0 => changed("url", || add(url)),
+        1 => changed("ref", || add_to(reference)),
+        2 => changed("commit", || *commit = Some(Spanned::made("7".repeat(40)))),
+        3 => changed("path", || add_to(path)),
+        4 => changed("submodules", || *submodules = Some(Spanned::made(false))),
+        5 => changed("keep_git", || *keep_git = Some(Spanned::made(true))),
+        _ => None,
     }
 }
 

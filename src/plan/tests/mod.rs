@@ -12,7 +12,7 @@ use self::sample::{sample, text, to};
 use super::*;
 use crate::diagnostic::Diagnosed;
 use crate::image::ImageConfig;
-use crate::pins::{ImagePin, Pins};
+use crate::pins::{Commit, ImagePin, Pins};
 use crate::spec::{self, Argument, Change, Command, Name, Spanned, Spec, Template};
 
 fn builder() -> Platform {
@@ -34,7 +34,11 @@ fn found(requirements: &[Requirement]) -> Found {
             Outside::Download { url, sha256: None } => {
                 found.downloads.insert(url.clone(), digest);
             }
-            Outside::Download { sha256: Some(_), .. } => {}
+            Outside::Commit { url, reference, commit: None } => {
+                let commit = Commit::new(&digest.hex()).unwrap();
+                found.commits.insert((url.clone(), reference.clone()), commit);
+            }
+            Outside::Download { sha256: Some(_), .. } | Outside::Commit { commit: Some(_), .. } => {}
         }
     }
     found
@@ -92,7 +96,7 @@ fn each_stage_needs_only_earlier_ones() {
         };
         let trees = stage.steps.iter().flat_map(|step| step.kind.trees()).filter_map(|tree| match tree {
             TreeSource::Stage(id) => Some(id.0),
-            TreeSource::Context(_) | TreeSource::Image(_) => None,
+            TreeSource::Context(_) | TreeSource::Image(_) | TreeSource::Git(_) => None,
         });
         assert!(base.into_iter().chain(trees).all(|needed| needed < place));
     }
@@ -141,16 +145,19 @@ fn what_the_lock_pins_is_not_asked_for_unless_upgraded() {
         result.value.map(|open| open.iter().map(Requirement::name).collect::<Vec<_>>())
     };
     let base = "docker.io/library/python:3.11-slim";
-    let url = "https://example.com/tool";
+    let (url, git) = ("https://example.com/tool", "https://example.com/tool.git#main");
     let mut pins = Pins::new();
-    assert_eq!(names(&Upgrade::Nothing, &pins).unwrap(), [base, "docker.io/library/busybox:latest", url]);
-    assert_eq!(not_locked(&requirements, &pins).len(), 3);
+    assert_eq!(names(&Upgrade::Nothing, &pins).unwrap(), [base, "docker.io/library/busybox:latest", url, git]);
+    assert_eq!(not_locked(&requirements, &pins).len(), 4);
     pins.insert_image(base.parse().unwrap(), builder(), ImagePin { manifest: Digest::of(b""), index: None });
     pins.insert_image("busybox".parse().unwrap(), "linux/arm64".parse().unwrap(), ImagePin { manifest: Digest::of(b""), index: None });
     pins.insert_url(url.to_owned(), Digest::of(b""));
+    let commit = Commit::new(&"1".repeat(40)).unwrap();
+    pins.insert_commit("https://example.com/tool.git".to_owned(), "main".to_owned(), commit);
     assert_eq!(names(&Upgrade::Nothing, &pins).unwrap(), ["docker.io/library/busybox:latest"]);
     assert_eq!(names(&Upgrade::One("python:3.11-slim".to_owned()), &pins).unwrap(), [base, "docker.io/library/busybox:latest"]);
-    assert_eq!(names(&Upgrade::All, &pins).unwrap().len(), 3);
+    assert_eq!(names(&Upgrade::One(git.to_owned()), &pins).unwrap(), ["docker.io/library/busybox:latest", git]);
+    assert_eq!(names(&Upgrade::All, &pins).unwrap().len(), 4);
     let unknown = to_resolve(&requirements, &pins, &Upgrade::One("pyton:3.11-slim".to_owned()));
     assert_eq!(codes(&unknown), ["nothing-to-upgrade"]);
 }

@@ -8,8 +8,8 @@ use lapstrake_cache::Digest;
 use super::{name, stage_on};
 use crate::spec::{
     Access, Archive, Argument, Base, CacheAccess, Change, Command, Compression, Context, Copy, Download, Env, Extract, Fetch, FetchSource,
-    FileSource, Format, Healthcheck, HealthcheckTest, Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount, Name,
-    Network, Newlines, Piece, PlatformOf, PlatformPart, Reference, Referent, Remove, Run, Setting, Settings, Sharing, Spanned, Spec,
+    FileSource, Format, Git, Healthcheck, HealthcheckTest, Image, ImageSource, Link, LinkKind, MakeDirectory, Missing, ModeRule, Mount,
+    Name, Network, Newlines, Piece, PlatformOf, PlatformPart, Reference, Referent, Remove, Run, Setting, Settings, Sharing, Spanned, Spec,
     StagePlatform, Step, Template, Text, Verb, Write,
 };
 
@@ -115,9 +115,21 @@ fn app_stage() -> Spanned<crate::spec::Stage> {
         Verb::Setting(Setting::User(text("late"))),
         Verb::Setting(Setting::Shell(vec![text("/bin/dash"), text("-c")])),
         Verb::Run(Run::of(Command::Script(text("late")))),
+        Verb::Fetch(Fetch { source: FetchSource::Git(git()), to: text("/src"), owner: None, mode: None }),
     ];
     stage.value.steps = steps.into_iter().map(|verb| Spanned::made(Step::of(verb))).collect();
     stage
+}
+
+fn git() -> Git {
+    Git {
+        url: text("https://example.com/tool.git"),
+        reference: Some(text("main")),
+        commit: None,
+        path: Some(text("docs")),
+        submodules: None,
+        keep_git: None,
+    }
 }
 
 fn run() -> Run {

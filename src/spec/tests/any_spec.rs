@@ -261,8 +261,14 @@ fn downloads() -> impl Strategy<Value = Download> {
 
 fn fetches() -> BoxedStrategy<Fetch> {
     let urls = prop_oneof![after("ssh://git@example.com/", arg()), after("file:///srv/", arg())];
-    let git = (urls, of(after("v", arg())), of(made("[0-9a-f]{40}")), of(after("src/", arg())), of(made(any::<bool>())))
-        .prop_map(|(url, reference, commit, path, keep_git)| (FetchSource::Git(Git { url, reference, commit, path, keep_git }), None));
+    let flag = || of(made(any::<bool>()));
+    let commits = prop_oneof!["[0-9a-f]{40}", "[0-9a-f]{64}"];
+    let git = (urls, of(after("v", arg())), of(made(commits)), of(after("src/", arg())), flag(), flag()).prop_map(
+        |(url, reference, commit, path, submodules, keep_git)| {
+            let keep_git = keep_git.filter(|_| path.is_none());
+            (FetchSource::Git(Git { url, reference, commit, path, submodules, keep_git }), None)
+        },
+    );
     let url = (downloads(), of(made(modes()))).prop_map(|(download, mode)| (FetchSource::Url(download), mode));
     (prop_oneof![git, url], paths(), of(made(owners()))).prop_map(|((source, mode), to, owner)| Fetch { source, to, owner, mode }).boxed()
 }

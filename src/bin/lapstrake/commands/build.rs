@@ -17,6 +17,7 @@ use crate::lints::Lints;
 use crate::machine::Machine;
 use crate::outputs::{Outputs, Written};
 use crate::project::{Project, Reading};
+use crate::remote::Asking;
 use crate::{overlay, progress};
 
 /// How many blobs are on their way at a time.
@@ -24,11 +25,18 @@ pub(crate) const TRANSFERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN
 
 pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Failure> {
     let habits = &arguments.habits;
-    let reading = Reading { tags: &arguments.tags, lints: Lints::new(&arguments.lints)?, ..Reading::plain() };
+    let reading = Reading {
+        tags: &arguments.tags,
+        lints: Lints::new(&arguments.lints)?,
+        asking: Some(Asking::of(&arguments.pinning)),
+        ..Reading::plain()
+    };
     let mut project = Project::load(machine, &arguments.project, reading)?;
     overlay::label(&mut project.spec, &habits.labels);
     overlay::annotate(&mut project.spec, &habits.annotations)?;
     let events = progress::sink(if habits.quiet { args::Progress::Quiet } else { arguments.progress }, &machine.surroundings);
+    // The agent that steps may use as `default` serves git too.
+    project.git.agent = agents(machine, &arguments.ssh)?.remove("default");
     let cancel = machine.cancel();
     let (store, registry) = (machine.store()?, machine.registry()?);
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &*events, cancel);
@@ -82,6 +90,9 @@ fn note_fresh(events: &dyn EventSink, resolved: &Resolved) {
     for (url, digest) in resolved.fresh.urls() {
         note(format!("`{url}` is {digest} today; pin it with `lapstrake lock`"));
     }
+    for (url, reference, commit) in resolved.fresh.commits() {
+        note(format!("`{reference}` of `{url}` is {} today; pin it with `lapstrake lock`", commit.as_str()));
+    }
 }
 
 /// `--pull`: tags may have moved since they were pinned.
@@ -91,7 +102,7 @@ impl Stale for ImagesStale {
     fn is_stale(&self, requirement: &Requirement) -> bool {
         match &requirement.outside {
             plan::Outside::Image { .. } => true,
-            plan::Outside::Download { .. } => false,
+            plan::Outside::Download { .. } | plan::Outside::Commit { .. } => false,
         }
     }
 }
@@ -143,7 +154,7 @@ fn time(what: &str, text: &str) -> Result<i64, Failure> {
 }
 
 /// `ID[=SOCKET]`; without a place, the agent in `SSH_AUTH_SOCK`.
-fn agents(machine: &Machine, given: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
+pub(crate) fn agents(machine: &Machine, given: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
     let mut agents = BTreeMap::new();
     for text in given {
         let wrong = |reason: &str| Failure::usage(format!("`--ssh {text}`: {reason}"));

@@ -7,9 +7,10 @@ use crate::exit::{Failure, print};
 use crate::lints::Lints;
 use crate::machine::Machine;
 use crate::project::{Project, Reading};
+use crate::remote::Asking;
 
 pub(crate) fn check(machine: &Machine, arguments: &args::Check) -> Result<(), Failure> {
-    let reading = Reading { tags: &[], lints: Lints::new(&arguments.lints)?, ..Reading::plain() };
+    let reading = Reading { lints: Lints::new(&arguments.lints)?, asking: Some(Asking::ANYTHING), ..Reading::plain() };
     let mut project = Project::read(machine, &arguments.project, reading)?;
     let mut found = std::mem::take(&mut project.warnings);
     found.extend(plan::requirements(&project.spec, &project.target).diagnostics);

@@ -8,9 +8,10 @@ use crate::commands::build::network;
 use crate::exit::{Failure, print};
 use crate::machine::Machine;
 use crate::project::{Project, Reading};
+use crate::remote::Asking;
 
 pub(crate) fn plan(machine: &Machine, arguments: &args::Plan) -> Result<(), Failure> {
-    let project = Project::load(machine, &arguments.project, Reading::plain())?;
+    let project = Project::load(machine, &arguments.project, Reading { asking: Some(Asking::of(&arguments.pinning)), ..Reading::plain() })?;
     let (store, registry, cancel) = (machine.store()?, machine.registry()?, machine.cancel());
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &Silent, cancel);
     let (plan, _) = project.plan(&outside, &arguments.pinning, &NothingStale)?;

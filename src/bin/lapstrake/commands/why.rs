@@ -10,12 +10,13 @@ use crate::commands::build::network;
 use crate::exit::{Failure, print};
 use crate::machine::Machine;
 use crate::project::{Project, Reading};
+use crate::remote::Asking;
 
 /// More of a value than this is not shown.
 const SHOWN_CHARACTERS: usize = 160;
 
 pub(crate) fn why(machine: &Machine, arguments: &args::Why) -> Result<(), Failure> {
-    let project = Project::load(machine, &arguments.project, Reading::plain())?;
+    let project = Project::load(machine, &arguments.project, Reading { asking: Some(Asking::of(&arguments.pinning)), ..Reading::plain() })?;
     let (store, registry, cancel) = (machine.store()?, machine.registry()?, machine.cancel());
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &Silent, cancel);
     let (plan, _) = project.plan(&outside, &arguments.pinning, &NothingStale)?;

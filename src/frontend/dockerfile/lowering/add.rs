@@ -220,8 +220,8 @@ impl Lowering<'_> {
             None => (None, None),
         };
         let filled = |template: Option<Template>| template.filter(|template| !template.pieces().is_empty()).map(text);
-        let mut git =
-            Git { url: text(self.git_url(url, span)?), reference: filled(reference), commit: None, path: filled(path), keep_git: None };
+        let url = text(self.git_url(url)?);
+        let mut git = Git { url, reference: filled(reference), commit: None, path: filled(path), submodules: None, keep_git: None };
         let mut keep = add.keep_git_dir;
         if let Some(query) = query {
             self.git_query(&mut git, &mut keep, &query, span)?;
@@ -230,20 +230,14 @@ impl Lowering<'_> {
             let commit = self.settled(stage, checksum, "a checksum")?;
             git.commit = Some(self.commit(&commit, checksum.whole())?);
         }
-        git.keep_git = keep.filter(|keep| *keep).map(|keep| Spanned::new(keep, span));
+        // Docker keeps none with a subdirectory.
+        git.keep_git = keep.filter(|keep| *keep && git.path.is_none()).map(|keep| Spanned::new(keep, span));
         Some(git)
     }
 
     /// The address of a repository with its scheme.
-    fn git_url(&mut self, url: Template, span: Span) -> Option<Template> {
+    fn git_url(&self, url: Template) -> Option<Template> {
         let first = leading(&url).to_owned();
-        if first.starts_with("git://") {
-            self.report(
-                say::cannot_express(span, "`git://` is not spoken here: nobody can tell who answers")
-                    .hint("most servers answer to `https://` too"),
-            );
-            return None;
-        }
         if SCHEMES.iter().any(|scheme| first.starts_with(scheme)) {
             return Some(url);
         }
@@ -268,7 +262,7 @@ impl Lowering<'_> {
                 "subdir" => git.path = text(value),
                 "checksum" | "commit" => git.commit = Some(self.commit(value, span)?),
                 "keep-git-dir" => *keep = Some(!matches!(value, "0" | "false")),
-                "submodules" if matches!(value, "0" | "false") => {}
+                "submodules" => git.submodules = matches!(value, "0" | "false").then(|| Spanned::new(false, span)),
                 _ => {
                     self.report(say::cannot_express(span, format!("`{key}` in the address of a repository cannot be said in a spec")));
                     good = false;
@@ -279,9 +273,9 @@ impl Lowering<'_> {
     }
 
     fn commit(&mut self, text: &str, span: Span) -> Option<Spanned<String>> {
-        let good = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
+        let good = matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f'));
         if !good {
-            self.report(say::bad_flag(span, "checksum", "a commit is written in full: 40 lower-case hexadecimal digits"));
+            self.report(say::bad_flag(span, "checksum", "a commit is written in full: 40 or 64 lower-case hexadecimal digits"));
             return None;
         }
         Some(Spanned::new(text.to_owned(), span))

@@ -1,0 +1,108 @@
+//! The address of a git repository where a directory may stand → a directory with its files, as long as the program runs.
+
+use std::path::{Path, PathBuf};
+
+use lapstrake::build::{Class, input_class};
+use lapstrake::event::Silent;
+use lapstrake::frontend::GitAddress;
+use lapstrake::input::{GitCheckout, NetworkUse, Outside};
+use lapstrake::pins::Commit;
+use lapstrake::plan::{self, Git, GitDirectory, Submodules};
+
+use crate::args;
+use crate::exit::{Failure, chain, remark};
+use crate::machine::Machine;
+
+/// What may be asked of servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asking {
+    /// Whether the network may be used.
+    pub(crate) network: NetworkUse,
+    /// Whether a name may be looked up that can stand for something else tomorrow.
+    pub(crate) names: Names,
+}
+
+/// Whether names that move are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// They are.
+    Allowed,
+    /// Only commits are taken.
+    Refused,
+}
+
+impl Asking {
+    /// Everything may be asked.
+    pub(crate) const ANYTHING: Asking = Asking { network: NetworkUse::Allowed, names: Names::Allowed };
+
+    /// What a build's options leave.
+    pub(crate) fn of(pinning: &args::Pinning) -> Asking {
+        let args::Pinning { locked, offline } = *pinning;
+        Asking {
+            network: if offline { NetworkUse::Refused } else { NetworkUse::Allowed },
+            names: if locked { Names::Refused } else { Names::Allowed },
+        }
+    }
+}
+
+/// Fetches what an address names; `None` where the text is none of a git repository.
+pub(crate) fn fetch(machine: &Machine, text: &str, asking: Option<Asking>) -> Result<Option<GitCheckout>, Failure> {
+    let shown = text.split_once('@').filter(|_| text.contains("://")).map_or(text, |(_, behind)| behind);
+    let wrong = |reason: &str| Failure::usage(format!("`{shown}`: {reason}"));
+    let Some(address) = GitAddress::parse(text).map_err(|error| wrong(&error.to_string()))? else { return Ok(None) };
+    let Some(asking) = asking else {
+        return Err(wrong("it is not on this machine; clone it and name the directory"));
+    };
+    let GitAddress { url, reference, commit, path, submodules, keep_git } = address;
+    if let Some(reason) = plan::invalid_address(&url).or_else(|| plan::invalid_reference(&reference)) {
+        return Err(wrong(reason));
+    }
+    let reference = if reference.is_empty() { "HEAD".to_owned() } else { reference };
+    let said = match commit {
+        Some(text) => Some(Commit::new(&text).ok_or_else(|| wrong("a commit is written in full: 40 or 64 lower-case hexadecimal digits"))?),
+        None => Commit::new(&reference),
+    };
+    let (store, registry, git) = (machine.store()?, machine.registry()?, machine.git()?);
+    let (directory, contexts) = (PathBuf::from("/"), std::collections::BTreeMap::new());
+    let outside = Outside {
+        store: &store,
+        registry: &registry,
+        git: &git,
+        network: asking.network,
+        directory: &directory,
+        contexts: &contexts,
+        events: &Silent,
+        cancel: machine.cancel(),
+    };
+    let failed = |error: lapstrake::input::Error| Failure::new(input_class(&error), chain(&error));
+    let commit = match (said, asking.names) {
+        (Some(commit), _) => commit,
+        (None, Names::Refused) => {
+            return Err(wrong("with `--locked` a repository is named with its commit in full: `#COMMIT`, or `?commit=COMMIT`"));
+        }
+        (None, Names::Allowed) => {
+            let commit = outside.find_commit(&url, &reference).map_err(failed)?;
+            remark(&format!("note: `{reference}` of `{url}` is {} today\n", commit.as_str()), machine.voice);
+            commit
+        }
+    };
+    let git = Git {
+        url,
+        reference,
+        commit,
+        submodules: if submodules == Some(false) { Submodules::Empty } else { Submodules::Fetched },
+        git_directory: if keep_git == Some(true) && path.is_empty() { GitDirectory::Kept } else { GitDirectory::Dropped },
+    };
+    outside.git_checkout(&git, &path).map(Some).map_err(failed)
+}
+
+/// A file of a repository, which no link leads out of it.
+pub(crate) fn inside(root: &Path, file: &Path) -> Result<PathBuf, Failure> {
+    let path = root.join(file);
+    let resolved = path.canonicalize().map_err(|_| Failure::usage(format!("there is no `{}` in the repository", file.display())))?;
+    let root = root.canonicalize().map_err(|error| Failure::new(Class::World, format!("{}: {error}", root.display())))?;
+    match resolved.starts_with(&root) {
+        true => Ok(path),
+        false => Err(Failure::usage(format!("`{}` leads out of the repository", file.display()))),
+    }
+}

@@ -1,0 +1,133 @@
+//! Repositories made and served by the real `git`.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::lab::write;
+
+/// A repository with a work tree, in which every commit is the same on every machine.
+pub(super) struct Repository(pub(super) PathBuf);
+
+impl Repository {
+    pub(super) fn new(path: PathBuf, format: &str) -> Repository {
+        std::fs::create_dir_all(&path).unwrap();
+        let repository = Repository(path);
+        repository.git(&["init", "--quiet", "--initial-branch=main", &format!("--object-format={format}"), "--template="]);
+        repository
+    }
+
+    /// A command of git that has to go well; what it prints.
+    pub(super) fn git(&self, words: &[&str]) -> String {
+        self.git_with(words, &[])
+    }
+
+    /// As [`Repository::git`], with this on its standard input.
+    pub(super) fn git_with(&self, words: &[&str], input: &[u8]) -> String {
+        let mut command = Command::new("git");
+        command.args(words).current_dir(&self.0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", "/nonexistent");
+        command.env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null").env("GIT_ALLOW_PROTOCOL", "file");
+        for who in ["AUTHOR", "COMMITTER"] {
+            command.env(format!("GIT_{who}_NAME"), "A").env(format!("GIT_{who}_EMAIL"), "a@example.com");
+            command.env(format!("GIT_{who}_DATE"), "1000000000 +0000");
+        }
+        let mut child = command.spawn().expect("these tests need git: install Debian's package `git`");
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    pub(super) fn write(&self, path: &str, text: &str) {
+        write(&self.0.join(path), text);
+    }
+
+    /// Commits all that is there; the commit's name.
+    pub(super) fn commit(&self, message: &str) -> String {
+        self.git(&["add", "--all", "--force", "."]);
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", message]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    /// A bare copy of it in a directory that is served.
+    pub(super) fn publish(&self, served: &Path, name: &str) {
+        let bare = served.join(name);
+        let _ = std::fs::remove_dir_all(&bare);
+        self.git(&["clone", "--quiet", "--bare", "--no-local", ".", bare.to_str().unwrap()]);
+        Repository(bare).git(&["update-server-info"]);
+    }
+}
+
+/// A server of repositories. It ends with the value.
+pub(super) struct Server {
+    process: Child,
+    /// What stands before the name of a repository.
+    pub(super) address: String,
+}
+
+impl Server {
+    /// `git daemon`.
+    pub(super) fn daemon(directory: &Path) -> Server {
+        // It cannot tell which port it took, so one is taken and given back first.
+        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+        let process = Command::new("git")
+            .args(["daemon", "--export-all", "--listen=127.0.0.1", "--reuseaddr"])
+            .arg(format!("--port={}", address.port()))
+            .arg(format!("--base-path={}", directory.display()))
+            .env("GIT_CONFIG_GLOBAL", trusting(directory))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Server { process, address: format!("git://{address}") };
+        for _ in 0..200 {
+            if TcpStream::connect_timeout(&address, Duration::from_millis(100)).is_ok() {
+                return server;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("git daemon took no connections within ten seconds");
+    }
+
+    /// Over http: `smart`, `plain` or `login`.
+    pub(super) fn http(directory: &Path, kind: &str) -> Server {
+        let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/git/server.py");
+        let mut process = Command::new("python3")
+            .arg(program)
+            .arg(directory)
+            .arg(kind)
+            .env("GIT_CONFIG_GLOBAL", trusting(directory))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut port = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        Server { process, address: format!("http://127.0.0.1:{}", port.trim()) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // `git daemon` starts another process, which is the one that listens.
+        let id = rustix::process::Pid::from_child(&self.process);
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", id.as_raw_nonzero())).unwrap_or_default();
+        for child in children.split_whitespace().filter_map(|child| rustix::process::Pid::from_raw(child.parse().ok()?)) {
+            let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Settings of a server that gives what belongs to others.
+fn trusting(directory: &Path) -> PathBuf {
+    let path = directory.with_extension("server-settings");
+    std::fs::write(&path, "[safe]\n\tdirectory = *\n").unwrap();
+    path
+}
