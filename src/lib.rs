@@ -11,7 +11,7 @@
 //! | [`Engine::build`] | the plan | a [`Sealed`] image for each that is wanted |
 //! | [`output::push`], [`output::write_image`] | the image | tags in registries; layouts and archives |
 //!
-//! [`operate`] works on finished images, wherever they are.
+//! [`operate`] works on finished images, wherever they are: it inspects, compares and copies them.
 //!
 //! The library is synchronous and may be called from any thread, also from inside an async program. It prints nothing, reads no
 //! environment variables and knows no home directory: what it may touch is what it is handed in [`Outside`]. What it does is told to an

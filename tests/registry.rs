@@ -10,6 +10,10 @@
 #[path = "support/registry/mod.rs"]
 mod support;
 
+#[path = "registry/conformance.rs"]
+mod conformance;
+#[path = "registry/copies.rs"]
+mod copies;
 #[path = "registry/download.rs"]
 mod download;
 #[path = "registry/faults.rs"]
@@ -26,8 +30,12 @@ mod leaks;
 mod logins;
 #[path = "registry/passing.rs"]
 mod passing;
+#[path = "registry/program.rs"]
+mod program;
 #[path = "registry/push.rs"]
 mod push;
+#[path = "registry/referrers.rs"]
+mod referrers;
 #[path = "registry/sweep.rs"]
 mod sweep;
 #[path = "registry/transfers.rs"]

@@ -8,6 +8,7 @@ mod archive;
 mod blocks;
 mod decode;
 mod fields;
+mod files;
 mod header;
 mod names;
 mod pax;
@@ -24,6 +25,7 @@ mod tests;
 
 pub use archive::{ArchiveEntry, ArchiveError, ArchiveKind, TakeEntry, is_tar, read_archive};
 pub use decode::{Encoding, Limits, expand};
+pub use files::pack_files;
 pub use header::Unwritable;
 pub use names::BadName;
 pub use profile::{EncoderFailed, Profile, UnknownProfile};

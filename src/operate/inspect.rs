@@ -5,6 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::Opened;
+use super::text::{bytes, plain};
 use crate::image::{Descriptor, History, ImageConfig, Platform};
 use lapstrake_cache::Digest;
 
@@ -126,7 +127,7 @@ impl Inspected {
 }
 
 /// Which line of the history made which layer; nothing where the two do not fit.
-fn makers(history: &[History], layers: usize) -> Vec<Option<String>> {
+pub(super) fn makers(history: &[History], layers: usize) -> Vec<Option<String>> {
     let lines: Vec<&History> = history.iter().filter(|line| line.empty_layer != Some(true)).collect();
     if lines.len() == layers { lines.into_iter().map(|line| line.created_by.clone()).collect() } else { Vec::new() }
 }
@@ -149,47 +150,10 @@ impl Lines {
     /// The name before the first line, and room under it before the others.
     fn list(&mut self, mut name: &str, values: impl Iterator<Item = String>) {
         for value in values {
-            let value: String = value
-                .trim_end()
-                .chars()
-                .flat_map(|character| {
-                    let escaped = character.is_control().then(|| character.escape_default());
-                    let plain = escaped.is_none().then_some(character);
-                    escaped.into_iter().flatten().chain(plain)
-                })
-                .collect();
+            let value = plain(value.trim_end());
             // Writing to a string cannot fail.
             let _ = writeln!(self.0, "{name:<12} {value}");
             name = "";
-        }
-    }
-}
-
-/// A number of bytes for people.
-fn bytes(count: u64) -> String {
-    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-    if count < 1024 {
-        return format!("{count} B");
-    }
-    // Tenths, rounded down: integers print alike everywhere.
-    let (mut tenths, mut unit) = (u128::from(count) * 10 / 1024, 0);
-    while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
-        unit += 1;
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_written_for_people() {
-        for (count, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (1536, "1.5 KiB"), (1 << 20, "1.0 MiB"), (u64::MAX, "16777215.9 TiB")]
-        {
-            assert_eq!(bytes(count), text);
         }
     }
 }

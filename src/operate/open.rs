@@ -4,14 +4,14 @@
 //! JSON + Filesystem Changeset Format".
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use lapstrake_cache::{Digest, Sha256};
+use lapstrake_cache::Digest;
 use serde::Deserialize;
 
-use super::{Place, archive};
+use super::Place;
+use super::files::Files;
 use crate::event::Cancel;
 use crate::image::{
     Blobs, CONFIG_LIMIT_BYTES, Descriptor, Document, ImageConfig, Index, InvalidImage, MANIFEST_LIMIT_BYTES, Manifest, MediaType,
@@ -20,10 +20,10 @@ use crate::image::{
 use crate::registry::Registry;
 
 /// The annotation that holds an image's name in a layout.
-const NAME: &str = "org.opencontainers.image.ref.name";
+pub(super) const NAME: &str = "org.opencontainers.image.ref.name";
 
 /// How often an index may point to another.
-const NESTED: usize = 4;
+pub(super) const NESTED: usize = 4;
 
 /// An image could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -109,8 +109,8 @@ pub struct Opened {
 impl Blobs for Opened {
     fn open(&self, digest: &Digest) -> io::Result<Option<Box<dyn Read + Send>>> {
         match &self.files {
-            Some(files) if files.has(digest) => files.open(&files.name(digest)).map(Some),
-            Some(_) | None => Ok(None),
+            Some(files) => Blobs::open(files, digest),
+            None => Ok(None),
         }
     }
 }
@@ -161,7 +161,7 @@ fn offered(index: &Index) -> Vec<(Platform, Digest)> {
     offered.filter(|(platform, _)| platform.os != "unknown").collect()
 }
 
-fn pick<'a>(place: &Place, index: &'a Index, platform: &Platform) -> Result<&'a Descriptor, OpenError> {
+pub(super) fn pick<'a>(place: &Place, index: &'a Index, platform: &Platform) -> Result<&'a Descriptor, OpenError> {
     index.pick(platform).map_err(|source| OpenError::Platform { place: place.to_string(), source: Box::new(source) })
 }
 
@@ -211,7 +211,7 @@ fn from_registry(
     opened(place, found, config_bytes, None)
 }
 
-fn small(place: &Place, descriptor: &Descriptor, limit_bytes: u64, document: &'static str) -> Result<(), OpenError> {
+pub(super) fn small(place: &Place, descriptor: &Descriptor, limit_bytes: u64, document: &'static str) -> Result<(), OpenError> {
     if descriptor.size <= limit_bytes {
         return Ok(());
     }
@@ -255,6 +255,19 @@ fn from_layout(place: &Place, files: Files, name: Option<&str>, platform: &Platf
     opened(place, found, config_bytes, Some(files))
 }
 
+/// The manifest is not in such an archive; it is made as a registry would be given it.
+fn from_docker_archive(place: &Place, mut files: Files, name: Option<&str>) -> Result<Opened, OpenError> {
+    let mut images = saved(place, &mut files, name)?;
+    let available = images.iter().flat_map(|image| image.names.clone()).collect();
+    let (Some(SavedImage { manifest, config_bytes, names: _ }), true) = (images.pop(), images.is_empty()) else {
+        return Err(OpenError::Which { place: place.to_string(), available });
+    };
+    let bytes = manifest.to_bytes();
+    let named = Descriptor::of(MediaType::DOCKER_MANIFEST, &bytes);
+    let found = Found { named: named.clone(), offered: Vec::new(), descriptor: named, bytes, manifest };
+    opened(place, found, config_bytes, Some(files))
+}
+
 /// One image of `manifest.json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -266,8 +279,15 @@ struct Saved {
     layers: Vec<String>,
 }
 
-/// The manifest is not in such an archive; it is made as a registry would be given it.
-fn from_docker_archive(place: &Place, mut files: Files, name: Option<&str>) -> Result<Opened, OpenError> {
+/// An image of a `docker save` archive, with the manifest that it has elsewhere.
+pub(super) struct SavedImage {
+    pub(super) manifest: Manifest,
+    pub(super) config_bytes: Vec<u8>,
+    pub(super) names: Vec<String>,
+}
+
+/// The images of a `docker save` archive: those of a name, or all.
+pub(super) fn saved(place: &Place, files: &mut Files, name: Option<&str>) -> Result<Vec<SavedImage>, OpenError> {
     let invalid = |source| OpenError::Invalid { place: place.to_string(), source };
     let bytes = files.read("manifest.json", MANIFEST_LIMIT_BYTES)?;
     let saved: Vec<Saved> =
@@ -277,10 +297,15 @@ fn from_docker_archive(place: &Place, mut files: Files, name: Option<&str>) -> R
         saved.repo_tags.iter().flatten().any(|tag| tag == name || (full(tag).is_some() && full(tag) == full(name)))
     };
     let matching: Vec<&Saved> = saved.iter().filter(|saved| name.is_none_or(|name| called(saved, name))).collect();
-    let [saved] = matching.as_slice() else {
+    if matching.is_empty() {
         let available = saved.iter().flat_map(|saved| saved.repo_tags.iter().flatten().cloned()).collect();
         return Err(OpenError::Which { place: place.to_string(), available });
-    };
+    }
+    matching.into_iter().map(|saved| saved_image(place, files, saved)).collect()
+}
+
+fn saved_image(place: &Place, files: &mut Files, saved: &Saved) -> Result<SavedImage, OpenError> {
+    let invalid = |source| OpenError::Invalid { place: place.to_string(), source };
     let config_bytes = files.read(&saved.config, CONFIG_LIMIT_BYTES)?;
     let config = ImageConfig::parse(&config_bytes).map_err(invalid)?;
     let diff_ids = config.diff_ids().map_err(invalid)?;
@@ -303,109 +328,5 @@ fn from_docker_archive(place: &Place, mut files: Files, name: Option<&str>) -> R
         annotations: BTreeMap::new(),
         extra: BTreeMap::new(),
     };
-    let bytes = manifest.to_bytes();
-    let named = Descriptor::of(MediaType::DOCKER_MANIFEST, &bytes);
-    let found = Found { named: named.clone(), offered: Vec::new(), descriptor: named, bytes, manifest };
-    opened(place, found, config_bytes, Some(files))
-}
-
-/// The files of a layout or archive by their names in it.
-#[derive(Debug)]
-struct Files {
-    path: PathBuf,
-    /// Place and length of each file in an archive; `None` for a directory.
-    archived: Option<BTreeMap<String, (u64, u64)>>,
-    /// Blobs that are not where a layout has them.
-    names: BTreeMap<Digest, String>,
-}
-
-impl Files {
-    fn directory(path: &Path) -> Files {
-        Files { path: path.to_owned(), archived: None, names: BTreeMap::new() }
-    }
-
-    fn archive(path: &Path) -> Result<Files, OpenError> {
-        let archived = archive::index(path).map_err(|source| OpenError::Unreadable {
-            path: path.to_owned(),
-            name: "the archive".to_owned(),
-            source,
-        })?;
-        Ok(Files { path: path.to_owned(), archived: Some(archived), names: BTreeMap::new() })
-    }
-
-    fn name(&self, digest: &Digest) -> String {
-        self.names.get(digest).cloned().unwrap_or_else(|| format!("blobs/sha256/{}", digest.hex()))
-    }
-
-    fn has(&self, digest: &Digest) -> bool {
-        let name = self.name(digest);
-        match &self.archived {
-            Some(archived) => archived.contains_key(&name),
-            None => self.path.join(name).is_file(),
-        }
-    }
-
-    /// Opens a file. Names in a directory are our own or made of digests, so none leads out of it.
-    fn open(&self, name: &str) -> io::Result<Box<dyn Read + Send>> {
-        match &self.archived {
-            Some(archived) => {
-                let place = archived.get(name).ok_or(io::ErrorKind::NotFound)?;
-                Ok(Box::new(archive::open(&self.path, *place)?))
-            }
-            None => Ok(Box::new(File::open(self.path.join(name))?)),
-        }
-    }
-
-    fn unreadable(&self, name: &str, source: io::Error) -> OpenError {
-        OpenError::Unreadable { path: self.path.clone(), name: name.to_owned(), source }
-    }
-
-    fn read(&self, name: &str, limit_bytes: u64) -> Result<Vec<u8>, OpenError> {
-        let mut bytes = Vec::new();
-        let read = self.open(name).and_then(|file| file.take(limit_bytes + 1).read_to_end(&mut bytes));
-        read.map_err(|source| self.unreadable(name, source))?;
-        if bytes.len() as u64 > limit_bytes {
-            return Err(self.unreadable(name, io::ErrorKind::FileTooLarge.into()));
-        }
-        Ok(bytes)
-    }
-
-    /// Reads a small blob and checks it.
-    fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, OpenError> {
-        let name = self.name(&descriptor.digest);
-        let bytes = self.read(&name, descriptor.size)?;
-        if Digest::of(&bytes) != descriptor.digest || bytes.len() as u64 != descriptor.size {
-            return Err(OpenError::Damaged { path: self.path.clone(), name, digest: descriptor.digest });
-        }
-        Ok(bytes)
-    }
-
-    /// Describes a layer of a `docker save` archive. A plain one is named by its diff id; a compressed one has to be read for its name.
-    fn layer(&self, name: &str, diff_id: Digest) -> Result<Descriptor, OpenError> {
-        let unreadable = |source| self.unreadable(name, source);
-        let mut file = self.open(name).map_err(unreadable)?;
-        let mut magic = Vec::new();
-        file.by_ref().take(2).read_to_end(&mut magic).map_err(unreadable)?;
-        if magic != [0x1f, 0x8b] {
-            let size = self.archived.as_ref().and_then(|archived| archived.get(name)).map_or(0, |(_, size)| *size);
-            return Ok(Descriptor::new(MediaType::DOCKER_LAYER, diff_id, size));
-        }
-        let mut hashed = Hashing(Sha256::new());
-        hashed.0.update(&magic);
-        let rest = io::copy(&mut file, &mut hashed).map_err(unreadable)?;
-        Ok(Descriptor::new(MediaType::DOCKER_LAYER_GZIP, hashed.0.finish(), rest + magic.len() as u64))
-    }
-}
-
-struct Hashing(Sha256);
-
-impl io::Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+    Ok(SavedImage { manifest, config_bytes, names: saved.repo_tags.clone().unwrap_or_default() })
 }

@@ -1,57 +1,65 @@
-//! A sealed image → one tar archive: an OCI layout, or what `docker load` reads.
+//! Images → one tar archive: an OCI layout, or what `docker load` reads.
 //!
-//! The archive's bytes depend on the image and its name alone.
+//! The archive's bytes depend on the images and their names alone.
 //! Source of truth: OCI image-spec 1.1, "Image Layout"; Docker image specification 1.3, "Combined Image JSON + Filesystem Changeset Format".
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::Arc;
 
-use lapstrake_cache::{Digest, Fingerprint, Fingerprinter};
+use lapstrake_cache::{Digest, Store};
 use serde_json::json;
 
-use super::WriteError;
-use super::blobs::Gathered;
-use super::layout;
+use super::bundle::{Part, Sources, contents};
 use super::write::whole;
-use crate::image::{Reference, Sealed};
+use super::{Named, WriteError, layout};
+use crate::image::{CONFIG_LIMIT_BYTES, Document, ImageConfig, InvalidImage, Reference};
 use crate::layer::{self, Limits};
-use crate::tree::{Content, Contents, Editor, File, Metadata, Node, Tree, TreePath};
+use crate::tree::TreePath;
 
-/// Writes the layout as an archive.
-pub(super) fn write_oci(sealed: &Sealed, gathered: &Gathered<'_>, path: &Path, tag: Option<&str>) -> Result<(), WriteError> {
+/// Writes the layout as an archive. Blobs go straight into it.
+pub(super) fn write_oci(images: &[Named], sources: &Sources<'_>, path: &Path) -> Result<(), WriteError> {
     let mut members = Members::default();
-    for descriptor in gathered.descriptors() {
-        members.blob(gathered, &format!("blobs/sha256/{}", descriptor.digest.hex()), &descriptor.digest)?;
+    for part in contents(images.iter().map(|image| &image.bundle)) {
+        members.add(&format!("blobs/sha256/{}", part.descriptor.digest.hex()), part.descriptor.size, Member::Part(Box::new(part)))?;
     }
     members.bytes("oci-layout", layout::MARKER.to_vec())?;
-    members.bytes("index.json", layout::alone(sealed, tag).to_bytes())?;
-    members.write(gathered, path)
+    members.bytes("index.json", layout::alone(images).to_bytes())?;
+    members.write(sources, None, path)
 }
 
-/// Writes what `docker load` reads: a config, layers that are not compressed, and the list of them.
-pub(super) fn write_docker(sealed: &Sealed, gathered: &Gathered<'_>, path: &Path, reference: Option<&str>) -> Result<(), WriteError> {
-    let names = match reference {
-        Some(text) => {
-            let reference: Reference = text.parse()?;
-            vec![familiar(&reference)]
-        }
-        None => Vec::new(),
-    };
+/// Writes what `docker load` reads: configs, layers that are not compressed, and the list of them. Layers are expanded in the store.
+pub(super) fn write_docker(images: &[Named], sources: &Sources<'_>, scratch: &Store, path: &Path) -> Result<(), WriteError> {
     let mut members = Members::default();
-    let config = format!("{}.json", sealed.config.digest.hex());
-    members.bytes(&config, sealed.config_bytes.clone())?;
-    let mut layers = Vec::new();
-    for layer in &sealed.layers {
-        let name = format!("{}.tar", layer.diff_id.hex());
-        expand(gathered, &layer.descriptor.digest, &layer.diff_id)?;
-        members.blob(gathered, &name, &layer.diff_id)?;
-        layers.push(name);
+    let mut list = Vec::new();
+    for Named { bundle, names } in images {
+        let invalid = |source| WriteError::Image { digest: bundle.root.descriptor.digest, source };
+        let manifest = match Document::parse(&bundle.root.bytes, Some(&bundle.root.descriptor.media_type)).map_err(invalid)? {
+            Document::Manifest(manifest) => manifest,
+            Document::Index(_) => {
+                let target = format!("docker-archive:{}", path.display());
+                return Err(WriteError::Mismatch { target, takes: "one platform of an image, and this is an index of several" });
+            }
+        };
+        let part = |digest: &Digest| bundle.blobs.iter().find(|part| part.descriptor.digest == *digest);
+        let config = part(&manifest.config.digest).ok_or(WriteError::Lost { digest: manifest.config.digest })?;
+        let config_bytes = small(sources, config)?;
+        let diff_ids = ImageConfig::parse(&config_bytes).and_then(|config| config.diff_ids_for(&manifest)).map_err(invalid)?;
+        let names = names.iter().map(|name| Ok(familiar(&name.parse()?))).collect::<Result<Vec<_>, WriteError>>()?;
+        let config_name = format!("{}.json", manifest.config.digest.hex());
+        members.bytes(&config_name, config_bytes)?;
+        let mut layers = Vec::new();
+        for (descriptor, diff_id) in manifest.layers.iter().zip(diff_ids) {
+            let name = format!("{}.tar", diff_id.hex());
+            let layer = part(&descriptor.digest).ok_or(WriteError::Lost { digest: descriptor.digest })?;
+            let size = expand(sources, scratch, layer, &diff_id)?;
+            members.add(&name, size, Member::Stored(diff_id))?;
+            layers.push(name);
+        }
+        list.push(json!({ "Config": config_name, "RepoTags": names, "Layers": layers }));
     }
-    let list = json!([{ "Config": config, "RepoTags": names, "Layers": layers }]);
-    members.bytes("manifest.json", list.to_string().into_bytes())?;
-    members.write(gathered, path)
+    members.bytes("manifest.json", json!(list).to_string().into_bytes())?;
+    members.write(sources, Some(scratch), path)
 }
 
 /// The name as Docker shows it: without its own registry.
@@ -61,89 +69,72 @@ fn familiar(reference: &Reference) -> String {
     text.strip_prefix("library/").unwrap_or(text).to_owned()
 }
 
-/// Puts the uncompressed bytes of a layer into the store, under their own digest.
-fn expand(gathered: &Gathered<'_>, blob: &Digest, diff_id: &Digest) -> Result<(), WriteError> {
-    let outside = gathered.outside();
-    if outside.store.blob(diff_id)?.is_some() {
-        return Ok(());
+fn small(sources: &Sources<'_>, part: &Part) -> Result<Vec<u8>, WriteError> {
+    let (digest, size_bytes) = (part.descriptor.digest, part.descriptor.size);
+    if size_bytes > CONFIG_LIMIT_BYTES {
+        let source = InvalidImage::TooLarge { document: "the config", size_bytes, limit_bytes: CONFIG_LIMIT_BYTES };
+        return Err(WriteError::Image { digest, source });
     }
-    let bytes = Box::new(gathered.open_digest(blob)?);
-    let mut plain = layer::expand(bytes, &Limits::GENEROUS, outside.cancel)?;
-    let mut sink = outside.store.new_blob()?;
-    io::copy(&mut plain, &mut sink).map_err(|source| WriteError::File { path: outside.store.path().to_path_buf(), source })?;
-    sink.finish_expecting(diff_id, None)?;
-    Ok(())
+    let mut bytes = Vec::new();
+    let read = sources.open(part).and_then(|mut from| from.read_to_end(&mut bytes));
+    read.map_err(|source| WriteError::Blob { digest, source })?;
+    Ok(bytes)
 }
 
-/// The members of an archive, as a tree, so that the one tar writer writes them.
+/// Puts the uncompressed bytes of a layer into the store, under their own digest. How many they are comes back.
+fn expand(sources: &Sources<'_>, scratch: &Store, layer: &Part, diff_id: &Digest) -> Result<u64, WriteError> {
+    if let Some(found) = scratch.blob(diff_id)? {
+        return Ok(found.size);
+    }
+    let unreadable = |source| WriteError::Blob { digest: layer.descriptor.digest, source };
+    let mut plain = layer::expand(sources.open(layer).map_err(unreadable)?, &Limits::GENEROUS, sources.cancel)?;
+    let mut sink = scratch.new_blob()?;
+    io::copy(&mut plain, &mut sink).map_err(unreadable)?;
+    Ok(sink.finish_expecting(diff_id, None)?.size)
+}
+
+/// The members of an archive by their names.
 #[derive(Default)]
 struct Members {
-    files: BTreeMap<TreePath, Member>,
+    sizes: BTreeMap<TreePath, u64>,
+    members: BTreeMap<TreePath, Member>,
 }
 
 enum Member {
-    Bytes(Arc<[u8]>, Content),
-    Blob(Digest, Content),
+    Bytes(Vec<u8>),
+    Part(Box<Part>),
+    Stored(Digest),
 }
 
 impl Members {
     fn bytes(&mut self, name: &str, bytes: Vec<u8>) -> Result<(), WriteError> {
-        let content = Content { fingerprint: Fingerprint::of(&bytes), size: bytes.len() as u64 };
-        self.add(name, Member::Bytes(Arc::from(bytes), content))
+        self.add(name, bytes.len() as u64, Member::Bytes(bytes))
     }
 
-    fn blob(&mut self, gathered: &Gathered<'_>, name: &str, digest: &Digest) -> Result<(), WriteError> {
-        let mut file = gathered.open_digest(digest)?;
-        let mut hasher = Fingerprinter::new();
-        let mut size = 0;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            let path = || gathered.outside().store.path().to_path_buf();
-            match file.read(&mut buffer).map_err(|source| WriteError::File { path: path(), source })? {
-                0 => break,
-                count => {
-                    hasher.update(&buffer[..count]);
-                    size += count as u64;
-                }
-            }
-        }
-        self.add(name, Member::Blob(*digest, Content { fingerprint: hasher.finish(), size }))
-    }
-
-    fn add(&mut self, name: &str, member: Member) -> Result<(), WriteError> {
-        self.files.insert(TreePath::new(name.as_bytes())?, member);
+    fn add(&mut self, name: &str, size: u64, member: Member) -> Result<(), WriteError> {
+        let path = TreePath::new(name.as_bytes())?;
+        self.sizes.insert(path.clone(), size);
+        self.members.insert(path, member);
         Ok(())
     }
 
-    fn write(&self, gathered: &Gathered<'_>, path: &Path) -> Result<(), WriteError> {
-        let metadata = |mode| Metadata { mode, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() };
-        let mut editor = Editor::new(&Tree::empty(metadata(0o755)));
-        for (path, member) in &self.files {
-            let (Member::Bytes(_, content) | Member::Blob(_, content)) = member;
-            if let Some(parent) = path.parent() {
-                editor.make_directories(&[b"/", parent.as_bytes()].concat(), &metadata(0o755))?;
+    fn write(&self, sources: &Sources<'_>, scratch: Option<&Store>, path: &Path) -> Result<(), WriteError> {
+        let missing = || io::Error::from(io::ErrorKind::NotFound);
+        let mut open = |name: &TreePath| -> io::Result<Box<dyn Read + Send>> {
+            match self.members.get(name) {
+                Some(Member::Bytes(bytes)) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
+                Some(Member::Part(part)) => sources.open(part),
+                Some(Member::Stored(digest)) => {
+                    let blob = scratch.ok_or_else(missing)?.blob(digest).map_err(io::Error::other)?;
+                    Ok(Box::new(blob.ok_or_else(missing)?.file))
+                }
+                None => Err(missing()),
             }
-            editor.put(path, Node::File(File { metadata: metadata(0o644), content: *content }))?;
-        }
-        let contents = MemberContents { members: self, gathered };
+        };
         whole(path, |file| {
-            layer::pack_tree(&editor.finish(), &contents, file, gathered.outside().cancel)?;
-            Ok(())
+            let mut buffered = io::BufWriter::with_capacity(1 << 20, file);
+            layer::pack_files(&self.sizes, &mut open, &mut buffered, sources.cancel)?;
+            super::write::at(path, io::Write::flush(&mut buffered))
         })
-    }
-}
-
-struct MemberContents<'a> {
-    members: &'a Members,
-    gathered: &'a Gathered<'a>,
-}
-
-impl Contents for MemberContents<'_> {
-    fn open(&self, path: &TreePath, _content: &Content) -> io::Result<Box<dyn Read + Send>> {
-        match self.members.files.get(path) {
-            Some(Member::Bytes(bytes, _)) => Ok(Box::new(io::Cursor::new(Arc::clone(bytes)))),
-            Some(Member::Blob(digest, _)) => Ok(Box::new(self.gathered.open_digest(digest).map_err(io::Error::other)?)),
-            None => Err(io::Error::from(io::ErrorKind::NotFound)),
-        }
     }
 }

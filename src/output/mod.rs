@@ -1,18 +1,23 @@
 //! Finished images → where they are wanted.
 
 mod archive;
-mod blobs;
+mod at_once;
+mod bundle;
 mod layout;
+mod merge;
 mod push;
 mod rootfs;
 mod target;
 mod write;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use lapstrake_cache::Digest;
+use lapstrake_cache::{Digest, Store};
 
-pub use push::{PushError, PushedTag, TagOutcome, push};
+pub use bundle::{Bundle, Part, Sources, Text};
+pub use merge::merge_bundle;
+pub use push::{PushError, PushedTag, TagOutcome, push, push_bundle};
 pub use target::{InvalidTarget, Target};
 
 use crate::build::Engine;
@@ -20,7 +25,6 @@ use crate::event::{Outcome, TaskKind};
 use crate::image::Sealed;
 use crate::input::Outside;
 use crate::tree::{Contents, Tree};
-use blobs::Gathered;
 
 /// Something could not be written.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +64,27 @@ pub enum WriteError {
     /// The name that an image is to have is none.
     #[error(transparent)]
     Reference(#[from] crate::image::InvalidReference),
+    /// A blob of the image cannot be read.
+    #[error("cannot read the blob {digest}")]
+    Blob {
+        /// Which.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An image is not what it claims to be.
+    #[error("the image {digest} cannot be written")]
+    Image {
+        /// Its manifest.
+        digest: Digest,
+        /// What is wrong with it.
+        #[source]
+        source: crate::image::InvalidImage,
+    },
+    /// [`crate::event::Cancel`] was used.
+    #[error("cancelled")]
+    Cancelled,
     /// A blob of the image is in no place that can be reached.
     #[error("the store has lost the blob {digest}; build again")]
     Lost {
@@ -92,23 +117,59 @@ pub enum WriteError {
     Edit(#[from] crate::tree::EditError),
 }
 
+/// An image, or an index of several, and what it is to be called.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Named {
+    /// The image or index.
+    pub bundle: Bundle,
+    /// Names in a layout, or references in an archive for `docker load`. None is one image without a name.
+    pub names: Vec<String>,
+}
+
+/// How many blobs are read or written at a time where nothing else is said.
+const TRANSFERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
+
 /// Writes an image to a local place. Layers that are in a registry are fetched.
 ///
 /// # Errors
 /// When the place cannot be written, or a layer cannot be had. What is there then is what was there before.
 pub fn write_image(sealed: &Sealed, target: &Target, outside: &Outside<'_>) -> Result<(), WriteError> {
+    write_bundle(Bundle::of(sealed), target, outside)
+}
+
+/// Writes an image, or an index of several, to a local place under the name that the place says.
+///
+/// # Errors
+/// As [`write_image`].
+pub fn write_bundle(bundle: Bundle, target: &Target, outside: &Outside<'_>) -> Result<(), WriteError> {
     outside.task(TaskKind::Write, target.to_string(), |_| {
-        let gathered = Gathered::of(sealed, outside)?;
-        match target {
-            Target::Layout { path, tag } => layout::write(sealed, &gathered, path, tag.as_deref())?,
-            Target::OciArchive { path, tag } => archive::write_oci(sealed, &gathered, path, tag.as_deref())?,
-            Target::DockerArchive { path, reference } => archive::write_docker(sealed, &gathered, path, reference.as_deref())?,
-            Target::RootFs { .. } | Target::RootFsTar { .. } => {
-                return Err(WriteError::Mismatch { target: target.to_string(), takes: "a file system, not an image" });
-            }
-        }
+        let sources = Sources { here: outside.store, registry: outside.registry, cancel: outside.cancel };
+        let names = target.name().map(str::to_owned).into_iter().collect();
+        write_images(&[Named { bundle, names }], target, &sources, outside.store, TRANSFERS)?;
         Ok(((), Outcome::Done))
     })
+}
+
+/// Writes images to a local place under their own names; a name that the place says does not count. Blobs go from where they are straight
+/// to the place, `transfers` at a time, except that layers for `docker load` are expanded in `scratch`.
+///
+/// # Errors
+/// When the place cannot be written, or a blob cannot be had. What is there then is what was there before.
+pub fn write_images(
+    images: &[Named],
+    target: &Target,
+    sources: &Sources<'_>,
+    scratch: &Store,
+    transfers: NonZeroUsize,
+) -> Result<(), WriteError> {
+    match target {
+        Target::Layout { path, tag: _ } => layout::write(images, sources, transfers, path),
+        Target::OciArchive { path, tag: _ } => archive::write_oci(images, sources, path),
+        Target::DockerArchive { path, reference: _ } => archive::write_docker(images, sources, scratch, path),
+        Target::RootFs { .. } | Target::RootFsTar { .. } => {
+            Err(WriteError::Mismatch { target: target.to_string(), takes: "a file system, not an image" })
+        }
+    }
 }
 
 /// Writes a file system to a local place.

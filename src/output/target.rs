@@ -50,6 +50,16 @@ pub enum Target {
 pub struct InvalidTarget(pub String);
 
 impl Target {
+    /// What the image is to be called there.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Target::Layout { tag, .. } | Target::OciArchive { tag, .. } => tag.as_deref(),
+            Target::DockerArchive { reference, .. } => reference.as_deref(),
+            Target::RootFs { .. } | Target::RootFsTar { .. } => None,
+        }
+    }
+
     /// Whether the file system is written, and not the image.
     #[must_use]
     pub const fn is_file_system(&self) -> bool {

@@ -237,8 +237,12 @@ pub(super) fn cycle(span: Span, names: &[&str], places: &[Span]) -> Diagnostic {
 }
 
 pub(super) fn several_platforms(span: Span, what: &str) -> Diagnostic {
-    Diagnostic::error(SEVERAL_PLATFORMS, span, format!("{what} is wanted for several platforms, which this version does not build at once"))
-        .hint("choose one with `--platform OS/ARCH`")
+    Diagnostic::error(
+        SEVERAL_PLATFORMS,
+        span,
+        format!("{what} is wanted for several platforms, and only images are built for several at once"),
+    )
+    .hint("choose one with `--platform OS/ARCH`")
 }
 
 pub(super) fn foreign_run(span: Span, stage: &str, platform: &Platform, builder: &Platform) -> Diagnostic {

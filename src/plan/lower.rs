@@ -84,10 +84,15 @@ fn lower(spec: &Spec, selection: &Selection<'_>, knowledge: Knowledge<'_>, sink:
         ends.push(end);
     }
     let images: Vec<Option<(Image, Vec<Span>)>> = selection.images.iter().map(|wish| wish::settle(wish, selection, &ends, sink)).collect();
-    let mut tags: BTreeMap<&Reference, (&str, Span)> = BTreeMap::new();
+    let mut tags: BTreeMap<&Reference, (&Image, Span)> = BTreeMap::new();
     for (image, spans) in images.iter().flatten() {
         for (tag, span) in image.tags.iter().zip(spans) {
-            if let Some((other, other_span)) = tags.insert(tag, (&image.name, *span)) {
+            if let Some((other, other_span)) = tags.insert(tag, (image, *span)) {
+                // An image for several platforms is one under its tags.
+                if other.name == image.name && other.platform != image.platform {
+                    continue;
+                }
+                let other = &other.name;
                 sink.push(say::duplicate_tag(*span, &tag.to_string(), &image.name, other, other_span));
             }
         }

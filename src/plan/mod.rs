@@ -52,7 +52,8 @@ pub struct Plan {
     pub epoch: i64,
     /// In an order in which each needs only earlier ones.
     pub stages: Vec<Stage>,
-    /// What was asked for, in order of names. Empty when a single stage was asked for.
+    /// What was asked for, in order of names; an image for several platforms stands here once for each, side by side. Empty when a single
+    /// stage was asked for.
     pub images: Vec<Image>,
     /// Where the contexts are that are read, as far as the spec says so; the empty name is the default one.
     pub context_places: BTreeMap<String, Context>,

@@ -139,7 +139,7 @@ pub(super) fn select<'s>(spec: &'s Spec, target: &Target, sink: &mut Sink) -> Se
     for wish in &images {
         graph.visit(&wish.image.stage, &wish.platform, sink);
     }
-    let alone = |what: &str, sink: &mut Sink| platform_of(&target.platforms, &[], what, Span::NONE, &target.builder, sink);
+    let alone = |what: &str, sink: &mut Sink| platform_of(&target.platforms, what, &target.builder, sink);
     match &target.wanted {
         Wanted::Stage(name) => match spec.stages.get_key_value(name.as_str()) {
             Some((name, _)) => {
@@ -193,27 +193,35 @@ fn wishes<'s>(spec: &'s Spec, target: &Target, sink: &mut Sink) -> Vec<Wish<'s>>
         let mine = target.tags.iter().filter(|tag| tag.image.as_deref().is_none_or(|image| image == name.as_str()));
         mine.map(|tag| tag.reference.clone()).collect()
     };
-    let wish = |(name, image): (&'s Name, &'s Spanned<Image>), sink: &mut Sink| Wish {
-        name: name.as_str(),
-        image,
-        platform: platform_of(&target.platforms, &image.platforms, &format!("image `{name}`"), image.span, &target.builder, sink),
-        tags: tags_of(name),
-    };
-    wanted.into_iter().map(|image| wish(image, sink)).collect()
+    wanted
+        .into_iter()
+        .flat_map(|(name, image)| {
+            let platforms = platforms_of(&target.platforms, &image.platforms, &target.builder);
+            platforms.into_iter().map(move |platform| (name, image, platform))
+        })
+        .map(|(name, image, platform)| Wish { name: name.as_str(), image, platform, tags: tags_of(name) })
+        .collect()
 }
 
-/// The one platform that something is built for: the caller's, its own, the builder's.
-fn platform_of(given: &[Platform], own: &[Spanned<Platform>], what: &str, span: Span, builder: &Platform, sink: &mut Sink) -> Platform {
-    match (given, own) {
-        ([], []) => builder.clone(),
-        ([], [only]) => only.value.clone(),
-        ([], [first, second, ..]) => {
-            sink.push(say::several_platforms(second.span, what));
-            first.value.clone()
-        }
-        ([only], _) => only.clone(),
-        ([first, ..], _) => {
-            sink.push(say::several_platforms(span, what));
+/// The platforms that an image is built for, each once: the caller's, its own, the builder's.
+fn platforms_of(given: &[Platform], own: &[Spanned<Platform>], builder: &Platform) -> Vec<Platform> {
+    let mut platforms: Vec<Platform> = match (given, own) {
+        ([], []) => vec![builder.clone()],
+        ([], own) => own.iter().map(|platform| platform.value.clone()).collect(),
+        (given, _) => given.to_vec(),
+    };
+    let mut seen = BTreeSet::new();
+    platforms.retain(|platform| seen.insert(platform.to_string()));
+    platforms
+}
+
+/// The one platform that a stage alone is built for: the caller's, else the builder's.
+fn platform_of(given: &[Platform], what: &str, builder: &Platform, sink: &mut Sink) -> Platform {
+    match given {
+        [] => builder.clone(),
+        [only] => only.clone(),
+        [first, ..] => {
+            sink.push(say::several_platforms(Span::NONE, what));
             first.clone()
         }
     }

@@ -13,7 +13,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::body::Upload;
 use super::connect::{Connections, chain, check};
-use super::endpoint::{Endpoint, Scopes, Transport};
+use super::endpoint::{Endpoint, Scopes, Transport, authority};
 use super::error::{Login, Unreachable, messages};
 use super::login::{Authorization, Logins};
 use super::memory::Memory;
@@ -259,7 +259,10 @@ impl Client {
                     request.header(CONTENT_LENGTH, range.end - range.start).body(upload.body(range.clone()).await?)
                 }
             };
-            let response = self.head(&endpoint.host, &ask.doing, request, &ask.payload).await?;
+            // Who cannot be reached is whom we were led to.
+            let host =
+                if endpoint.owns(&url) { endpoint.host.clone() } else { format!("{} (to which {} leads)", authority(&url), endpoint.host) };
+            let response = self.head(&host, &ask.doing, request, &ask.payload).await?;
             let followed = match response.status().as_u16() {
                 301..=303 => ask.method == Method::GET || ask.method == Method::HEAD,
                 307 | 308 => true,

@@ -53,6 +53,24 @@ pub enum CredentialError {
         /// Why.
         source: io::Error,
     },
+    /// A file cannot be written.
+    #[error("cannot write the credentials to `{}`", path.display())]
+    Unwritable {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A helper would not keep or forget credentials.
+    #[error("the credential helper `docker-credential-{name}` failed to {task} ({exit})")]
+    HelperRefused {
+        /// The name.
+        name: String,
+        /// What it was to do, such as: store the login for `r.example.com`.
+        task: String,
+        /// How it ended.
+        exit: String,
+    },
     /// A file is not what it should be.
     #[error("the credentials in `{}` are damaged at line {line}, column {column}: expected the JSON that `docker login` writes", path.display())]
     Malformed {

@@ -148,14 +148,21 @@ pub(super) fn server(registry: &str) -> &str {
 }
 
 fn read(path: &Path) -> Result<Option<File>, CredentialError> {
+    match bytes_of(path)? {
+        Some(bytes) => parse(path, &bytes),
+        None => Ok(None),
+    }
+}
+
+/// The bytes of such a file; `None` where there is none.
+pub(super) fn bytes_of(path: &Path) -> Result<Option<Vec<u8>>, CredentialError> {
     let mut bytes = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| file.take(FILE_LIMIT_BYTES).read_to_end(&mut bytes));
     match read {
-        Ok(_) => {}
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(None),
-        Err(source) => return Err(CredentialError::Unreadable { path: path.to_owned(), source }),
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(source) => Err(CredentialError::Unreadable { path: path.to_owned(), source }),
     }
-    parse(path, &bytes)
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<Option<File>, CredentialError> {
@@ -204,7 +211,7 @@ fn longest<'a, V>(map: &'a BTreeMap<String, V>, registry: &str, repository: &str
 }
 
 /// A key without scheme, API version and trailing slash, and with Docker's registry under the one name it has here.
-fn normal_key(key: &str) -> String {
+pub(super) fn normal_key(key: &str) -> String {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     let bare = bare.trim_end_matches('/');
     let bare = bare.strip_suffix("/v1").or_else(|| bare.strip_suffix("/v2")).unwrap_or(bare);

@@ -56,6 +56,11 @@ impl Endpoint {
         Ok(Endpoint { registry: registry.to_owned(), host: host.to_owned(), repository, transport, root })
     }
 
+    /// A registry by its name alone.
+    pub(super) fn host(settings: &Settings, registry: &str, repository: &str) -> Result<Endpoint, Error> {
+        Endpoint::new(settings, registry, repository.to_owned())
+    }
+
     /// The same, spoken to in plain http.
     pub(super) fn in_plain_http(&self) -> Option<Endpoint> {
         let root = Url::parse(&format!("http://{}/", self.host)).ok()?;

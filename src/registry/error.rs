@@ -258,6 +258,14 @@ pub enum Error {
         /// What each said, mirrors first.
         failures: Vec<Error>,
     },
+    /// Others move a tag whenever we have.
+    #[error("`{reference}` was moved by others each of the {attempts} times it was to be added to: run again when they are done")]
+    Contended {
+        /// The tag.
+        reference: String,
+        /// How often it was tried.
+        attempts: u32,
+    },
     /// The settings cannot be used.
     #[error("{what}")]
     Settings {

@@ -1,4 +1,4 @@
-//! A credential helper's name and a server → credentials, by running the helper.
+//! A credential helper's name and a server → credentials, or credentials kept or forgotten, by running the helper.
 //!
 //! The helper is `docker-credential-NAME` in a search path that the caller gives; it gets the server on standard input and answers JSON
 //! on standard output. What it says on failure is not passed on: it may hold a secret.
@@ -30,29 +30,80 @@ struct Answer {
     secret: String,
 }
 
+/// What a helper is to do, as its argument says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Action {
+    Get,
+    Store,
+    Erase,
+}
+
+impl Action {
+    const fn word(self) -> &'static str {
+        match self {
+            Action::Get => "get",
+            Action::Store => "store",
+            Action::Erase => "erase",
+        }
+    }
+}
+
 /// Asks a helper for a server's credentials; `None` when it has none.
 pub(super) fn ask(name: &str, server: &str, search_path: &OsStr, limit: Duration) -> Result<Option<Credential>, CredentialError> {
+    let (status, output) = run(name, Action::Get, server.as_bytes(), search_path, limit)?;
+    read_answer(name, server, status, &output)
+}
+
+/// Gives a helper a server's credentials to keep.
+pub(super) fn store(
+    name: &str,
+    server: &str,
+    user: &str,
+    secret: &Secret,
+    search_path: &OsStr,
+    limit: Duration,
+) -> Result<(), CredentialError> {
+    // In the order of the Go struct: helpers in shell may rely on it.
+    let [server_text, user, secret] = [server, user, secret.expose()].map(|text| serde_json::Value::from(text).to_string());
+    let told = format!("{{\"ServerURL\":{server_text},\"Username\":{user},\"Secret\":{secret}}}\n");
+    done(name, Action::Store, server, run(name, Action::Store, told.as_bytes(), search_path, limit)?.0)
+}
+
+/// Has a helper forget a server's credentials.
+pub(super) fn erase(name: &str, server: &str, search_path: &OsStr, limit: Duration) -> Result<(), CredentialError> {
+    done(name, Action::Erase, server, run(name, Action::Erase, server.as_bytes(), search_path, limit)?.0)
+}
+
+fn done(name: &str, action: Action, server: &str, status: ExitStatus) -> Result<(), CredentialError> {
+    if status.success() {
+        return Ok(());
+    }
+    let task = format!("{} the login for `{server}`", action.word());
+    Err(CredentialError::HelperRefused { name: name.to_owned(), task, exit: status.to_string() })
+}
+
+/// Runs a helper: how it ended, and what it answered.
+fn run(name: &str, action: Action, input: &[u8], search_path: &OsStr, limit: Duration) -> Result<(ExitStatus, Vec<u8>), CredentialError> {
     let program = find(name, search_path)?;
     let unusable = |source| CredentialError::HelperUnusable { name: name.to_owned(), source };
-    let mut child = start(&program, search_path).map_err(unusable)?;
-    let answer = converse(&mut child, server, limit);
+    let mut child = start(&program, action, search_path).map_err(unusable)?;
+    let answer = converse(&mut child, input, limit);
     let end = |child: &mut Child| {
         // It may be gone already.
         let _ = child.kill();
         child.wait()
     };
-    let (status, output) = match answer {
-        Ok(Some(output)) => (child.wait().map_err(unusable)?, output),
+    match answer {
+        Ok(Some(output)) => Ok((child.wait().map_err(unusable)?, output)),
         Ok(None) => {
             end(&mut child).map_err(unusable)?;
-            return Err(CredentialError::HelperTimeout { name: name.to_owned(), seconds: limit.as_secs() });
+            Err(CredentialError::HelperTimeout { name: name.to_owned(), seconds: limit.as_secs() })
         }
         Err(source) => {
             end(&mut child).map_err(unusable)?;
-            return Err(unusable(source));
+            Err(unusable(source))
         }
-    };
-    read_answer(name, server, status, &output)
+    }
 }
 
 fn read_answer(name: &str, server: &str, status: ExitStatus, output: &[u8]) -> Result<Option<Credential>, CredentialError> {
@@ -84,14 +135,20 @@ fn find(name: &str, search_path: &OsStr) -> Result<PathBuf, CredentialError> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that starts credential helpers")]
-fn start(program: &PathBuf, search_path: &OsStr) -> io::Result<Child> {
-    Command::new(program).arg("get").env("PATH", search_path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()
+fn start(program: &PathBuf, action: Action, search_path: &OsStr) -> io::Result<Child> {
+    Command::new(program)
+        .arg(action.word())
+        .env("PATH", search_path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
 }
 
-/// Writes the server and reads the answer; `None` when time ran out.
-fn converse(child: &mut Child, server: &str, limit: Duration) -> io::Result<Option<Vec<u8>>> {
-    if let Some(mut input) = child.stdin.take() {
-        match input.write_all(server.as_bytes()) {
+/// Writes the input and reads the answer; `None` when time ran out.
+fn converse(child: &mut Child, input: &[u8], limit: Duration) -> io::Result<Option<Vec<u8>>> {
+    if let Some(mut pipe) = child.stdin.take() {
+        match pipe.write_all(input) {
             // It need not read what it does not care for.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             Ok(()) | Err(_) => {}

@@ -20,7 +20,7 @@ use super::client::{Answer, Client, Payload};
 use super::endpoint::{Endpoint, Scopes, authority};
 use super::error::Login;
 use super::retry::{is_passing, is_transient, retry_after};
-use super::{Credential, Error};
+use super::{Credential, Error, Secret};
 
 /// The most that a token server may answer.
 const TOKEN_LIMIT_BYTES: u64 = 1 << 20;
@@ -42,7 +42,12 @@ pub(super) struct Logins {
     challenges: Mutex<BTreeMap<String, Challenge>>,
     basic: Mutex<BTreeMap<(String, String), Authorization>>,
     tokens: Mutex<BTreeMap<TokenKey, TokenSlot>>,
+    /// What token servers gave in place of identity tokens, which may count no longer then. Locked while one is being used.
+    renewed: Mutex<BTreeMap<String, RenewedSlot>>,
 }
+
+/// By the identity token that was looked up: the one to use now.
+type RenewedSlot = Arc<tokio::sync::Mutex<Vec<(Secret, Secret)>>>;
 
 /// What a token is for. Credentials may be kept per repository, so that is part of it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +72,7 @@ struct Token {
 struct TokenAnswer {
     token: Option<String>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
     expires_in: Option<u64>,
 }
 
@@ -137,7 +143,7 @@ impl Logins {
             return Ok(token.authorization.clone());
         }
         *token = None;
-        let fetched = fetch(client, endpoint, &key).await?;
+        let fetched = self.fetch(client, endpoint, &key).await?;
         let authorization = fetched.authorization.clone();
         *token = Some(fetched);
         Ok(authorization)
@@ -156,12 +162,37 @@ impl Client {
     }
 }
 
-async fn fetch(client: &Client, endpoint: &Endpoint, key: &TokenKey) -> Result<Token, Error> {
+impl Logins {
+    /// Fetches a token. A token server that gives a new identity token with it is given that one the next time, and one at a time.
+    async fn fetch(&self, client: &Client, endpoint: &Endpoint, key: &TokenKey) -> Result<Token, Error> {
+        let credential = client.credential(endpoint).await?;
+        let Some(Credential::IdentityToken(original)) = &credential else {
+            return fetch(client, endpoint, key, credential).await.map(|(token, _)| token);
+        };
+        let slot = lock(&self.renewed).entry(key.realm.clone()).or_default().clone();
+        let mut renewed = slot.lock().await;
+        let known = renewed.iter().find(|(first, _)| first == original).map_or(original, |(_, now)| now).clone();
+        let (token, new) = fetch(client, endpoint, key, Some(Credential::IdentityToken(known))).await?;
+        if let Some(new) = new {
+            renewed.retain(|(first, _)| first != original);
+            renewed.push((original.clone(), new));
+        }
+        Ok(token)
+    }
+}
+
+/// A token, and the identity token to use from now on where the server gave one.
+async fn fetch(
+    client: &Client,
+    endpoint: &Endpoint,
+    key: &TokenKey,
+    credential: Option<Credential>,
+) -> Result<(Token, Option<Secret>), Error> {
     let realm = endpoint.realm(&key.realm)?;
-    let credential = client.credential(endpoint).await?;
     let login = if credential.is_some() { Login::Credentials } else { Login::Nothing };
     if let Some(Credential::RegistryToken(token)) = &credential {
-        return Ok(Token { authorization: bearer(token.expose(), login).ok_or_else(|| no_token(endpoint))?, stale: after(u64::MAX) });
+        let authorization = bearer(token.expose(), login).ok_or_else(|| no_token(endpoint))?;
+        return Ok((Token { authorization, stale: after(u64::MAX) }, None));
     }
     let server = authority(&realm);
     let doing = format!("getting a token for `{}/{}` (`{}`)", endpoint.host, endpoint.repository, realm.path());
@@ -199,7 +230,10 @@ fn request(client: &Client, realm: &Url, key: &TokenKey, credential: Option<&Cre
                 if let Some(service) = &key.service {
                     pairs.append_pair("service", service);
                 }
-                pairs.append_pair("scope", &scopes.join(" ")).append_pair("refresh_token", token.expose());
+                if !scopes.is_empty() {
+                    pairs.append_pair("scope", &scopes.join(" "));
+                }
+                pairs.append_pair("refresh_token", token.expose());
             }
             let body = form.query().unwrap_or_default().to_owned();
             let request = client.request(Method::POST, realm.clone())?;
@@ -225,12 +259,19 @@ fn request(client: &Client, realm: &Url, key: &TokenKey, credential: Option<&Cre
     }
 }
 
-async fn read(client: &Client, endpoint: &Endpoint, doing: &str, response: Response, login: Login) -> Result<Token, Error> {
+async fn read(
+    client: &Client,
+    endpoint: &Endpoint,
+    doing: &str,
+    response: Response,
+    login: Login,
+) -> Result<(Token, Option<Secret>), Error> {
     let body = client.body(&endpoint.host, doing, response, TOKEN_LIMIT_BYTES).await?;
     let answer: TokenAnswer = serde_json::from_slice(&body).map_err(|_| no_token(endpoint))?;
     let text = answer.token.filter(|token| !token.is_empty()).or(answer.access_token);
     let authorization = text.and_then(|token| bearer(&token, login)).ok_or_else(|| no_token(endpoint))?;
-    Ok(Token { authorization, stale: after(answer.expires_in.filter(|seconds| *seconds > 0).unwrap_or(TOKEN_SECONDS)) })
+    let stale = after(answer.expires_in.filter(|seconds| *seconds > 0).unwrap_or(TOKEN_SECONDS));
+    Ok((Token { authorization, stale }, answer.refresh_token.filter(|token| !token.is_empty()).map(Secret::new)))
 }
 
 fn no_token(endpoint: &Endpoint) -> Error {

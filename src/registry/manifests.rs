@@ -19,6 +19,9 @@ const ACCEPTED: &str = "application/vnd.oci.image.index.v1+json, application/vnd
 /// The header in which a registry says what the digest is.
 const DIGEST_HEADER: &str = "docker-content-digest";
 
+/// The header in which a registry says that it knows what a manifest speaks of.
+const SUBJECT_HEADER: &str = "oci-subject";
+
 /// How many pages of tags are read.
 const PAGES: usize = 1000;
 
@@ -72,14 +75,16 @@ pub(super) async fn published(client: &Client, endpoint: &Endpoint, target: &Ref
     }
 }
 
+/// A manifest that a registry took.
+pub(super) struct Put {
+    /// The digest.
+    pub(super) digest: Digest,
+    /// Whether the registry says that it has put it among its subject's referrers.
+    pub(super) subject: bool,
+}
+
 /// Puts a manifest under a tag or digest.
-pub(super) async fn push(
-    client: &Client,
-    endpoint: &Endpoint,
-    target: &Reference,
-    media_type: &str,
-    bytes: Bytes,
-) -> Result<Digest, Error> {
+pub(super) async fn push(client: &Client, endpoint: &Endpoint, target: &Reference, media_type: &str, bytes: Bytes) -> Result<Put, Error> {
     let digest = Digest::of(&bytes);
     let place = Reference { digest: target.tag.is_none().then_some(digest), ..target.clone() };
     let mut ask = ask(endpoint, Method::PUT, &place, push_scope(&endpoint.repository), "pushing the manifest of");
@@ -103,7 +108,7 @@ pub(super) async fn push(
         Some(said) if said.starts_with("sha256:") && said != digest.to_string() => {
             Err(Error::ManifestDigest { host, doing, said, actual: digest })
         }
-        Some(_) | None => Ok(digest),
+        Some(_) | None => Ok(Put { digest, subject: answer.response.headers().contains_key(SUBJECT_HEADER) }),
     }
 }
 

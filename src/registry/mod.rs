@@ -13,14 +13,17 @@ mod connect;
 mod containers;
 mod credentials;
 mod docker_credentials;
+mod docker_logins;
 mod download;
 mod endpoint;
 mod error;
 mod helper;
 mod login;
+mod management;
 mod manifests;
 mod memory;
 mod profile;
+mod referrers;
 mod retry;
 mod runtime;
 mod secret;
@@ -38,8 +41,10 @@ pub use certificates::Certificates;
 pub use containers::{ContainersRegistries, ContainersRegistriesError};
 pub use credentials::{Anonymous, Credential, CredentialError, Credentials};
 pub use docker_credentials::DockerCredentials;
+pub use docker_logins::{Account, DockerLogins, Kept, LoginFormat};
 pub use download::BlobReader;
 pub use error::{Error, Login, Message, Unreachable};
+pub use management::{Changed, Checked, Wish};
 pub use secret::Secret;
 pub use settings::{Chunks, Host, Mirror, Mounts, Patience, Proxies, Settings, Uploads};
 
@@ -48,6 +53,7 @@ use crate::image::{Descriptor, Document, Reference};
 use body::Upload;
 use client::Client;
 use endpoint::Endpoint;
+use manifests::Put;
 use runtime::Runtime;
 
 /// A client for registries. Clones share connections, tokens and threads.
@@ -293,6 +299,10 @@ impl Registry {
     ///
     /// When the registry does not take it, or takes it for something else.
     pub fn push_manifest(&self, target: &Reference, media_type: &str, bytes: &[u8], cancel: &Cancel) -> Result<Digest, Error> {
+        self.push_manifest_with_subject(target, media_type, bytes, cancel).map(|put| put.digest)
+    }
+
+    fn push_manifest_with_subject(&self, target: &Reference, media_type: &str, bytes: &[u8], cancel: &Cancel) -> Result<Put, Error> {
         let endpoint = Endpoint::of(&self.client.settings, target)?;
         let (client, target) = (Arc::clone(&self.client), target.clone());
         let (media_type, bytes) = (media_type.to_owned(), bytes::Bytes::copy_from_slice(bytes));

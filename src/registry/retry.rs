@@ -43,6 +43,7 @@ pub(super) fn is_transient(error: &Error) -> bool {
         | Error::Sink { .. }
         | Error::FetchSink { .. }
         | Error::Nowhere { .. }
+        | Error::Contended { .. }
         | Error::Settings { .. }
         | Error::Start(_)
         | Error::Cancelled => false,

@@ -396,7 +396,11 @@ pub(super) static IMAGE: Table = Table {
     fields: &[
         required("stage", Kind::Name("a stage"), "Whose file system it has."),
         optional("tags", Kind::Texts(Grammar::Tag), "Where `--push` pushes it."),
-        optional("platforms", Kind::Platforms, "What it is built for. Default: the platform of the machine that builds."),
+        optional(
+            "platforms",
+            Kind::Platforms,
+            "What it is built for; several make an index. Default: the platform of the machine that builds.",
+        ),
         optional("entrypoint", Kind::Texts(Grammar::Free), "The program and its first arguments; `[]` clears it."),
         optional(
             "cmd",

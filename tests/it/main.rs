@@ -26,5 +26,6 @@ mod hostile;
 mod interoperation;
 mod kill;
 mod memory;
+mod platforms;
 mod secrets;
 mod single_id;

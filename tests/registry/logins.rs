@@ -6,7 +6,7 @@ use std::thread;
 
 use lapstrake::event::Cancel;
 use lapstrake::image::MediaType;
-use lapstrake::registry::{Credential, Error, Login, Mirror, Pushed, Registry, Secret, Settings};
+use lapstrake::registry::{Checked, Credential, Error, Login, Mirror, Pushed, Registry, Secret, Settings};
 
 use crate::support::fake::{Door, FakeRegistry, Fault, basic};
 use crate::support::http::{Request, Response};
@@ -237,4 +237,49 @@ fn a_mirror_gets_its_own_login_and_not_that_of_the_registry() {
     registry.resolve(&at(upstream.address(), "team/web:1"), &Cancel::new()).unwrap();
     assert_eq!(mirror.seen().len(), 1);
     assert!(mirror.seen().iter().all(|request| !request.headers.contains_key("authorization")));
+}
+
+#[test]
+fn an_identity_token_that_is_good_once_is_replaced_by_the_one_that_came_with_the_token() {
+    let refresh_token = Some(SECRET.to_owned());
+    let tokens = TokenServer::start(Accounts { refresh_token, rotates: true, ..Accounts::default() });
+    let fake = FakeRegistry::behind(&tokens);
+    let credentials = Always(Credential::IdentityToken(Secret::new(SECRET)));
+    let registry = Registry::new(settings(), Arc::new(credentials)).unwrap();
+    let image = image(10);
+    // Pushing and pulling at once need tokens of their own, also where each costs the refresh token.
+    thread::scope(|scope| {
+        for number in 0..6 {
+            let (registry, image, target) = (&registry, &image, at(fake.address(), &format!("team/web{number}:1")));
+            scope.spawn(move || push_image(registry, &target, image).unwrap());
+        }
+    });
+    tokens.issued().expire();
+    registry.resolve(&at(fake.address(), "team/web0:1"), &Cancel::new()).unwrap();
+    assert!(tokens.seen().len() >= 7);
+    fake.assert_well_treated();
+}
+
+#[test]
+fn credentials_are_checked_without_a_repository() {
+    let right = Credential::Password { user: "alice".to_owned(), password: Secret::new(SECRET) };
+    let wrong = Credential::Password { user: "alice".to_owned(), password: Secret::new("wrong") };
+    let tokens = TokenServer::start(accounts());
+    for (fake, asks) in [
+        (FakeRegistry::open(), false),
+        (FakeRegistry::start(Door::Basic { user: "alice".to_owned(), password: SECRET.to_owned() }), true),
+        (FakeRegistry::behind(&tokens), true),
+    ] {
+        let check = |credential: &Credential| {
+            let registry = Registry::new(settings(), Arc::new(Always(credential.clone()))).unwrap();
+            registry.check_login(&fake.address().to_string(), None, &Cancel::new())
+        };
+        assert_eq!(check(&right).unwrap(), if asks { Checked::Accepted } else { Checked::NotAsked });
+        if asks {
+            let error = check(&wrong).unwrap_err();
+            assert!(matches!(error, Error::Unauthorized { login: Login::Credentials, .. }), "{error:?}");
+            assert!(!in_full(&error).contains("wrong"));
+        }
+        fake.assert_well_treated();
+    }
 }

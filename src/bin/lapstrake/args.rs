@@ -28,10 +28,22 @@ pub(crate) enum Command {
     Lock(Lock),
     /// Say why a step was not taken from the cache
     Why(Why),
+    /// Fetch an image from a registry into the store, or write it
+    Pull(Pull),
     /// Push an image from an OCI layout or archive to a registry
     Push(Push),
+    /// Copy an image, byte for byte, between registries, OCI layouts and archives
+    Copy(Copy),
     /// Show an image's config and layers
     Inspect(Inspect),
+    /// Show the files of an image's layers, and the room that is wasted
+    Tree(Tree),
+    /// Show how two images differ in config and files, and in which layers
+    Diff(Diff),
+    /// Log in to a registry, for Docker and Podman too
+    Login(Login),
+    /// Forget a login
+    Logout(Logout),
     /// List the images that were built
     Ls(Ls),
     /// Look after the store
@@ -80,7 +92,7 @@ pub(crate) struct Project {
     /// Set an argument of the spec; one that it does not declare is an error
     #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) args: Vec<(String, String)>,
-    /// Build for this platform instead of those in the spec
+    /// Build for these platforms instead of those in the spec; images for several make an index
     #[arg(long = "platform", value_name = "OS/ARCH", value_delimiter = ',')]
     pub(crate) platforms: Vec<String>,
     /// Use this directory as a build context
@@ -173,6 +185,12 @@ pub(crate) struct Build {
     /// Push every tag
     #[arg(long)]
     pub(crate) push: bool,
+    /// Push to the indexes that the tags point to, beside the images for other platforms that are there
+    #[arg(long, requires = "push")]
+    pub(crate) merge: bool,
+    /// Give the image to an engine of this machine, under its tags; may be given again
+    #[arg(long, value_enum, value_name = "ENGINE", num_args = 0..=1, require_equals = true, default_missing_value = "docker")]
+    pub(crate) load: Vec<Loader>,
     /// Write the image: oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE[:REF], rootfs:DIR or rootfs-tar:FILE
     ///
     /// Docker's words work too: type=oci|docker|local|tar,dest=PATH.
@@ -204,6 +222,17 @@ pub(crate) struct Build {
     /// Write digests and tags of what was built as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
+}
+
+/// The engines that images are given to, each by its own command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Loader {
+    /// docker load
+    Docker,
+    /// podman load
+    Podman,
+    /// ctr images import
+    Containerd,
 }
 
 /// What people know from `docker build` alone.
@@ -327,15 +356,145 @@ pub(crate) struct Why {
     pub(crate) pinning: Pinning,
 }
 
+/// Which images of an index.
+#[derive(Debug, Args)]
+pub(crate) struct Selected {
+    /// Take the image for this platform alone, and not the whole index
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// Take the whole index with the images for all platforms, which is what happens anyway
+    #[arg(long, conflicts_with = "platform")]
+    pub(crate) all: bool,
+}
+
+/// `lapstrake pull`
+#[derive(Debug, Args)]
+#[command(after_help = "Without -o, the layers are kept in lapstrake's own store, where a build finds them.")]
+pub(crate) struct Pull {
+    /// The image
+    #[arg(value_name = "REF")]
+    pub(crate) image: String,
+    /// Write it: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REF]; may be given again
+    #[arg(long = "output", short = 'o', value_name = "KIND:PATH")]
+    pub(crate) outputs: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selected: Selected,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// `lapstrake push`
 #[derive(Debug, Args)]
 pub(crate) struct Push {
-    /// What to push: oci:DIR[:TAG] or oci-archive:FILE
+    /// What to push: oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REF]
     #[arg(value_name = "IMAGE")]
     pub(crate) image: String,
     /// Where to push it; may be given again
     #[arg(value_name = "REF", required = true)]
     pub(crate) to: Vec<String>,
+    #[command(flatten)]
+    pub(crate) selected: Selected,
+    /// Add it to the index that each tag points to, beside the images for other platforms
+    #[arg(long)]
+    pub(crate) merge: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `lapstrake copy`
+#[derive(Debug, Args)]
+#[command(after_help = "A place is REF, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REF].")]
+pub(crate) struct Copy {
+    /// What to copy
+    #[arg(value_name = "FROM")]
+    pub(crate) from: String,
+    /// Where to
+    #[arg(value_name = "TO")]
+    pub(crate) to: String,
+    #[command(flatten)]
+    pub(crate) selected: Selected,
+    /// Add it to the index that the tag points to, beside the images for other platforms
+    #[arg(long)]
+    pub(crate) merge: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `lapstrake tree`
+#[derive(Debug, Args)]
+pub(crate) struct Tree {
+    /// A reference in a registry, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REF]
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// Pick this platform of an index
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// Show a line for each layer, and no files
+    #[arg(long, conflicts_with = "layer")]
+    pub(crate) summary: bool,
+    /// Show this layer alone, counted from 1 at the bottom
+    #[arg(long, value_name = "N")]
+    pub(crate) layer: Option<NonZeroUsize>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `lapstrake diff`
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The one image, a place as for tree
+    #[arg(value_name = "IMAGE")]
+    pub(crate) one: String,
+    /// The other
+    #[arg(value_name = "OTHER")]
+    pub(crate) other: String,
+    /// Pick this platform of an index
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    /// End with code 1 if they differ
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `lapstrake login`
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// The registry, or a part of it
+    #[arg(value_name = "HOST[/PATH]", default_value = "docker.io")]
+    pub(crate) account: String,
+    /// The user; asked for on a terminal
+    #[arg(long, short = 'u', value_name = "NAME", conflicts_with = "identity_token_stdin")]
+    pub(crate) username: Option<String>,
+    /// Read the password from standard input
+    #[arg(long, requires = "username")]
+    pub(crate) password_stdin: bool,
+    /// Read an identity token from standard input
+    #[arg(long, conflicts_with = "password_stdin")]
+    pub(crate) identity_token_stdin: bool,
+    /// Keep the login in this file of Podman's form, instead of REGISTRY_AUTH_FILE or Docker's config.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authfile: Option<PathBuf>,
+    /// Keep it without asking the registry whether it is right
+    #[arg(long)]
+    pub(crate) no_check: bool,
+}
+
+/// `lapstrake logout`
+#[derive(Debug, Args)]
+pub(crate) struct Logout {
+    /// The registry, or a part of it
+    #[arg(value_name = "HOST[/PATH]", default_value = "docker.io")]
+    pub(crate) account: String,
+    /// The file of Podman's form that the login is in
+    #[arg(long, value_name = "FILE")]
+    pub(crate) authfile: Option<PathBuf>,
 }
 
 /// `lapstrake inspect`

@@ -28,15 +28,11 @@ const FOREIGN: &[(&str, &str)] = &[
     ("--format", "is a key of the image: write `format = \"docker\"` or `\"oci\"` in a lapstrake.toml"),
     ("--insecure", "is a setting of the machine: write `[registries.\"HOST\"]` with `plain_http = true` in config.toml"),
     ("--layers", "is not needed: each step is cached and has a layer of its own; leave it out"),
-    (
-        "--load",
-        "is not supported: there is no daemon to load into; write the image with `-o docker-archive:FILE:REF` and run `docker load -i FILE` \
-         (`podman load -i FILE`)",
-    ),
     ("--memory", "is not supported: limit the builder itself; leave it out"),
     ("--memory-swap", "is not supported: limit the builder itself; leave it out"),
     ("--no-push", "is not needed: nothing is pushed without `--push`; leave it out"),
     ("--oci-layout-path", "is `-o oci:DIR` here"),
+    ("--password", "would be seen by every process of this machine: give it on standard input, with `--password-stdin`"),
     ("--policy", "is not supported"),
     ("--provenance", "is not supported but for `--provenance=false`: no attestations are written"),
     ("--reproducible", "is not needed: images always are; leave it out"),
@@ -81,7 +77,7 @@ mod tests {
 
     #[test]
     fn an_option_is_found_with_and_without_its_value() {
-        assert!(instead_of("--load").is_some_and(|text| text.contains("docker-archive:")));
+        assert!(instead_of("--destination").is_some_and(|text| text.contains("--push")));
         assert!(instead_of("--shm-size=1g").is_some() && instead_of("--provenance <false>").is_some());
         assert_eq!(instead_of("--loda"), None);
     }

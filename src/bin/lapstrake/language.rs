@@ -20,7 +20,7 @@ pub(crate) struct Words<'a> {
     /// Values of arguments, declared or not.
     pub(crate) arguments: BTreeMap<String, String>,
     /// What is built for.
-    pub(crate) platform: Platform,
+    pub(crate) platform: Option<Platform>,
     /// `--build-context`
     pub(crate) contexts: &'a BuildContexts,
     /// `--image`
@@ -50,7 +50,7 @@ pub(crate) fn parse(
             let words = compose::Words {
                 images: words.images,
                 profiles: words.profiles,
-                platform: words.platform,
+                platform: words.platform.unwrap_or_else(Platform::builder),
                 arguments: &words.arguments,
                 purpose: words.purpose,
                 surroundings: words.surroundings,
@@ -65,7 +65,7 @@ fn of_dockerfile(source: &Source, id: SourceId, words: Words<'_>) -> Diagnosed<S
     let options = dockerfile::Options {
         target: target.map(str::to_owned),
         arguments,
-        platform: Some(platform),
+        platform,
         contexts: contexts.for_dockerfile(),
         purpose,
         ..dockerfile::Options::default()

@@ -72,9 +72,14 @@ impl Machine {
         Ok(Limits { bytes: Some(bytes), unused_for: None })
     }
 
+    /// How registries are reached.
+    pub(crate) fn registry_settings(&self) -> Result<lapstrake::registry::Settings, Failure> {
+        crate::registries::settings(self.config()?, &self.surroundings)
+    }
+
     /// The client for registries.
     pub(crate) fn registry(&self) -> Result<Registry, Failure> {
-        let settings = crate::registries::settings(self.config()?, &self.surroundings)?;
+        let settings = self.registry_settings()?;
         let credentials = crate::registries::credentials(&settings, &self.surroundings);
         Registry::new(settings, Arc::new(credentials)).map_err(|error| Failure::world(chain(&error)))
     }

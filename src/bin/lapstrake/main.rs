@@ -9,6 +9,7 @@ mod foreign;
 mod given;
 mod language;
 mod lints;
+mod load;
 mod machine;
 mod outputs;
 mod overlay;
@@ -20,6 +21,7 @@ mod render;
 mod screen;
 mod settings;
 mod source;
+mod terminal;
 mod text;
 
 use std::process::ExitCode;
@@ -52,8 +54,14 @@ fn main() -> ExitCode {
         | Command::Convert(_)
         | Command::Lock(_)
         | Command::Why(_)
+        | Command::Pull(_)
         | Command::Push(_)
+        | Command::Copy(_)
         | Command::Inspect(_)
+        | Command::Tree(_)
+        | Command::Diff(_)
+        | Command::Login(_)
+        | Command::Logout(_)
         | Command::Ls(_)
         | Command::Cache(_)
         | Command::Doctor(_)
@@ -70,8 +78,14 @@ fn main() -> ExitCode {
         Command::Convert(convert) => commands::convert::convert(&machine, &convert),
         Command::Lock(lock) => commands::lock::lock(&machine, &lock),
         Command::Why(why) => commands::why::why(&machine, &why),
-        Command::Push(push) => commands::push::push(&machine, &push),
+        Command::Pull(pull) => commands::copy::pull(&machine, &pull),
+        Command::Push(push) => commands::copy::push(&machine, &push),
+        Command::Copy(copy) => commands::copy::copy(&machine, &copy),
         Command::Inspect(inspect) => commands::inspect::inspect(&machine, &inspect),
+        Command::Tree(tree) => commands::tree::tree(&machine, &tree),
+        Command::Diff(diff) => commands::tree::diff(&machine, &diff),
+        Command::Login(login) => commands::login::login(&machine, &login),
+        Command::Logout(logout) => commands::login::logout(&machine, &logout),
         Command::Ls(ls) => commands::ls::ls(&machine, &ls),
         Command::Cache(cache) => commands::cache::cache(&machine, &cache),
         Command::Doctor(doctor) => commands::doctor::doctor(&machine, &doctor),

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 
 use lapstrake::build::{Built, Engine, Options};
 use lapstrake::cache::Digest;
+use lapstrake::image::Sealed;
 use lapstrake::input::Outside;
-use lapstrake::output::{Target, WriteError, write_image, write_tree};
+use lapstrake::output::{Bundle, Target, WriteError, write_bundle, write_tree};
 use lapstrake::plan::{Plan, StageId};
 
 use crate::exit::{Failure, chain};
@@ -14,14 +15,13 @@ use crate::exit::{Failure, chain};
 pub(crate) struct Outputs(Vec<Output>);
 
 struct Output {
-    /// The image's place in the plan, or the stage where no image is built.
     what: What,
     target: Target,
 }
 
-#[derive(Clone, Copy)]
+/// An image by its name, with all of its platforms, or the stage where no image is built.
 enum What {
-    Image(usize),
+    Image(String),
     Stage(StageId),
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Written {
     pub(crate) name: String,
     /// Where it is.
     pub(crate) target: String,
-    /// The manifest's digest, of an image.
+    /// The digest of the manifest or index, of an image.
     pub(crate) digest: Option<Digest>,
 }
 
@@ -52,7 +52,7 @@ impl Outputs {
 
     /// Stages whose file systems are written.
     pub(crate) fn unpacked(&self, plan: &Plan) -> BTreeSet<StageId> {
-        self.0.iter().filter(|output| output.target.is_file_system()).map(|output| stage(output.what, plan)).collect()
+        self.0.iter().filter(|output| output.target.is_file_system()).map(|output| stage(&output.what, plan)).collect()
     }
 
     /// Writes all of them, in order.
@@ -70,28 +70,28 @@ impl Outputs {
                 let usage = matches!(error, WriteError::NotEmpty { .. } | WriteError::Mismatch { .. } | WriteError::Reference(_));
                 if usage { Failure::usage(chain(error)) } else { Failure::world(chain(error)) }
             };
-            let stage = stage(*what, plan);
+            let stage = stage(what, plan);
             let (name, digest) = match what {
-                What::Image(index) => match built.images.get(*index) {
-                    Some(one) => (one.image.name.clone(), Some(one.sealed.manifest.digest)),
-                    None => continue,
-                },
+                What::Image(name) => {
+                    let Some(bundle) = bundle(built, name) else { continue };
+                    (name.clone(), Some((bundle.root.descriptor.digest, bundle)))
+                }
                 What::Stage(_) => (built.stages.get(stage.0).map(|stage| stage.name.clone()).unwrap_or_default(), None),
             };
-            match (target.is_file_system(), what) {
-                (false, What::Image(index)) => {
-                    if let Some(one) = built.images.get(*index) {
-                        write_image(&one.sealed, target, outside).map_err(|error| failed(&error))?;
-                    }
+            let digest = match (target.is_file_system(), digest) {
+                (false, Some((digest, bundle))) => {
+                    write_bundle(bundle, target, outside).map_err(|error| failed(&error))?;
+                    Some(digest)
                 }
-                (_, _) => {
+                (_, digest) => {
                     let Some(end) = built.stages.get(stage.0) else { continue };
                     engine
                         .with_tree(plan, outside, options, end, |tree, contents| write_tree(engine, tree, contents, target, outside))
                         .map_err(|error| Failure::new(error.failure.class(), chain(&error)))?
                         .map_err(|error| failed(&error))?;
+                    digest.map(|(digest, _)| digest)
                 }
-            }
+            };
             written.push(Written { name, target: target.to_string(), digest });
         }
         Ok(written)
@@ -100,7 +100,8 @@ impl Outputs {
 
 fn output(text: &str, plan: &Plan) -> Result<Output, Failure> {
     let wrong = |reason: String| Failure::usage(format!("`--output {text}`: {reason}"));
-    let names: Vec<&str> = plan.images.iter().map(|image| image.name.as_str()).collect();
+    let mut names: Vec<&str> = plan.images.iter().map(|image| image.name.as_str()).collect();
+    names.dedup();
     let translated = of_docker(text).map_err(wrong)?;
     let text = translated.as_deref().unwrap_or(text);
     let (name, place) = match text.split_once('=') {
@@ -112,11 +113,11 @@ fn output(text: &str, plan: &Plan) -> Result<Output, Failure> {
         wrong(if plain { format!("{error}; for the file system in a directory, `-o rootfs:{place}`") } else { error.to_string() })
     })?;
     let what = match (name, names.as_slice()) {
-        (Some(name), names) => match names.iter().position(|known| *known == name) {
-            Some(index) => What::Image(index),
+        (Some(name), names) => match names.iter().find(|known| **known == name) {
+            Some(name) => What::Image((*name).to_owned()),
             None => return Err(wrong(format!("no image `{name}` is built; there are: {}", names.join(", ")))),
         },
-        (None, [_]) => What::Image(0),
+        (None, [only]) => What::Image((*only).to_owned()),
         (None, []) if target.is_file_system() => What::Stage(StageId(plan.stages.len().saturating_sub(1))),
         (None, []) => return Err(wrong("no image is built, only a stage; write it as rootfs:DIR or rootfs-tar:FILE".to_owned())),
         (None, names) => {
@@ -126,7 +127,24 @@ fn output(text: &str, plan: &Plan) -> Result<Output, Failure> {
             )));
         }
     };
+    let platforms = |name: &str| plan.images.iter().filter(|image| image.name == name).count();
+    match &what {
+        What::Image(name) if platforms(name) > 1 && (target.is_file_system() || matches!(target, Target::DockerArchive { .. })) => {
+            return Err(wrong(format!("`{name}` is built for several platforms, and this holds one: choose it with `--platform`")));
+        }
+        What::Image(_) | What::Stage(_) => {}
+    }
     Ok(Output { what, target })
+}
+
+/// An image, or the index of all of its platforms.
+pub(crate) fn bundle(built: &Built, name: &str) -> Option<Bundle> {
+    let images: Vec<&Sealed> = built.images.iter().filter(|one| one.image.name == name).map(|one| &one.sealed).collect();
+    match images.as_slice() {
+        [] => None,
+        [only] => Some(Bundle::of(only)),
+        several => Some(Bundle::of_platforms(several)),
+    }
 }
 
 /// Docker's `type=…,dest=…` in our words; `None` for what is not of this form.
@@ -160,10 +178,10 @@ fn of_docker(text: &str) -> Result<Option<String>, String> {
     }
 }
 
-fn stage(what: What, plan: &Plan) -> StageId {
+fn stage(what: &What, plan: &Plan) -> StageId {
     match what {
-        What::Image(index) => plan.images.get(index).map_or(StageId(0), |image| image.stage),
-        What::Stage(stage) => stage,
+        What::Image(name) => plan.images.iter().find(|image| image.name == *name).map_or(StageId(0), |image| image.stage),
+        What::Stage(stage) => *stage,
     }
 }
 

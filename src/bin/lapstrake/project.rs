@@ -141,7 +141,12 @@ impl Project {
         let words = language::Words {
             target: target.as_deref(),
             arguments: given::values(&arguments.args, build_args, &machine.surroundings),
-            platform: platforms.first().cloned().unwrap_or_else(Platform::builder),
+            // What a front end decides by the platform it can decide for one alone.
+            platform: match platforms.as_slice() {
+                [] => Some(Platform::builder()),
+                [only] => Some(only.clone()),
+                [_, _, ..] => None,
+            },
             contexts: &build_contexts,
             images: &arguments.images,
             profiles: &arguments.profiles,

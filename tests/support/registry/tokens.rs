@@ -41,6 +41,8 @@ pub(crate) struct Accounts {
     pub(crate) password: Option<(String, String)>,
     /// A refresh token.
     pub(crate) refresh_token: Option<String>,
+    /// Whether a refresh token is good for one token, which comes with the next refresh token.
+    pub(crate) rotates: bool,
     /// Repositories that are refused: a request for one of them gets no token at all.
     pub(crate) closed: BTreeSet<String>,
     /// What the answer says of how long the token holds.
@@ -57,11 +59,13 @@ struct State {
     accounts: Accounts,
     issued: Arc<Issued>,
     seen: Mutex<Vec<Request>>,
+    /// How often the refresh token was replaced.
+    rotated: Mutex<usize>,
 }
 
 impl TokenServer {
     pub(crate) fn start(accounts: Accounts) -> TokenServer {
-        let state = Arc::new(State { accounts, issued: Arc::default(), seen: Mutex::default() });
+        let state = Arc::new(State { accounts, issued: Arc::default(), seen: Mutex::default(), rotated: Mutex::default() });
         TokenServer { server: Server::start(Arc::clone(&state) as Arc<dyn Handler>), state }
     }
 
@@ -94,8 +98,11 @@ impl Handler for State {
             "POST" => {
                 let form: BTreeMap<String, String> = pairs(std::str::from_utf8(&request.body).unwrap()).into_iter().collect();
                 let field = |name: &str| form.get(name).cloned().unwrap_or_default();
-                if field("grant_type") != "refresh_token" || Some(field("refresh_token")) != self.accounts.refresh_token {
+                if field("grant_type") != "refresh_token" || Some(field("refresh_token")) != self.refresh_token() {
                     return refused();
+                }
+                if self.accounts.rotates {
+                    *self.rotated.lock().unwrap() += 1;
                 }
                 if field("client_id").is_empty() || field("service") != "fake" {
                     return Response::error(400, "INVALID", "a field is missing");
@@ -114,11 +121,23 @@ impl Handler for State {
         if let Some(seconds) = self.accounts.expires_in {
             body["expires_in"] = seconds.into();
         }
+        if request.method == "POST" && self.accounts.rotates {
+            body["refresh_token"] = self.refresh_token().into();
+        }
         Response::new(200).with("content-type", "application/json").body(body.to_string())
     }
 }
 
 impl State {
+    /// The one that counts now.
+    fn refresh_token(&self) -> Option<String> {
+        let first = self.accounts.refresh_token.clone()?;
+        match *self.rotated.lock().unwrap() {
+            0 => Some(first),
+            times => Some(format!("{first}-{times}")),
+        }
+    }
+
     /// Tokens are never given out twice, also after all were forgotten.
     fn requests(&self) -> usize {
         self.seen.lock().unwrap().len()

@@ -7,7 +7,7 @@ use lapstrake::build::{Built, BuiltImage, Engine, Fresh, Options, Secrets};
 use lapstrake::event::{Cancel, EventSink};
 use lapstrake::frontend::compose::SecretSource;
 use lapstrake::input::{NetworkUse, NothingStale, Outside, Resolved, Stale};
-use lapstrake::output::{self, PushedTag, TagOutcome};
+use lapstrake::output::{self, PushedTag, Sources, TagOutcome};
 use lapstrake::plan::{self, Plan, Requirement, StageId};
 use serde_json::{Value, json};
 
@@ -15,10 +15,10 @@ use crate::args;
 use crate::exit::{Failure, chain, print, remark};
 use crate::lints::Lints;
 use crate::machine::Machine;
-use crate::outputs::{Outputs, Written};
+use crate::outputs::{Outputs, Written, bundle};
 use crate::project::{Project, Reading};
 use crate::remote::Asking;
-use crate::{overlay, progress};
+use crate::{load, overlay, progress};
 
 /// How many blobs are on their way at a time.
 pub(crate) const TRANSFERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN.saturating_add(3);
@@ -54,12 +54,18 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
         check_push(&outside, &plan)?;
     }
     let outputs = Outputs::parse(&arguments.outputs, &plan)?;
+    if !arguments.load.is_empty() {
+        load::check(&plan)?;
+    }
     let engine = machine.engine(arguments.isolation)?;
     let options = options(machine, arguments, &project, &plan, outputs.unpacked(&plan))?;
     let built = engine.build(&plan, &outside, &options).map_err(|error| project.failed(&error))?;
 
     let written = outputs.write(&engine, &plan, &outside, &options, &built)?;
-    let pushed = if arguments.push { push(&outside, &built, cancel)? } else { Vec::new() };
+    for loader in &arguments.load {
+        load::load(machine, *loader, &built, &outside)?;
+    }
+    let pushed = if arguments.push { push(&outside, &built, arguments.merge, cancel)? } else { Pushed::new() };
     if let Some(path) = &arguments.metadata_file {
         let text = format!("{:#}\n", metadata(&built, &pushed, &written));
         std::fs::write(path, text).map_err(|error| Failure::world(format!("cannot write `{}`: {error}", path.display())))?;
@@ -241,8 +247,8 @@ fn of_variable(machine: &Machine, id: &str, name: &str) -> Result<Vec<u8>, Failu
     }
 }
 
-/// The tags of each image, in the order of the images.
-type Pushed = Vec<Vec<PushedTag>>;
+/// What each image's tags point to now, by the image's name.
+type Pushed = BTreeMap<String, Vec<PushedTag>>;
 
 /// Whether there is something to push and a place for it, before any work is done for it.
 fn check_push(outside: &Outside<'_>, plan: &Plan) -> Result<(), Failure> {
@@ -263,12 +269,33 @@ fn check_push(outside: &Outside<'_>, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-fn push(outside: &Outside<'_>, built: &Built, cancel: &Cancel) -> Result<Pushed, Failure> {
-    let push = |one: &BuiltImage| {
-        output::push(&one.sealed, &one.image.tags, TRANSFERS, outside.store, outside.registry, outside.events, cancel)
-            .map_err(|error| Failure::world(chain(&error)))
-    };
-    built.images.iter().map(push).collect()
+fn push(outside: &Outside<'_>, built: &Built, merge: bool, cancel: &Cancel) -> Result<Pushed, Failure> {
+    let sources = Sources { here: outside.store, registry: outside.registry, cancel };
+    let mut pushed = Pushed::new();
+    for one in &built.images {
+        let name = &one.image.name;
+        let Some(bundle) = bundle(built, name).filter(|_| !pushed.contains_key(name)) else { continue };
+        let tags = &one.image.tags;
+        let done = if merge {
+            output::merge_bundle(&bundle, tags, TRANSFERS, &sources, outside.events)
+        } else {
+            output::push_bundle(&bundle, tags, TRANSFERS, &sources, outside.events)
+        };
+        pushed.insert(name.clone(), done.map_err(|error| Failure::world(chain(&error)))?);
+    }
+    Ok(pushed)
+}
+
+/// The images that are one under their tags, in the order of their names.
+fn by_name(built: &Built) -> Vec<Vec<&BuiltImage>> {
+    let mut groups: Vec<Vec<&BuiltImage>> = Vec::new();
+    for one in &built.images {
+        match groups.iter_mut().find(|group| group.first().is_some_and(|first| first.image.name == one.image.name)) {
+            Some(group) => group.push(one),
+            None => groups.push(vec![one]),
+        }
+    }
+    groups
 }
 
 /// What was built, for programs. `version` is raised when a field changes its meaning.
@@ -276,9 +303,8 @@ fn metadata(built: &Built, pushed: &Pushed, written: &[Written]) -> Value {
     let images: Vec<Value> = built
         .images
         .iter()
-        .enumerate()
-        .map(|(index, one)| {
-            let tags = pushed.get(index).map(Vec::as_slice).unwrap_or_default();
+        .map(|one| {
+            let tags = pushed.get(&one.image.name).map(Vec::as_slice).unwrap_or_default();
             json!({
                 "name": one.image.name,
                 "platform": one.image.platform.to_string(),
@@ -310,7 +336,17 @@ fn metadata(built: &Built, pushed: &Pushed, written: &[Written]) -> Value {
         .iter()
         .map(|one| json!({ "name": one.name, "target": one.target, "digest": one.digest.map(|digest| digest.to_string()) }))
         .collect();
-    json!({ "version": 1, "images": images, "stages": stages, "outputs": outputs })
+    let indexes: Vec<Value> = by_name(built)
+        .iter()
+        .filter(|group| group.len() > 1)
+        .filter_map(|group| {
+            let name = &group.first()?.image.name;
+            let root = bundle(built, name)?.root.descriptor;
+            let platforms: Vec<String> = group.iter().map(|one| one.image.platform.to_string()).collect();
+            Some(json!({ "name": name, "digest": root.digest.to_string(), "media_type": root.media_type, "platforms": platforms }))
+        })
+        .collect();
+    json!({ "version": 1, "images": images, "indexes": indexes, "stages": stages, "outputs": outputs })
 }
 
 /// What `docker` calls the id of an image, each on a line.
@@ -320,14 +356,20 @@ fn ids(built: &Built) -> String {
 
 fn summary(built: &Built, pushed: &Pushed, written: &[Written]) -> String {
     let mut text = String::new();
-    for (index, one) in built.images.iter().enumerate() {
-        text.push_str(&format!("{} {}\n", one.image.name, one.sealed.manifest.digest));
-        for tag in pushed.get(index).map(Vec::as_slice).unwrap_or_default() {
+    for group in by_name(built) {
+        let Some(one) = group.first() else { continue };
+        let Some(root) = bundle(built, &one.image.name).map(|bundle| bundle.root.descriptor.digest) else { continue };
+        text.push_str(&format!("{} {root}\n", one.image.name));
+        for one in group.iter().filter(|_| group.len() > 1) {
+            text.push_str(&format!("  {} {}\n", one.image.platform, one.sealed.manifest.digest));
+        }
+        for tag in pushed.get(&one.image.name).map(Vec::as_slice).unwrap_or_default() {
             let word = match tag.outcome {
                 TagOutcome::Unchanged => "there already",
                 TagOutcome::Moved => "pushed",
             };
-            text.push_str(&format!("  {} {word}\n", tag.reference));
+            let index = if tag.digest == root { String::new() } else { format!(" in {}", tag.digest) };
+            text.push_str(&format!("  {} {word}{index}\n", tag.reference));
         }
     }
     for one in written {

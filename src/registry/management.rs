@@ -1,0 +1,213 @@
+//! Tags and digests → manifests, tags and blobs that are there, changed together with others, or gone.
+//!
+//! The protocol has no "only if nobody else has": who changes what a tag points to looks again before and after.
+//! Source of truth: distribution-spec 1.1, "Content Management", "Pulling manifests", "Checking if content exists in the registry".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapstrake_cache::Digest;
+use reqwest::{Method, StatusCode};
+
+use super::client::{Ask, Client};
+use super::endpoint::{Endpoint, pull, push as push_scope};
+use super::error::Login;
+use super::{Error, Registry, Resolved, manifests};
+use crate::event::Cancel;
+use crate::image::Reference;
+
+/// How long after a tag was moved it is looked at again: longer than anybody needs between their last look and their own move.
+const SETTLED: Duration = Duration::from_millis(400);
+
+/// How often a tag that others move, too, is moved.
+const ATTEMPTS: u32 = 20;
+
+/// What became of a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Changed {
+    /// It pointed to what it should already.
+    Unchanged(Digest),
+    /// It was made, or moved to this.
+    Moved(Digest),
+}
+
+impl Changed {
+    /// What the tag points to.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        match self {
+            Changed::Unchanged(digest) | Changed::Moved(digest) => *digest,
+        }
+    }
+}
+
+/// What a registry made of credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// It took them.
+    Accepted,
+    /// It lets everybody in and did not ask.
+    NotAsked,
+}
+
+/// What a tag should point to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// To what it points to now.
+    Keep,
+    /// To this document, which names nothing that is not there.
+    Put {
+        /// Its media type.
+        media_type: String,
+        /// The document.
+        bytes: Vec<u8>,
+    },
+}
+
+impl Registry {
+    /// What the registry itself, not a mirror, has under a tag or digest; `None` for nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the registry cannot be asked, or what it has is not what it claims to be.
+    pub fn current(&self, target: &Reference, cancel: &Cancel) -> Result<Option<Resolved>, Error> {
+        let endpoint = Endpoint::of(&self.client.settings, target)?;
+        let (client, target) = (Arc::clone(&self.client), target.clone());
+        self.runtime.wait(cancel, async move {
+            let endpoint = client.settle(endpoint).await;
+            match manifests::resolve(&client, std::slice::from_ref(&endpoint), &target).await {
+                Ok(resolved) => Ok(Some(resolved)),
+                Err(Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+    }
+
+    /// Makes a tag point to what `change` makes of what it points to now, so that what others put there at the same time is not lost:
+    /// the tag is read again right before it is moved and a moment after, and `change` is asked again whenever it was another's turn.
+    /// `change` must answer [`Wish::Keep`] for its own result.
+    ///
+    /// # Errors
+    ///
+    /// When the registry does not answer or take it, `change` fails, or others move the tag time and again.
+    pub fn change_tag(
+        &self,
+        target: &Reference,
+        change: &mut dyn FnMut(Option<&Resolved>) -> Result<Wish, Error>,
+        cancel: &Cancel,
+    ) -> Result<Changed, Error> {
+        let mut moved = false;
+        for attempt in 1..=ATTEMPTS {
+            let current = self.current(target, cancel)?;
+            let was = current.as_ref().map(|current| current.descriptor.digest);
+            match (change(current.as_ref())?, was) {
+                (Wish::Keep, Some(digest)) => return Ok(if moved { Changed::Moved(digest) } else { Changed::Unchanged(digest) }),
+                (Wish::Keep, None) => break,
+                (Wish::Put { media_type, bytes }, _) => {
+                    if self.published(target, cancel)? == was {
+                        self.push_manifest(target, &media_type, &bytes, cancel)?;
+                        moved = true;
+                    }
+                }
+            }
+            let patience = self.client.settings.patience;
+            self.runtime.wait(cancel, async move {
+                tokio::time::sleep(SETTLED).await;
+                if attempt > 1 {
+                    patience.pause(1).await;
+                }
+                Ok(())
+            })?;
+        }
+        Err(Error::Contended { reference: target.to_string(), attempts: ATTEMPTS })
+    }
+
+    /// Whether the credentials that this client has for a registry let it in, for a repository, or part of one, where they are kept by that.
+    ///
+    /// # Errors
+    ///
+    /// When they do not, or the registry cannot be asked.
+    pub fn check_login(&self, registry: &str, repository: Option<&str>, cancel: &Cancel) -> Result<Checked, Error> {
+        let endpoint = Endpoint::host(&self.client.settings, registry, repository.unwrap_or_default())?;
+        let client = Arc::clone(&self.client);
+        self.runtime.wait(cancel, async move {
+            let endpoint = client.settle(endpoint).await;
+            let mut ask = Ask::new(Method::GET, endpoint.base(), String::new(), &format!("logging in at `{}`", endpoint.registry));
+            ask.scopes.clear();
+            let answer = client.send(&endpoint, &ask).await?;
+            match (answer.response.status(), answer.login) {
+                (StatusCode::OK, Login::Credentials) => Ok(Checked::Accepted),
+                (StatusCode::OK, Login::Nothing) => Ok(Checked::NotAsked),
+                _ => Err(client.refusal(&endpoint.host, &ask.doing, answer).await),
+            }
+        })
+    }
+
+    /// Whether the registry itself, not a mirror, has a blob in a repository: how many bytes it says it has; `None` for nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the registry cannot be asked or does not say.
+    pub fn blob_size(&self, repository: &Reference, digest: &Digest, cancel: &Cancel) -> Result<Option<u64>, Error> {
+        let endpoint = Endpoint::of(&self.client.settings, repository)?;
+        let (client, named, digest) = (Arc::clone(&self.client), repository.name(), *digest);
+        self.runtime.wait(cancel, async move {
+            let endpoint = client.settle(endpoint).await;
+            let url = endpoint.url(&format!("blobs/{digest}"));
+            let ask = Ask::new(Method::HEAD, url, pull(&endpoint.repository), &format!("looking for `{named}@{digest}`"));
+            let answer = client.send(&endpoint, &ask).await?;
+            match answer.response.status() {
+                StatusCode::OK => {
+                    let length = answer.response.headers().get(reqwest::header::CONTENT_LENGTH);
+                    Ok(Some(length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or_default()))
+                }
+                StatusCode::NOT_FOUND => Ok(None),
+                _ => Err(client.refusal(&endpoint.host, &ask.doing, answer).await),
+            }
+        })
+    }
+
+    /// Removes what the reference names: with a digest that manifest or index, with all tags that point to it; else the tag alone, which not
+    /// every registry does.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, or the registry does not remove it.
+    pub fn delete_manifest(&self, target: &Reference, cancel: &Cancel) -> Result<(), Error> {
+        let place = match (&target.digest, &target.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, Some(tag)) => tag.clone(),
+            (None, None) => "latest".to_owned(),
+        };
+        self.delete(target, format!("manifests/{place}"), format!("removing the manifest of `{target}`"), cancel)
+    }
+
+    /// Removes a blob from a repository.
+    ///
+    /// # Errors
+    ///
+    /// When it is not there, or the registry does not remove it.
+    pub fn delete_blob(&self, repository: &Reference, digest: &Digest, cancel: &Cancel) -> Result<(), Error> {
+        // Whoever pushes to the repository next must not believe that it is there.
+        self.client.memory.doubt(&Endpoint::of(&self.client.settings, repository)?);
+        self.delete(repository, format!("blobs/{digest}"), format!("removing `{}@{digest}`", repository.name()), cancel)
+    }
+
+    fn delete(&self, target: &Reference, below: String, doing: String, cancel: &Cancel) -> Result<(), Error> {
+        let endpoint = Endpoint::of(&self.client.settings, target)?;
+        let client = Arc::clone(&self.client);
+        self.runtime.wait(cancel, async move {
+            let endpoint = client.settle(endpoint).await;
+            delete(&client, &endpoint, &below, &doing).await
+        })
+    }
+}
+
+async fn delete(client: &Client, endpoint: &Endpoint, below: &str, doing: &str) -> Result<(), Error> {
+    let ask = Ask::new(Method::DELETE, endpoint.url(below), push_scope(&endpoint.repository), doing);
+    let answer = client.send(endpoint, &ask).await?;
+    if answer.response.status().is_success() {
+        return Ok(());
+    }
+    Err(client.refusal(&endpoint.host, &ask.doing, answer).await)
+}
