@@ -89,9 +89,14 @@ impl Connection {
         Ok(received.bytes)
     }
 
+    /// Passes a signal on to a step's command.
+    pub(super) fn signal(&self, number: u8) {
+        let _ = (&self.socket).write(&[number]);
+    }
+
     /// Tells a step to stop. Its end is the answer.
     pub(super) fn stop(&self) {
-        // Any byte means it; a step that has ended already does not listen.
+        // Signals have other numbers. A step that has ended already does not listen.
         let _ = (&self.socket).write(&[0]);
     }
 }

@@ -176,3 +176,27 @@ pub enum SandboxError {
         source: io::Error,
     },
 }
+
+impl SandboxError {
+    /// Whether it is the command alone that is to blame, so that another one could be run in the same root.
+    #[must_use]
+    pub const fn left_the_root(&self) -> bool {
+        match self {
+            SandboxError::Workdir { .. }
+            | SandboxError::NotFound { .. }
+            | SandboxError::Permission { .. }
+            | SandboxError::Interpreter { .. }
+            | SandboxError::Format { .. }
+            | SandboxError::Start { .. } => true,
+            SandboxError::Unusable(_)
+            | SandboxError::InvalidJob { .. }
+            | SandboxError::Cancelled
+            | SandboxError::Lost { .. }
+            | SandboxError::Processes { .. }
+            | SandboxError::Root { .. }
+            | SandboxError::Mount { .. }
+            | SandboxError::User { .. }
+            | SandboxError::Left { .. } => false,
+        }
+    }
+}

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::owner::Owner;
-use super::{AgentError, Bytes, EntryMetadata, FileAgent, Finished, IdMapping, Job, Operation, SandboxError, Unusable, run, wire};
+use super::{
+    AgentError, Bytes, Console, EntryMetadata, FileAgent, Finished, IdMapping, Job, Operation, SandboxError, Signals, Unusable, run, wire,
+};
 use crate::event::{Cancel, Stream};
 
 /// Runs commands. The seam for other engines.
@@ -21,7 +23,15 @@ pub trait Sandbox: Send + Sync {
     ///
     /// # Errors
     /// When the command could not be started, or `cancel` asked to stop. A command that fails or runs into its time limit is no error.
-    fn run(&self, job: &Job, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Finished, SandboxError>;
+    fn run(&self, job: &Job, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Finished, SandboxError> {
+        self.attach(job, Console::Captured(output), &Signals::new(), cancel)
+    }
+
+    /// As [`Sandbox::run`], with something to read or a terminal, and with signals that are passed on.
+    ///
+    /// # Errors
+    /// As [`Sandbox::run`].
+    fn attach(&self, job: &Job, console: Console<'_>, signals: &Signals, cancel: &Cancel) -> Result<Finished, SandboxError>;
 }
 
 /// A usual combination of ids, root and cuts.
@@ -48,6 +58,20 @@ impl Rung {
             Rung::UserNamespace => "userns",
             Rung::SingleId => "single-id",
             Rung::Chroot => "chroot",
+        }
+    }
+
+    /// The rung that has this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Rung> {
+        Rung::ALL.into_iter().find(|rung| rung.name() == name)
+    }
+
+    /// Whether others may be given what a command made on it: it did not see more than the spec says, and was kept apart.
+    #[must_use]
+    pub const fn is_shareable(self) -> bool {
+        match self {
+            Rung::UserNamespace | Rung::SingleId | Rung::Chroot => true,
         }
     }
 }
@@ -249,6 +273,7 @@ impl Isolation {
             upper,
             mounts: Vec::new(),
             network: false,
+            terminal: None,
             hostname: Bytes(wire::PROBE_NAME.to_vec()),
             hosts: Bytes::default(),
             classic: self.mount_api == MountApi::Classic,
@@ -258,7 +283,9 @@ impl Isolation {
             specials: Vec::new(),
         };
         let nothing = run::Told { at: &|_| Vec::new(), program: String::new(), searched: String::new(), uid: 0, gid: 0 };
-        run::run(&self.owner, &job, None, &nothing, &mut |_, _| {}, &Cancel::new()).map(drop)
+        let mut nowhere = |_: Stream, _: &[u8]| {};
+        let attached = run::Attached { console: Console::Captured(&mut nowhere), signals: &Signals::new(), cancel: &Cancel::new() };
+        run::run(&self.owner, &job, None, &nothing, attached).map(drop)
     }
 }
 
@@ -313,8 +340,8 @@ impl Sandbox for Isolation {
         Ok(self.rung)
     }
 
-    fn run(&self, job: &Job, output: &mut dyn FnMut(Stream, &[u8]), cancel: &Cancel) -> Result<Finished, SandboxError> {
+    fn attach(&self, job: &Job, console: Console<'_>, signals: &Signals, cancel: &Cancel) -> Result<Finished, SandboxError> {
         let host = run::Host { resolv: &self.resolv, mount_api: self.mount_api, rung: self.rung };
-        run::run_job(&self.owner, &self.agent, &host, job, output, cancel)
+        run::run_job(&self.owner, &self.agent, &host, job, run::Attached { console, signals, cancel })
     }
 }

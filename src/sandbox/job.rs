@@ -110,6 +110,13 @@ pub enum MountKind {
         /// What the command may do to it. With [`Upper::InPlace`] nothing keeps it from writing.
         access: DirectoryAccess,
     },
+    /// A file or directory of the host that others use too: never with [`Upper::InPlace`].
+    Shared {
+        /// Which. Absolute path.
+        path: PathBuf,
+        /// What may be done to it.
+        access: DirectoryAccess,
+    },
     /// A file that exists in memory only: a secret.
     File {
         /// Its contents.
@@ -138,6 +145,7 @@ impl std::fmt::Debug for MountKind {
                 shown.field("lowers", lowers).field("root", root).field("subpath", &subpath).field("access", access).finish()
             }
             MountKind::Directory { path, access } => f.debug_struct("Directory").field("path", path).field("access", access).finish(),
+            MountKind::Shared { path, access } => f.debug_struct("Shared").field("path", path).field("access", access).finish(),
             MountKind::File { bytes: _, uid, gid, mode } => {
                 f.debug_struct("File").field("uid", uid).field("gid", gid).field("mode", mode).finish_non_exhaustive()
             }

@@ -12,6 +12,7 @@ mod agent;
 #[path = "helper/calls.rs"]
 mod calls;
 mod connection;
+mod console;
 #[cfg(test)]
 #[expect(dead_code, unreachable_pub, reason = "the file is a module of the helper, and only tested here")]
 #[path = "helper/supervisor/credentials.rs"]
@@ -37,6 +38,7 @@ mod tests;
 mod wire;
 
 pub use agent::{AgentDirectory, FileAgent};
+pub use console::{Console, Output, Signals};
 pub use error::{AgentError, SandboxError, Unusable};
 pub use isolation::{Isolation, MountApi, Options, Probe, Rung, Sandbox, Start, UpperKind};
 pub use job::{Access, DirectoryAccess, Exit, Finished, Job, Mount, MountKind, Network, Upper, UpperHandle, User};

@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::owner::Owner;
 use super::wire::{self, Bytes, OwnerRequest, Stage, StepReply};
 use super::{
-    Access, DirectoryAccess, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, Rung, SandboxError, Upper, UpperHandle,
+    Access, Console, DirectoryAccess, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, Output, Rung, SandboxError, Signals, Upper,
+    UpperHandle,
 };
 use crate::event::{Cancel, Stream};
 
@@ -30,6 +31,13 @@ pub(super) struct Host<'a> {
     pub(super) resolv: &'a Path,
     pub(super) mount_api: MountApi,
     pub(super) rung: Rung,
+}
+
+/// What a command is attached to from outside.
+pub(super) struct Attached<'a, 'o> {
+    pub(super) console: Console<'o>,
+    pub(super) signals: &'a Signals,
+    pub(super) cancel: &'a Cancel,
 }
 
 /// What errors say about a job.
@@ -58,17 +66,20 @@ pub(super) fn run_job(
     agent: &FileAgent,
     host: &Host<'_>,
     job: &Job,
-    output: &mut dyn FnMut(Stream, &[u8]),
-    cancel: &Cancel,
+    attached: Attached<'_, '_>,
 ) -> Result<Finished, SandboxError> {
     let search = search_path(&job.env);
-    let sent = to_wire(job, host, &search)?;
+    let mut sent = to_wire(job, host, &search)?;
+    sent.terminal = match &attached.console {
+        Console::Terminal { size: (rows, columns), opened: _ } => Some((u32::from(*rows), u32::from(*columns))),
+        Console::Captured(_) | Console::Fed { .. } => None,
+    };
     let program = job.argv.first().map(|program| program.to_string_lossy().into_owned()).unwrap_or_default();
     let searched = if program.contains('/') { String::new() } else { search };
     let at =
         |index: u32| usize::try_from(index).ok().and_then(|index| job.mounts.get(index)).map(|mount| mount.at.clone()).unwrap_or_default();
     let told = Told { at: &at, program, searched, uid: job.user.uid, gid: job.user.gid };
-    let ended = run(owner, &sent, job.time_limit, &told, output, cancel)?;
+    let ended = run(owner, &sent, job.time_limit, &told, attached)?;
     let lost = |source| SandboxError::Lost { doing: "gave its result", source };
     let (directory, path) = match &job.upper {
         Upper::OnDisk { upper, work: _ } => (agent.directory(upper).map_err(|error| lost(error.into_io()))?, Some(upper.clone())),
@@ -93,8 +104,7 @@ pub(super) fn run(
     job: &wire::Job,
     time_limit: Option<Duration>,
     told: &Told<'_>,
-    output: &mut dyn FnMut(Stream, &[u8]),
-    cancel: &Cancel,
+    Attached { console, signals, cancel }: Attached<'_, '_>,
 ) -> Result<Ended, SandboxError> {
     if cancel.is_cancelled() {
         return Err(SandboxError::Cancelled);
@@ -103,16 +113,25 @@ pub(super) fn run(
         let what = what.to_owned();
         move |source: io::Error| SandboxError::Processes { what, source }
     };
+    let mut nowhere = |_: Stream, _: &[u8]| {};
+    let (output, input, mut terminal): (Output<'_>, _, _) = match console {
+        Console::Captured(output) => (output, None, None),
+        Console::Fed { input, output } => (output, Some(input), None),
+        Console::Terminal { size: _, opened } => (&mut nowhere, None, Some(opened)),
+    };
     let (out, out_end) = pipe().map_err(cannot("make a pipe"))?;
     let (err, err_end) = pipe().map_err(cannot("make a pipe"))?;
     let lost = |doing: &'static str| move |source| SandboxError::Lost { doing, source };
     let step = owner.process(&OwnerRequest::Step {}).map_err(lost("started a process"))?;
-    step.send(job, &[out_end.as_fd(), err_end.as_fd()]).map_err(lost("received a job"))?;
-    drop((out_end, err_end));
+    let mut descriptors = vec![out_end.as_fd(), err_end.as_fd()];
+    descriptors.extend(input.as_ref().map(std::os::fd::AsFd::as_fd));
+    step.send(job, &descriptors).map_err(lost("received a job"))?;
+    drop((out_end, err_end, input));
 
     let mut streams = [(Stream::Out, Some(out)), (Stream::Err, Some(err))];
     let mut buffer = vec![0; OUTPUT_BYTES];
     let mut upper = None;
+    let mut started = false;
     let mut deadline: Option<Instant> = None;
     let mut stopped: Option<Stopped> = None;
     loop {
@@ -125,6 +144,10 @@ pub(super) fn run(
             }
             if stopped.is_some() {
                 step.stop();
+            }
+            // Before it has started there is nobody to have them.
+            while let Some(number) = started.then(|| signals.take()).flatten() {
+                step.signal(number);
             }
         }
         let remaining = deadline.map_or(NOTICE_CANCEL_WITHIN, |deadline| deadline.saturating_duration_since(now));
@@ -147,9 +170,13 @@ pub(super) fn run(
         if !readable {
             continue;
         }
-        let (reply, descriptors) = step.receive().map_err(lost("ran a step"))?;
+        let (reply, mut descriptors) = step.receive().map_err(lost("ran a step"))?;
         match reply {
             StepReply::Started {} => {
+                started = true;
+                if let Some(opened) = terminal.take() {
+                    opened(descriptors.pop().ok_or_else(|| lost("opened a terminal")(io::ErrorKind::InvalidData.into()))?);
+                }
                 upper = descriptors.into_iter().next();
                 deadline = time_limit.and_then(|limit| Instant::now().checked_add(limit));
             }
@@ -252,13 +279,12 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
                     Access::Discarded => true,
                 },
             },
-            MountKind::Directory { path: directory, access } => wire::MountWhat::Directory {
-                path: path(directory)?,
-                read_only: match access {
-                    DirectoryAccess::ReadOnly => true,
-                    DirectoryAccess::Written => false,
-                },
-            },
+            MountKind::Directory { path: directory, access } => {
+                wire::MountWhat::Directory { path: path(directory)?, read_only: *access == DirectoryAccess::ReadOnly }
+            }
+            MountKind::Shared { path: shared, access } => {
+                wire::MountWhat::Shared { path: path(shared)?, read_only: *access == DirectoryAccess::ReadOnly }
+            }
             MountKind::File { bytes, uid, gid, mode } => {
                 wire::MountWhat::File { bytes: Bytes(bytes.clone()), uid: *uid, gid: *gid, mode: *mode & 0o7777 }
             }
@@ -275,8 +301,11 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
     if in_place != (host.rung == Rung::Chroot) {
         return invalid(format!("a root of this sort cannot be had on the rung `{}`", host.rung.name()));
     }
-    if in_place && (!job.lowers.is_empty() || job.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Layers { .. }))) {
-        return invalid("there are no merged directories without mounts".to_owned());
+    if in_place
+        && (!job.lowers.is_empty()
+            || job.mounts.iter().any(|mount| matches!(mount.kind, MountKind::Layers { .. } | MountKind::Shared { .. })))
+    {
+        return invalid("without mounts there are no merged directories, and none that are shared with the host".to_owned());
     }
     let network = match job.network {
         Network::Off => false,
@@ -296,6 +325,7 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
         upper,
         mounts,
         network,
+        terminal: None,
         hostname: Bytes(job.hostname.clone().into_bytes()),
         hosts: Bytes(format!("127.0.0.1\tlocalhost {0}\n::1\tlocalhost {0}\n", job.hostname).into_bytes()),
         classic: host.mount_api == MountApi::Classic,
@@ -320,7 +350,7 @@ fn has_nul(job: &Job) -> bool {
             nul(&mount.at)
                 || match &mount.kind {
                     MountKind::Layers { subpath, .. } => nul(subpath),
-                    MountKind::Directory { .. } | MountKind::File { .. } | MountKind::Tmpfs { .. } => false,
+                    MountKind::Directory { .. } | MountKind::Shared { .. } | MountKind::File { .. } | MountKind::Tmpfs { .. } => false,
                 }
         })
 }

@@ -6,12 +6,12 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::command;
+use crate::command::{self, Streams};
 use crate::confine::{Chroot, Signals, Within};
 use crate::end::{self, Reach};
 use crate::in_place::{self, InPlace};
 use crate::profile::Network;
-use crate::step::{Failure, InitReply, Trying};
+use crate::step::{Failure, InitReply, Trying, orders};
 use crate::sys::{self, Child};
 use crate::wire::{Bytes, CommandLine, Job, Stage, StepReply};
 use crate::{channel, name};
@@ -19,19 +19,20 @@ use crate::{channel, name};
 const PROCESSES: Stage = Stage::Processes {};
 
 /// The keeper, from the job to its end.
-pub fn run(job: &Job, (root, aside): (&[u8], &[u8]), library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> StepReply {
-    match kept(job, (root, aside), library, out, err) {
+pub fn run(job: &Job, (root, aside): (&[u8], &[u8]), library: &OwnedFd, streams: Streams) -> StepReply {
+    match kept(job, (root, aside), library, streams) {
         Ok(reply) => reply,
         Err(failure) => failure.to_reply(),
     }
 }
 
-fn kept(job: &Job, (root, aside): (&[u8], &[u8]), library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> Result<StepReply, Failure> {
+fn kept(job: &Job, (root, aside): (&[u8], &[u8]), library: &OwnedFd, streams: Streams) -> Result<StepReply, Failure> {
     sys::live_without_parent().trying(&PROCESSES, || "outlive its parent".to_owned())?;
     sys::keep_children();
     sys::adopt_orphans().trying(&PROCESSES, || "adopt what the step leaves behind".to_owned())?;
+    let (streams, terminal) = streams.or_terminal(job, b"/dev/ptmx")?;
     let in_place = in_place::make(job, root, aside)?;
-    let ended = ended(job, &in_place, library, out, err);
+    let ended = ended(job, &in_place, library, (streams, terminal));
     // Whatever happened to the ender, nothing runs on.
     end::end_all(Reach::Others);
     let made = in_place.take_back();
@@ -47,17 +48,17 @@ fn ended_reply(status: Option<i32>, made: Vec<crate::step::Made>) -> StepReply {
 }
 
 /// Runs the ender to its end; what it said last.
-fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> Result<InitReply, Failure> {
+fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, (streams, terminal): (Streams, Option<OwnedFd>)) -> Result<InitReply, Failure> {
     let (ours, theirs) = sys::socket_pair().trying(&PROCESSES, || "make a socket".to_owned())?;
     let keeper = sys::getpid();
     let Some(ender) = sys::fork_process().trying(&PROCESSES, || "make a process".to_owned())? else {
-        drop(ours);
+        drop((ours, terminal));
         sys::close_for_good(library);
-        let said = be_ender(job, in_place, keeper, &theirs, out, err).unwrap_or_else(|failure| failure.to_init_reply());
+        let said = be_ender(job, in_place, keeper, &theirs, streams).unwrap_or_else(|failure| failure.to_init_reply());
         let _ = channel::send(&theirs, &said, &[]);
         sys::exit(0);
     };
-    drop((theirs, out, err));
+    drop((theirs, streams));
     let mut last = InitReply::Running {};
     let mut told = false;
     let mut listener: Option<OwnedFd> = None;
@@ -70,7 +71,8 @@ fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, out: OwnedFd, err: Ow
             match channel::receive::<InitReply>(&ours) {
                 Ok(Some((InitReply::Running {}, _))) => {
                     // Its end is noticed the next time.
-                    let _ = channel::send(library, &StepReply::Started {}, &[]);
+                    let terminal: Vec<_> = terminal.iter().map(AsFd::as_fd).collect();
+                    let _ = channel::send(library, &StepReply::Started {}, &terminal);
                 }
                 Ok(Some((InitReply::Listening {}, descriptors))) => listener = descriptors.into_iter().next(),
                 Ok(Some((said, _))) => {
@@ -80,9 +82,11 @@ fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, out: OwnedFd, err: Ow
                 Ok(None) | Err(_) => break,
             }
         } else if from_library && !told {
-            // Whatever it says, or its end, means: stop.
-            told = true;
-            let _ = channel::send(&ours, &0_u8, &[]);
+            let signals = orders(library);
+            told = signals.is_none();
+            for signal in signals.unwrap_or(vec![0]) {
+                let _ = channel::send(&ours, &signal, &[]);
+            }
         } else if let Some(listener) = &listener {
             name::serve(listener, &job.hostname.0);
         }
@@ -93,14 +97,7 @@ fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, out: OwnedFd, err: Ow
 }
 
 /// The ender: what it says last.
-fn be_ender(
-    job: &Job,
-    in_place: &InPlace,
-    keeper: i32,
-    told: &OwnedFd,
-    out: OwnedFd,
-    err: OwnedFd,
-) -> Result<InitReply, Failure> {
+fn be_ender(job: &Job, in_place: &InPlace, keeper: i32, told: &OwnedFd, streams: Streams) -> Result<InitReply, Failure> {
     sys::die_with_parent().trying(&PROCESSES, || "end with its parent".to_owned())?;
     if sys::getppid() != keeper {
         sys::exit(1);
@@ -120,8 +117,8 @@ fn be_ender(
     let listening = |listener: OwnedFd| {
         let _ = channel::send(told, &InitReply::Listening {}, &[listener.as_fd()]);
     };
-    let command = command::start(&job.command, &within, &out, &err, listening);
-    drop((out, err));
+    let command = command::start(&job.command, &within, &streams, listening);
+    drop(streams);
     let outcome = command.and_then(|command| wait_for(command, job, told, &ends));
     end::end_all(reach);
     outcome
@@ -147,7 +144,10 @@ fn wait_for(command: i32, job: &Job, told: &OwnedFd, ends: &OwnedFd) -> Result<I
                 }
             }
         } else if stop {
-            return Ok(InitReply::Running {});
+            match channel::receive::<u8>(told) {
+                Ok(Some((signal, _))) if signal != 0 => sys::signal(command, signal),
+                Ok(_) | Err(_) => return Ok(InitReply::Running {}),
+            }
         }
     }
 }

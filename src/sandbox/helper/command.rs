@@ -8,7 +8,7 @@ use crate::{channel, name};
 use crate::step::{Failure, Trying};
 use crate::supervisor::{self, Credentials};
 use crate::sys::{self, At, EACCES, ENOENT, ENOTDIR, Errno};
-use crate::wire::{Bytes, CommandLine, Ownership, PROBE_NAME, Stage};
+use crate::wire::{Bytes, CommandLine, Job, Ownership, PROBE_NAME, Stage};
 
 /// How much of a program that did not start is looked at.
 const HEAD_BYTES: usize = 1024;
@@ -34,6 +34,34 @@ wire! {
 
 use crate::wire::Wire;
 
+/// What a command reads from and writes to.
+pub struct Streams {
+    /// Nothing to read, where there is none.
+    pub input: Option<OwnedFd>,
+    pub out: OwnedFd,
+    pub err: OwnedFd,
+    /// Whether the input is a terminal for the command's session.
+    pub terminal: bool,
+}
+
+impl Streams {
+    /// A terminal that is made by the file at `path`, for a job that wants one: with its other end. Else these as they are.
+    pub fn or_terminal(self, job: &Job, path: &[u8]) -> Result<(Streams, Option<OwnedFd>), Failure> {
+        let Some((rows, columns)) = job.terminal else { return Ok((self, None)) };
+        let short = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        let open = || {
+            let (shown, programs) = sys::open_terminal(path, (short(rows), short(columns)))?;
+            if let CommandLine::Program { uid, gid, .. } = &job.command {
+                // So that its user can open it anew. Where ids are a model it cannot be given away, nor need it be.
+                let _ = sys::change_owner(programs.as_fd(), *uid, *gid);
+            }
+            let [input, out] = [sys::above(&programs, 3)?, sys::above(&programs, 3)?];
+            Ok((Streams { input: Some(input), out, err: programs, terminal: true }, Some(shown)))
+        };
+        open().trying(&Stage::Processes {}, || "open a terminal".to_owned())
+    }
+}
+
 /// Who a command is that runs as this user, where that is a model.
 pub fn first(uid: u32, gid: u32, groups: &[u32]) -> Credentials {
     Credentials::of_step(uid, gid, groups, CAPABILITIES)
@@ -43,8 +71,7 @@ pub fn first(uid: u32, gid: u32, groups: &[u32]) -> Credentials {
 pub fn start(
     command: &CommandLine,
     within: &Within<'_>,
-    out: &OwnedFd,
-    err: &OwnedFd,
+    streams: &Streams,
     listening: impl FnOnce(OwnedFd),
 ) -> Result<i32, Failure> {
     let stage = Stage::Processes {};
@@ -53,7 +80,7 @@ pub fn start(
     match sys::fork_process().trying(&stage, || "make a process".to_owned())? {
         None => {
             drop(ours);
-            let failure = become_command(command, within, out, err, &theirs);
+            let failure = become_command(command, within, streams, &theirs);
             let reply = Starting::NotStarted {
                 stage: failure.stage,
                 what: Bytes(failure.what.into_bytes()),
@@ -88,8 +115,8 @@ pub fn start(
 /// Where the process that becomes the command keeps its way to the init.
 const REPORT: i32 = 3;
 
-fn become_command(command: &CommandLine, within: &Within<'_>, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> Failure {
-    let outcome = prepare(command, within, out, err, report).and_then(|()| execute(command));
+fn become_command(command: &CommandLine, within: &Within<'_>, streams: &Streams, report: &OwnedFd) -> Failure {
+    let outcome = prepare(command, within, streams, report).and_then(|()| execute(command));
     match outcome {
         Ok(never) => match never {},
         Err(failure) => failure,
@@ -99,7 +126,7 @@ fn become_command(command: &CommandLine, within: &Within<'_>, out: &OwnedFd, err
 enum Never {}
 
 /// Everything up to the program itself. After it only descriptors 0 to 3 are open.
-fn prepare(command: &CommandLine, within: &Within<'_>, out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> Result<(), Failure> {
+fn prepare(command: &CommandLine, within: &Within<'_>, streams: &Streams, report: &OwnedFd) -> Result<(), Failure> {
     let nowhere = Bytes(b"/".to_vec());
     let (workdir, uid, gid, groups) = match command {
         CommandLine::Program { workdir, uid, gid, groups, .. } => (workdir, *uid, *gid, groups.as_slice()),
@@ -108,8 +135,11 @@ fn prepare(command: &CommandLine, within: &Within<'_>, out: &OwnedFd, err: &Owne
     if let Within::Root(chroot) = within {
         sys::change_root_to(chroot.root.as_fd()).trying(&Stage::Root {}, || "change the root".to_owned())?;
     }
-    descriptors(out, err, report).trying(&Stage::Processes {}, || "arrange descriptors".to_owned())?;
+    descriptors(streams, report).trying(&Stage::Processes {}, || "arrange descriptors".to_owned())?;
     sys::setsid().trying(&Stage::Processes {}, || "start a session".to_owned())?;
+    if streams.terminal {
+        sys::take_terminal(0).trying(&Stage::Processes {}, || "take the terminal".to_owned())?;
+    }
     sys::default_signals();
     sys::umask(0o022);
     sys::no_core_files();
@@ -240,16 +270,19 @@ fn listen(reason: For) -> sys::Result<()> {
     sent
 }
 
-fn descriptors(out: &OwnedFd, err: &OwnedFd, report: &OwnedFd) -> sys::Result<()> {
+fn descriptors(streams: &Streams, report: &OwnedFd) -> sys::Result<()> {
     // First out of the way of the numbers that are about to be taken.
-    let (out, err, report) = (sys::above(out, 10)?, sys::above(err, 10)?, sys::above(report, 10)?);
-    let nothing = sys::above(&sys::open(At::Root, b"/dev/null", sys::O_RDONLY, 0, sys::ANYWHERE)?, 10)?;
-    sys::put_at(&nothing, 0, true)?;
+    let (out, err, report) = (sys::above(&streams.out, 10)?, sys::above(&streams.err, 10)?, sys::above(report, 10)?);
+    let input = match &streams.input {
+        Some(input) => sys::above(input, 10)?,
+        None => sys::above(&sys::open(At::Root, b"/dev/null", sys::O_RDONLY, 0, sys::ANYWHERE)?, 10)?,
+    };
+    sys::put_at(&input, 0, true)?;
     sys::put_at(&out, 1, true)?;
     sys::put_at(&err, 2, true)?;
     sys::put_at(&report, REPORT, false)?;
     // The values above must not be closed twice.
-    for fd in [out, err, report, nothing] {
+    for fd in [out, err, report, input] {
         let _ = std::os::fd::IntoRawFd::into_raw_fd(fd);
     }
     sys::close_from(4)

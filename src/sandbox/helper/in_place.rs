@@ -93,8 +93,8 @@ impl InPlace {
 
     fn mount(&mut self, mount: &MountAt) -> Sys<()> {
         match &mount.kind {
-            // Without mounts there are no merged directories: they come as one.
-            MountWhat::Layers { .. } => Err(EINVAL),
+            // Without mounts there are no merged directories, which come as one, and nothing can be in two places.
+            MountWhat::Layers { .. } | MountWhat::Shared { .. } => Err(EINVAL),
             MountWhat::Directory { path, read_only: _ } => self.put(&mount.at.0, What::Borrowed(&path.0)),
             MountWhat::File { bytes, uid, gid, mode } => self.file(&mount.at.0, &bytes.0, (*uid, *gid), *mode),
             MountWhat::Tmpfs { size_bytes: _ } => self.directory(&mount.at.0, 0o1777),

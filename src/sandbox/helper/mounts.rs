@@ -20,11 +20,11 @@ pub fn mount(building: &mut Building, mount: &MountAt, stage: &Stage) -> Result<
                 part(&other, &subpath.0).trying(stage, || format!("find `{}` in what is mounted", String::from_utf8_lossy(&subpath.0)))?;
             (part, want, HARMLESS | if *discarded { 0 } else { ATTR_RDONLY })
         }
-        MountWhat::Directory { path, read_only } => {
-            let directory = sys::copy_mount(At::Root, &path.0, Below::Without)
-                .trying(stage, || format!("open the directory `{}`", String::from_utf8_lossy(&path.0)))?;
-            let want = Want::of(&sys::stat(directory.as_fd(), b"").trying(stage, || "look at what is mounted".to_owned())?);
-            (directory, want, HARMLESS | if *read_only { ATTR_RDONLY } else { 0 })
+        MountWhat::Directory { path, read_only } | MountWhat::Shared { path, read_only } => {
+            let there =
+                sys::copy_mount(At::Root, &path.0, Below::Without).trying(stage, || format!("open the directory `{}`", String::from_utf8_lossy(&path.0)))?;
+            let want = Want::of(&sys::stat(there.as_fd(), b"").trying(stage, || "look at what is mounted".to_owned())?);
+            (there, want, HARMLESS | if *read_only { ATTR_RDONLY } else { 0 })
         }
         MountWhat::File { bytes, uid, gid, mode } => {
             let file = building.memory_file(&bytes.0, *uid, *gid, *mode).trying(stage, || "write a file in memory".to_owned())?;

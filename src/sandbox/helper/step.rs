@@ -6,16 +6,17 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
+use crate::command::Streams;
 use crate::confine::{HostName, Within};
 use crate::supervisor::Supervisor;
-use crate::sys::{self, At, BENEATH, Errno};
+use crate::sys::{self, At, BENEATH, Child, Errno};
 use crate::wire::{Bytes, CommandLine, Job, Ownership, Stage, StepReply, UpperPlace, Wire};
 use crate::{channel, chroot, command, name, root};
 
 wire! {
     /// What process 1 tells the supervisor, in this order; nothing after `Exited` or `Failed`.
     enum InitReply {
-        /// The root is made; the upper directory and the mount namespace come as descriptors.
+        /// The root is made; the upper directory and the mount namespace come as descriptors, and the end of a terminal where there is one.
         0 Prepared {
             /// Mount points that were not there, parents first.
             made: Vec<Made>,
@@ -104,9 +105,10 @@ pub fn run(library: OwnedFd) {
     let Ok(Some((job, descriptors))) = channel::receive::<Job>(&library) else { return };
     let mut descriptors = descriptors.into_iter();
     let (Some(out), Some(err)) = (descriptors.next(), descriptors.next()) else { return };
+    let streams = Streams { out, err, input: descriptors.next(), terminal: false };
     let reply = match &job.upper {
-        UpperPlace::InPlace { root, aside } => Some(chroot::run(&job, (&root.0, &aside.0), &library, out, err)),
-        UpperPlace::OnDisk { .. } | UpperPlace::Memory { .. } => match start(&job, &library, out, err) {
+        UpperPlace::InPlace { root, aside } => Some(chroot::run(&job, (&root.0, &aside.0), &library, streams)),
+        UpperPlace::OnDisk { .. } | UpperPlace::Memory { .. } => match start(&job, &library, streams) {
             Ok((init, pid)) => supervise(&job, &library, &init, pid),
             Err(failure) => Some(failure.to_reply()),
         },
@@ -117,7 +119,7 @@ pub fn run(library: OwnedFd) {
 }
 
 /// Starts the init: the socket to it and its process id.
-fn start(job: &Job, library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> Result<(OwnedFd, i32), Failure> {
+fn start(job: &Job, library: &OwnedFd, streams: Streams) -> Result<(OwnedFd, i32), Failure> {
     sys::keep_children();
     let (ours, theirs) = sys::socket_pair().trying(&PROCESSES, || "make a socket".to_owned())?;
     sys::unshare(sys::CLONE_NEWPID).trying(&PROCESSES, || "make a pid namespace".to_owned())?;
@@ -131,7 +133,7 @@ fn start(job: &Job, library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> Result<(Ow
             drop(ours);
             // The supervisor's descriptor is the supervisor's alone: its end tells the library that the step is over.
             sys::close_for_good(library);
-            be_init(job, &theirs, out, err);
+            be_init(job, &theirs, streams);
             sys::exit(0);
         }
     }
@@ -140,6 +142,7 @@ fn start(job: &Job, library: &OwnedFd, out: OwnedFd, err: OwnedFd) -> Result<(Ow
 /// Waits for the end of the init or of the library; gives what the library is told last.
 fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<StepReply> {
     let mut upper = None;
+    let mut terminal: Option<OwnedFd> = None;
     let mut mount_points = Vec::new();
     let mut ended = None;
     let mut failed = None;
@@ -156,7 +159,9 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
                     mount_points = made;
                     let mut descriptors = descriptors.into_iter();
                     upper = descriptors.next();
-                    match descriptors.next().map(|mounts| watch(job, answered, &mounts)) {
+                    let mounts = descriptors.next();
+                    terminal = descriptors.next();
+                    match mounts.map(|mounts| watch(job, answered, &mounts)) {
                         Some(Ok(supervisor)) => model = supervisor,
                         Some(Err(Failure { stage, what, errno, head })) => {
                             failed = Some(StepReply::Failed { stage, what: Bytes(what.into_bytes()), errno: errno.0, head: Bytes(head) });
@@ -172,10 +177,11 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
                     }
                 }
                 Ok(Some((InitReply::Running {}, _))) => {
-                    let upper: Vec<_> = upper.iter().map(AsFd::as_fd).collect();
-                    if channel::send(library, &StepReply::Started {}, &upper).is_err() {
+                    let ends: Vec<_> = upper.iter().chain(&terminal).map(AsFd::as_fd).collect();
+                    if channel::send(library, &StepReply::Started {}, &ends).is_err() {
                         break;
                     }
+                    terminal = None;
                 }
                 Ok(Some((InitReply::Exited { status }, _))) => {
                     ended = Some(status);
@@ -188,8 +194,12 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
                 Ok(None) | Err(_) => break,
             }
         } else if from_library {
-            // Whatever it says, or its end, means: stop.
-            break;
+            match orders(library) {
+                Some(signals) => signals.iter().for_each(|signal| {
+                    let _ = channel::send(init, signal, &[]);
+                }),
+                None => break,
+            }
         } else if let Some(listener) = &listener {
             match &mut model {
                 Some(model) => model.serve(listener),
@@ -212,6 +222,15 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
         _ => Vec::new(),
     };
     Some(failed.unwrap_or(StepReply::Ended { status: ended, made, specials }))
+}
+
+/// What the library has to say to a command: signals for it, or `None` to stop. Its end means that, too.
+pub fn orders(library: &OwnedFd) -> Option<Vec<u8>> {
+    let mut said = [0; 16];
+    match sys::read(library, &mut said) {
+        Ok(count) if count > 0 && !said[..count].contains(&0) => Some(said[..count].to_vec()),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// The supervisor of a step whose users and owners are a model.
@@ -248,7 +267,7 @@ pub fn remove_untouched(upper: &OwnedFd, made: &Made) -> sys::Result<()> {
 }
 
 /// Process 1 of the step.
-fn be_init(job: &Job, supervisor: &OwnedFd, out: OwnedFd, err: OwnedFd) {
+fn be_init(job: &Job, supervisor: &OwnedFd, streams: Streams) {
     if sys::die_with_parent().is_err() || !matches!(channel::receive::<u8>(supervisor), Ok(Some(_))) {
         return;
     }
@@ -259,11 +278,16 @@ fn be_init(job: &Job, supervisor: &OwnedFd, out: OwnedFd, err: OwnedFd) {
         Ok(prepared) => prepared,
         Err(failure) => return report(&failure),
     };
-    let descriptors = [prepared.upper.as_fd(), prepared.mounts.as_fd()];
+    let (streams, terminal) = match streams.or_terminal(job, b"/dev/ptmx") {
+        Ok(both) => both,
+        Err(failure) => return report(&failure),
+    };
+    let mut descriptors = vec![prepared.upper.as_fd(), prepared.mounts.as_fd()];
+    descriptors.extend(terminal.as_ref().map(AsFd::as_fd));
     if channel::send(supervisor, &InitReply::Prepared { made: prepared.made, answered: prepared.name == HostName::Answered }, &descriptors).is_err() {
         return;
     }
-    drop((prepared.upper, prepared.mounts));
+    drop((prepared.upper, prepared.mounts, terminal));
     let listening = |listener: OwnedFd| {
         let _ = channel::send(supervisor, &InitReply::Listening {}, &[listener.as_fd()]);
     };
@@ -276,23 +300,32 @@ fn be_init(job: &Job, supervisor: &OwnedFd, out: OwnedFd, err: OwnedFd) {
             Err(failure) => report(&failure),
         },
         CommandLine::Program { .. } => {
-            let pid = match command::start(&job.command, &Within::Namespaces { ownership: &job.ownership, name: prepared.name }, &out, &err, listening) {
+            let Ok(ends) = sys::child_ends() else { return };
+            let within = Within::Namespaces { ownership: &job.ownership, name: prepared.name };
+            let pid = match command::start(&job.command, &within, &streams, listening) {
                 Ok(pid) => pid,
                 Err(failure) => return report(&failure),
             };
-            drop((out, err));
+            drop(streams);
             if channel::send(supervisor, &InitReply::Running {}, &[]).is_err() {
                 return;
             }
             // Orphans become children of process 1; only the command's own end matters.
-            loop {
-                match sys::wait(-1) {
-                    Ok((ended, status)) if ended == pid => {
-                        let _ = channel::send(supervisor, &InitReply::Exited { status }, &[]);
-                        return;
+            while let Ok((ordered, ended)) = sys::wait_readable(supervisor, &ends) {
+                if ended {
+                    let _ = sys::read(&ends, &mut [0; 128]);
+                    while let Ok(Child::Ended(child, status)) = sys::look_for_ended() {
+                        if child == pid {
+                            let _ = channel::send(supervisor, &InitReply::Exited { status }, &[]);
+                            return;
+                        }
                     }
-                    Ok(_) => {}
-                    Err(_) => return,
+                }
+                if ordered {
+                    match channel::receive::<u8>(supervisor) {
+                        Ok(Some((signal, _))) => sys::signal(pid, signal),
+                        Ok(None) | Err(_) => return,
+                    }
                 }
             }
         }

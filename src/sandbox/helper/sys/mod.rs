@@ -202,6 +202,34 @@ pub fn kill(pid: i32) {
     let _ = plain(number::KILL, c_long::from(pid), SIGKILL, 0);
 }
 
+/// Sends a signal to a process.
+pub fn signal(pid: i32, signal: u8) {
+    let _ = plain(number::KILL, c_long::from(pid), c_long::from(signal), 0);
+}
+
+/// Makes the terminal behind a descriptor that of this session.
+pub fn take_terminal(fd: i32) -> Result<()> {
+    const TIOCSCTTY: c_long = 0x540e;
+    plain(number::IOCTL, c_long::from(fd), TIOCSCTTY, 0).map(drop)
+}
+
+/// A new terminal of this size: the end of whoever shows it, and that of programs.
+pub fn open_terminal(path: &[u8], (rows, columns): (u16, u16)) -> Result<(OwnedFd, OwnedFd)> {
+    const O_NOCTTY: u64 = 0o400;
+    const TIOCSPTLCK: c_long = 0x4004_5431;
+    const TIOCGPTPEER: c_long = 0x5441;
+    const TIOCSWINSZ: c_long = 0x5414;
+    let shown = open(At::Root, path, O_RDWR | O_NOCTTY, 0, ANYWHERE)?;
+    let unlocked: c_int = 0;
+    // SAFETY: the kernel reads a number.
+    unsafe { call(number::IOCTL, [raw(&shown), TIOCSPTLCK, pointer(&raw const unlocked), 0, 0, 0]) }?;
+    let size = [rows, columns, 0, 0];
+    // SAFETY: the kernel reads four short numbers.
+    unsafe { call(number::IOCTL, [raw(&shown), TIOCSWINSZ, pointer(size.as_ptr()), 0, 0, 0]) }?;
+    let peer = plain(number::IOCTL, raw(&shown), TIOCGPTPEER, (O_RDWR | O_NOCTTY | O_CLOEXEC) as c_long)?;
+    Ok((shown, owned(peer)))
+}
+
 /// Lets a process do nothing more for now.
 pub fn stop(pid: i32) {
     const SIGSTOP: c_long = 19;

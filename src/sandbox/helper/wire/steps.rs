@@ -16,6 +16,8 @@ wire! {
         mounts: Vec<MountAt>,
         /// Whether the host's network is seen.
         network: bool,
+        /// The rows and columns of the terminal that it gets; none for what comes as descriptors.
+        terminal: Option<(u32, u32)>,
         /// The host name inside.
         hostname: Bytes,
         /// The text of `/etc/hosts`.
@@ -131,6 +133,13 @@ wire! {
             /// Whether it cannot be written, where there are mounts.
             read_only: bool,
         },
+        /// A file or directory of the host, which others use too.
+        4 Shared {
+            /// Which.
+            path: Bytes,
+            /// Whether it may only be read.
+            read_only: bool,
+        },
         /// A file that exists in memory only.
         2 File {
             /// Its contents.
@@ -151,7 +160,7 @@ wire! {
 
     /// What a step says, in this order: `Started`, then `Ended`; or `Failed` instead of either.
     enum StepReply {
-        /// The command runs. The upper directory comes as a descriptor.
+        /// The command runs. The upper directory comes as a descriptor, then the end of its terminal, each where there is one.
         0 Started {},
         /// Every process of the command has ended.
         1 Ended {
