@@ -66,6 +66,7 @@ fn show(received: &Receiver<Event>, out: &mut dyn Write) -> Result<(), Box<dyn E
             EventKind::Advanced { done, of: None } => writeln!(out, "{label}: {done} bytes")?,
             EventKind::Output { stream: _, bytes } => writeln!(out, "{label}: | {}", String::from_utf8_lossy(&bytes).trim_end())?,
             EventKind::Noted { message } => writeln!(out, "note: {message}")?,
+            EventKind::Confined { rung } => writeln!(out, "{label}: kept apart by {rung}")?,
             EventKind::Finished(Outcome::Cached) => writeln!(out, "{label}: was there already")?,
             EventKind::Finished(Outcome::Done) => writeln!(out, "{label}: done")?,
             EventKind::Finished(Outcome::Failed | Outcome::Cancelled) => writeln!(out, "{label}: came to nothing")?,

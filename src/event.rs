@@ -78,6 +78,11 @@ pub enum EventKind {
         /// A sentence.
         message: String,
     },
+    /// Its command, or for the whole build all of them, are kept apart from the machine in this way. Of a cached step: when it ran.
+    Confined {
+        /// The name of the rung.
+        rung: String,
+    },
     /// It ended.
     Finished(Outcome),
 }

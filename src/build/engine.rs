@@ -10,7 +10,8 @@ use lapstrake_cache::{Fingerprint, RemoveTree};
 use super::assemble::{self, Ended};
 use super::execute::{self, Action, Answered, Came};
 use super::explain::{self, Explanation, Reason};
-use super::layers::Layers;
+use super::failed::OnFailure;
+use super::layers::{Layers, Unpack};
 use super::listing;
 use super::once::Once;
 use super::private::PrivateRoots;
@@ -21,10 +22,11 @@ use super::state::State;
 use super::wanted::Needs;
 use super::workplace::{IsolationChoice, Workplace};
 use super::{Error, FailedStep, Failure, schedule};
-use crate::event::{Outcome, TaskKind};
+use crate::event::{Cancel, Event, EventKind, Outcome, TaskKind};
 use crate::image::Sealed;
 use crate::input::Outside;
 use crate::plan::{Base, Image, ImageSource, Plan, Stage, StageId, Step, StepId, StepKind, TreeSource};
+use crate::sandbox::Rung;
 use crate::tree::{Contents, DirectoryHandle, DiskError, Tree};
 
 /// How often a build begins anew because something in the store turned out to be damaged: each attempt may find one more thing.
@@ -53,6 +55,8 @@ pub struct Options {
     pub proxies: BTreeMap<String, String>,
     /// Stages that are read as file systems in the end.
     pub unpacked: BTreeSet<StageId>,
+    /// Who looks at the root of a command that failed, before it is thrown away.
+    pub on_failure: Option<OnFailure>,
 }
 
 impl Default for Options {
@@ -65,6 +69,7 @@ impl Default for Options {
             agents: BTreeMap::new(),
             proxies: BTreeMap::new(),
             unpacked: BTreeSet::new(),
+            on_failure: None,
         }
     }
 }
@@ -117,6 +122,8 @@ pub struct StepReport {
     pub cached: bool,
     /// On which rung its command ran, now or when the record was made.
     pub rung: Option<String>,
+    /// Whether its result may go to a cache that others read.
+    pub shareable: bool,
 }
 
 /// One run over a plan.
@@ -145,7 +152,7 @@ impl Engine {
     /// # Errors
     /// The first step that failed; steps that ran beside it are stopped.
     pub fn build(&self, plan: &Plan, outside: &Outside<'_>, options: &Options) -> Result<Built, Error> {
-        let built = outside.task(TaskKind::Build, "build".to_owned(), |_| {
+        let built = outside.task(TaskKind::Build, "build".to_owned(), |task| {
             let mut built = self.attempt(plan, outside, options);
             for _ in 1..ATTEMPTS {
                 match &built {
@@ -156,6 +163,9 @@ impl Engine {
                     Err(_) | Ok(_) => break,
                 }
             }
+            if let Some(rung) = self.workplace.rung() {
+                outside.events.send(Event { task, kind: EventKind::Confined { rung: rung.name().to_owned() } });
+            }
             built.map(|built| (built, Outcome::Done))
         });
         // Whatever a stopped step says of itself, it was the caller who stopped it.
@@ -165,8 +175,9 @@ impl Engine {
     fn attempt(&self, plan: &Plan, outside: &Outside<'_>, options: &Options) -> Result<Built, Error> {
         // A failure stops what runs beside it, without cancelling what the caller may do next.
         let stop = outside.cancel.child();
+        let caller = outside.cancel;
         let outside = Outside { cancel: &stop, ..outside.clone() };
-        let run = self.run(plan, &outside, options);
+        let run = self.run(plan, &outside, caller, options);
         schedule::run(&needs(plan), options.jobs, |node| run.node(*node), || stop.cancel())?;
         let images = plan.images.iter().map(|image| run.seal(image)).collect::<Result<Vec<_>, Error>>()?;
         Ok(Built { images, stages: run.stages() })
@@ -177,7 +188,7 @@ impl Engine {
     /// # Errors
     /// When an input cannot be had.
     pub fn why(&self, plan: &Plan, outside: &Outside<'_>, options: &Options, wanted: StepId) -> Result<Explanation, Error> {
-        let run = self.run(plan, outside, options);
+        let run = self.run(plan, outside, outside.cancel, options);
         for (index, stage) in plan.stages.iter().enumerate() {
             let id = StageId(index);
             run.begin(id, stage)?;
@@ -212,14 +223,32 @@ impl Engine {
         stage: &BuiltStage,
         work: impl FnOnce(&Tree, &dyn Contents) -> T,
     ) -> Result<T, Error> {
-        let run = self.run(plan, outside, options);
-        let failed = Error::of;
+        self.with_state(plan, outside, options, stage, |site, state| {
+            let tree = site.layers.tree(state).map_err(Error::of)?;
+            Ok(work(&tree, &site.layers.contents(state)))
+        })
+    }
+
+    /// The state at the end of a stage that was built, with the handles to use it.
+    pub(super) fn with_state<T>(
+        &self,
+        plan: &Plan,
+        outside: &Outside<'_>,
+        options: &Options,
+        stage: &BuiltStage,
+        work: impl FnOnce(&Site<'_>, &State) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let run = self.run(plan, outside, outside.cancel, options);
         for (index, stage) in plan.stages.iter().enumerate() {
             run.begin(StageId(index), stage)?;
         }
-        let tree = run.site.layers.tree(&stage.state).map_err(failed)?;
-        let contents = run.site.layers.contents(&stage.state);
-        Ok(work(&tree, &contents))
+        work(&run.site, &stage.state)
+    }
+
+    /// On which rung commands are run; `None` while none had to be.
+    #[must_use]
+    pub fn rung(&self) -> Option<Rung> {
+        self.workplace.rung()
     }
 
     /// Opens a directory with the hands that can give files to the owners an image names.
@@ -236,22 +265,36 @@ impl Engine {
         &self.workplace
     }
 
-    fn run<'e>(&'e self, plan: &'e Plan, outside: &'e Outside<'e>, options: &'e Options) -> Run<'e> {
+    /// The handles of one build. `caller` is what the caller may stop, and not what a failure beside it stops.
+    pub(super) fn site<'e>(
+        &'e self,
+        outside: &'e Outside<'e>,
+        caller: &'e Cancel,
+        options: &'e Options,
+        unpack: Unpack,
+        epoch: i64,
+    ) -> Site<'e> {
+        Site {
+            outside,
+            caller,
+            workplace: &self.workplace,
+            layers: Layers::new(outside, &self.workplace, unpack),
+            roots: PrivateRoots::default(),
+            repositories: Repositories::default(),
+            secrets: &options.secrets,
+            agents: &options.agents,
+            proxies: &options.proxies,
+            on_failure: options.on_failure.as_ref(),
+            epoch,
+            threads: options.jobs,
+        }
+    }
+
+    fn run<'e>(&'e self, plan: &'e Plan, outside: &'e Outside<'e>, caller: &'e Cancel, options: &'e Options) -> Run<'e> {
         let stages = || (0..plan.stages.len()).map(StageId);
         let needs = Needs::of(plan, &options.unpacked);
         Run {
-            site: Site {
-                outside,
-                workplace: &self.workplace,
-                layers: Layers::new(outside, &self.workplace, needs.unpack()),
-                roots: PrivateRoots::default(),
-                repositories: Repositories::default(),
-                secrets: &options.secrets,
-                agents: &options.agents,
-                proxies: &options.proxies,
-                epoch: plan.epoch,
-                threads: options.jobs,
-            },
+            site: self.site(outside, caller, options, needs.unpack(), plan.epoch),
             plan,
             options,
             needs,
@@ -391,7 +434,13 @@ impl Run<'_> {
 
     fn answer(&self, at: StepId, stage: &Stage, action: &Action<'_>, label: String) -> Result<Came, Failure> {
         let outside = self.site.outside;
+        let shown = label.clone();
         outside.task(TaskKind::Step, label, |task| {
+            let confined = |came: &Came| {
+                if let Some(rung) = came.rung.clone() {
+                    outside.events.send(Event { task, kind: EventKind::Confined { rung } });
+                }
+            };
             if outside.cancel.is_cancelled() {
                 return Err(Failure::Cancelled);
             }
@@ -399,9 +448,11 @@ impl Run<'_> {
                 && let Some(came) = action.lookup(&self.site)?
             {
                 explain::remember(outside.store, &stage.name, at.step, &action.preimage.key())?;
+                confined(&came);
                 return Ok((came, Outcome::Cached));
             }
-            let came = action.work(&self.site, task, self.needs.step(at))?;
+            let came = action.work(&self.site, (task, &shown), self.needs.step(at))?;
+            confined(&came);
             explain::remember(outside.store, &stage.name, at.step, &action.preimage.key())?;
             Ok((came, Outcome::Done))
         })
@@ -458,7 +509,12 @@ impl Run<'_> {
             let steps = stage.steps.iter().enumerate().filter_map(|(number, step)| {
                 let came = cames.get(&StepId { stage: StageId(index), step: number })?;
                 let real = !matches!(step.kind, StepKind::Setting);
-                real.then(|| StepReport { label: step.label.clone(), cached: came.answered == Answered::Cached, rung: came.rung.clone() })
+                real.then(|| StepReport {
+                    label: step.label.clone(),
+                    cached: came.answered == Answered::Cached,
+                    rung: came.rung.clone(),
+                    shareable: came.is_shareable(),
+                })
             });
             BuiltStage { name: stage.name.clone(), steps: steps.collect(), state: self.sources.end(StageId(index)) }
         };

@@ -19,6 +19,7 @@ use crate::event::TaskId;
 use crate::image::Platform;
 use crate::layer::Profile;
 use crate::plan::{Copy, FirstContents, Git, MountKind, Run, Step, StepKind, TreeSource};
+use crate::sandbox::Rung;
 use crate::tree::{Content, Difference, Editor, LastLink, Node, TreePath};
 
 /// Results of steps by key.
@@ -41,6 +42,13 @@ pub(super) struct Came {
     pub(super) answered: Answered,
     /// On which rung the command ran, now or when the record was made.
     pub(super) rung: Option<String>,
+}
+
+impl Came {
+    /// Whether the result may go to a cache that others read: where a command made it, on a rung that this version knows and trusts.
+    pub(super) fn is_shareable(&self) -> bool {
+        self.rung.as_deref().is_none_or(|rung| Rung::named(rung).is_some_and(Rung::is_shareable))
+    }
 }
 
 /// Where a result came from.
@@ -274,10 +282,10 @@ impl Action<'_> {
     }
 
     /// Does the work and writes the record.
-    pub(super) fn work(&self, site: &Site<'_>, task: TaskId, wanted: Wanted) -> Result<Came, Failure> {
+    pub(super) fn work(&self, site: &Site<'_>, (task, label): (TaskId, &str), wanted: Wanted) -> Result<Came, Failure> {
         let (layer, rung) = match (&self.step.kind, &self.inputs) {
             (StepKind::Run(run), Inputs::Run(shown)) => {
-                let ran = steps::run::run(site, task, run, &self.below, shown)?;
+                let ran = steps::run::run(site, (task, label), run, &self.below, shown)?;
                 let layer = (!ran.difference.is_empty()).then(|| ran.difference.fingerprint());
                 (layer, Some(ran.rung.to_owned()))
             }

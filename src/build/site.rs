@@ -5,10 +5,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::failed::OnFailure;
 use super::layers::Layers;
 use super::private::PrivateRoots;
 use super::repositories::Repositories;
 use super::workplace::Workplace;
+use crate::event::Cancel;
 use crate::input::Outside;
 
 /// Values of secrets by their names. Never printed.
@@ -42,6 +44,8 @@ impl std::fmt::Debug for Secrets {
 /// The handles of one build.
 pub(super) struct Site<'e> {
     pub(super) outside: &'e Outside<'e>,
+    /// What the caller may stop; `outside` also stops when something beside it has failed.
+    pub(super) caller: &'e Cancel,
     pub(super) workplace: &'e Workplace,
     pub(super) layers: Layers<'e>,
     /// For sandboxes without mounts.
@@ -53,6 +57,8 @@ pub(super) struct Site<'e> {
     pub(super) agents: &'e BTreeMap<String, PathBuf>,
     /// Proxies for steps that use the network, by the names of their variables.
     pub(super) proxies: &'e BTreeMap<String, String>,
+    /// Who looks at the root of a command that failed.
+    pub(super) on_failure: Option<&'e OnFailure>,
     /// The time of everything that is made.
     pub(super) epoch: i64,
     /// How many threads pack a layer.

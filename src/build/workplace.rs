@@ -97,6 +97,11 @@ impl Workplace {
         opened.as_ref().map_err(Clone::clone)
     }
 
+    /// The rung of the sandbox, where one was opened.
+    pub(super) fn rung(&self) -> Option<Rung> {
+        self.isolation.get().and_then(|opened| opened.as_ref().ok()).map(|found| found.isolation.rung())
+    }
+
     /// Whether real root gives files away himself. Where ids are a model, nobody does.
     pub(super) fn has_root_hands(&self) -> bool {
         is_root() && !matches!(self.choice, IsolationChoice::Only(Rung::SingleId, _))

@@ -12,8 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use super::owner::Owner;
 use super::wire::{self, Bytes, OwnerRequest, Stage, StepReply};
 use super::{
-    Access, Console, DirectoryAccess, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, Output, Rung, SandboxError, Signals, Upper,
-    UpperHandle,
+    Access, Console, DirectoryAccess, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, Output, Rung, SandboxError, Signals,
+    Upper, UpperHandle,
 };
 use crate::event::{Cancel, Stream};
 

@@ -18,6 +18,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Build images, and push or write them
     Build(Box<Build>),
+    /// Run a command in an image or stage, and throw its changes away
+    Run(Box<Run>),
     /// Check a spec without building anything, and give advice
     Check(Check),
     /// Show what a build would do, in order
@@ -210,6 +212,12 @@ pub(crate) struct Build {
     /// How steps are kept apart from this machine
     #[arg(long, value_enum, default_value_t = Isolation::Auto)]
     pub(crate) isolation: Isolation,
+    /// Open a shell in the root of a step that fails, as the step left it
+    ///
+    /// With the step's environment, working directory, user and mounts, its secrets included. The build fails afterwards as it would have.
+    /// Needs a terminal.
+    #[arg(long)]
+    pub(crate) shell_on_failure: bool,
     /// The time of creation in the image's config: RFC 3339 or seconds since 1970
     #[arg(long, value_name = "TIME")]
     pub(crate) created: Option<String>,
@@ -285,6 +293,78 @@ pub(crate) struct Convert {
     /// Where to write it, instead of standard output
     #[arg(long, short = 'o', value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+}
+
+/// `lapstrake run`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "The exit code is the command's; 128 and the number of the signal that ended it. 125 means that lapstrake itself failed,\n\
+                  126 that the command may not be executed, 127 that there is none of the name, 2 that the command line is wrong.\n\
+                  SIGINT, SIGTERM and SIGQUIT are passed on to the command; what is left of it a second later is killed."
+)]
+pub(crate) struct Run {
+    /// An image or stage of the spec, or a finished image: a reference, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE
+    ///
+    /// A name without `/`, `:`, `@` and `.` is an image or stage of the spec, where there is one; stage:NAME is a stage in any case. It is
+    /// built first.
+    #[arg(value_name = "IMAGE|STAGE")]
+    pub(crate) what: String,
+    /// What to run instead of the image's own command; arguments of its entrypoint, where it has one
+    #[arg(value_name = "COMMAND", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) command: Vec<String>,
+    /// The spec or Dockerfile, where it is not the one in this directory
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Set an argument of the spec
+    #[arg(long = "arg", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) args: Vec<(String, String)>,
+    /// Use this directory as a build context
+    #[arg(long = "context", value_name = "[NAME=]DIR")]
+    pub(crate) contexts: Vec<String>,
+    /// Give a secret to the steps that mount it; the command does not see it
+    #[arg(long = "secret", value_name = "id=NAME[,src=FILE|,env=VAR]")]
+    pub(crate) secrets: Vec<String>,
+    /// Pick this platform
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
+    #[command(flatten)]
+    pub(crate) pinning: Pinning,
+    /// Set a variable; without =VALUE it has the value that it has here
+    #[arg(long = "env", short = 'e', value_name = "NAME[=VALUE]")]
+    pub(crate) env: Vec<String>,
+    /// Run as this user of the image, instead of the one that it names
+    #[arg(long, short, value_name = "USER[:GROUP]")]
+    pub(crate) user: Option<String>,
+    /// Run in this directory
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) workdir: Option<String>,
+    /// Run this program instead of the image's entrypoint; its `cmd` is left out then
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) entrypoint: Option<String>,
+    /// What it sees of the network: this machine's, so that its ports can be reached, or loopback alone
+    #[arg(long, value_enum, default_value_t = RunNetwork::Host)]
+    pub(crate) network: RunNetwork,
+    /// Share a file or directory of this machine; it is written in place unless :ro stands behind it
+    #[arg(long = "volume", short = 'v', value_name = "HOST:AT[:ro]")]
+    pub(crate) volumes: Vec<String>,
+    /// Pass standard input on, also where it is no terminal
+    #[arg(long, short)]
+    pub(crate) interactive: bool,
+    /// How it is kept apart from this machine
+    #[arg(long, value_enum, default_value_t = Isolation::Auto)]
+    pub(crate) isolation: Isolation,
+    /// How the progress of the build before it is shown
+    #[arg(long, value_enum, default_value_t = Progress::Auto)]
+    pub(crate) progress: Progress,
+}
+
+/// What a command sees of the network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RunNetwork {
+    /// This machine's
+    Host,
+    /// Loopback alone
+    None,
 }
 
 /// The ways to keep steps apart.

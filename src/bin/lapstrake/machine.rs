@@ -1,13 +1,15 @@
 //! This machine: its settings → the store, the client for registries, the engine, and the wish to stop.
 
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use lapstrake::build::{Engine, IsolationChoice};
 use lapstrake::cache::{Limits, Store};
 use lapstrake::event::Cancel;
 use lapstrake::input::GitSettings;
 use lapstrake::registry::Registry;
-use lapstrake::sandbox::{Options, Rung, Start};
+use lapstrake::sandbox::{Options, Rung, Signals, Start};
 
 use crate::args::Progress;
 use crate::exit::{Failure, Voice, chain};
@@ -21,6 +23,8 @@ pub(crate) struct Machine {
     pub(crate) surroundings: Surroundings,
     config: OnceLock<Config>,
     cancel: OnceLock<Cancel>,
+    /// Whether signals are passed on to a command, and stop nothing here.
+    passes_on: Arc<AtomicBool>,
     /// How standard error is spoken to.
     pub(crate) voice: Voice,
 }
@@ -34,12 +38,20 @@ impl Machine {
             Some(Progress::Auto | Progress::Plain | Progress::Tty) | None if surroundings.colour => Voice::Coloured,
             Some(Progress::Auto | Progress::Plain | Progress::Tty) | None => Voice::Plain,
         };
-        Machine { surroundings, config: OnceLock::new(), cancel: OnceLock::new(), voice }
+        Machine { surroundings, config: OnceLock::new(), cancel: OnceLock::new(), passes_on: Arc::default(), voice }
     }
 
     /// The wish to stop, which signals express from now on.
     pub(crate) fn cancel(&self) -> &Cancel {
-        self.cancel.get_or_init(cancel_on_signals)
+        self.cancel.get_or_init(|| cancel_on_signals(Arc::clone(&self.passes_on)))
+    }
+
+    /// From now on signals are for a command. The number of the last that asked it to end is in what comes back, 0 while none did.
+    pub(crate) fn pass_signals_on(&self, signals: &Signals) -> Arc<AtomicU8> {
+        let asked = Arc::new(AtomicU8::new(0));
+        self.passes_on.store(true, Ordering::SeqCst);
+        pass_on(self.cancel().clone(), signals.clone(), Arc::clone(&asked));
+        asked
     }
 
     /// Whether somebody wished to stop.
@@ -121,7 +133,7 @@ impl Machine {
 }
 
 /// A wish to stop that the usual signals express: once to stop in order, twice to end at once.
-fn cancel_on_signals() -> Cancel {
+fn cancel_on_signals(passes_on: Arc<AtomicBool>) -> Cancel {
     let cancel = Cancel::new();
     let wish = cancel.clone();
     let spawned = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
@@ -136,6 +148,9 @@ fn cancel_on_signals() -> Cancel {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
+                if passes_on.load(Ordering::SeqCst) {
+                    continue;
+                }
                 if asked {
                     #[expect(clippy::exit, reason = "the user asked twice")]
                     std::process::exit(130);
@@ -148,4 +163,49 @@ fn cancel_on_signals() -> Cancel {
     // Without the thread, signals end the process as they always do.
     drop(spawned);
     cancel
+}
+
+/// How long a command that was asked to end has for it. Its changes are thrown away anyway.
+const GRACE: Duration = Duration::from_millis(900);
+
+/// Passes signals on to a command; ends it some time after the first that asks it to end, or at the second.
+fn pass_on(cancel: Cancel, signals: Signals, asked: Arc<AtomicU8>) {
+    let spawned = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
+        runtime.block_on(async {
+            use tokio::signal::unix::{SignalKind, signal};
+            let kinds = [1, 2, 3, 10, 12, 15].map(SignalKind::from_raw);
+            let [Ok(mut hangup), Ok(mut interrupt), Ok(mut quit), Ok(mut user1), Ok(mut user2), Ok(mut terminate)] = kinds.map(signal)
+            else {
+                return;
+            };
+            loop {
+                let number: u8 = tokio::select! {
+                    _ = hangup.recv() => 1,
+                    _ = interrupt.recv() => 2,
+                    _ = quit.recv() => 3,
+                    _ = user1.recv() => 10,
+                    _ = user2.recv() => 12,
+                    _ = terminate.recv() => 15,
+                };
+                signals.send(number);
+                if !matches!(number, 2 | 3 | 15) {
+                    continue;
+                }
+                if asked.swap(number, Ordering::SeqCst) != 0 {
+                    cancel.cancel();
+                    continue;
+                }
+                let cancel = cancel.clone();
+                let later = move || {
+                    #[expect(clippy::disallowed_methods, reason = "the command has this long to end")]
+                    std::thread::sleep(GRACE);
+                    cancel.cancel();
+                };
+                drop(std::thread::Builder::new().name("grace".to_owned()).spawn(later));
+            }
+        });
+    });
+    // Without the thread, signals end the process as they always do, and the command with it.
+    drop(spawned);
 }

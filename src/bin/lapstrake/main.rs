@@ -4,6 +4,7 @@ mod args;
 mod checkout;
 mod commands;
 mod compose;
+mod debug;
 mod exit;
 mod foreign;
 mod given;
@@ -15,6 +16,7 @@ mod outputs;
 mod overlay;
 mod progress;
 mod project;
+mod prompt;
 mod registries;
 mod remote;
 mod render;
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let progress = match &arguments.command {
         Command::Build(build) if build.habits.quiet => Some(args::Progress::Quiet),
         Command::Build(build) => Some(build.progress),
+        Command::Run(run) => Some(run.progress),
         Command::Check(_)
         | Command::Plan(_)
         | Command::Convert(_)
@@ -73,6 +76,8 @@ fn main() -> ExitCode {
     let machine = Machine::new(Surroundings::read(), progress);
     let result = match arguments.command {
         Command::Build(build) => commands::build::build(&machine, &build),
+        // Its codes are those of the command that it runs.
+        Command::Run(run) => return commands::run::run(&machine, &run),
         Command::Check(check) => commands::check::check(&machine, &check),
         Command::Plan(plan) => commands::plan::plan(&machine, &plan),
         Command::Convert(convert) => commands::convert::convert(&machine, &convert),

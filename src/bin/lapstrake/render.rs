@@ -95,6 +95,7 @@ pub(crate) fn build_failure(sources: &SourceMap, error: &lapstrake::build::Error
         if let Some(missing) = missing {
             text.push_str(&format!("note: {missing}\n"));
         }
+        text.push_str("to look around in what it has left, build with `--shell-on-failure`\n");
     }
     text
 }

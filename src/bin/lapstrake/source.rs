@@ -114,6 +114,11 @@ pub(crate) fn of_repository(root: &Path, file: Option<&Path>) -> Result<Source, 
     }
 }
 
+/// Whether there is one in the current directory.
+pub(crate) fn is_here() -> bool {
+    NAMES.iter().any(|(name, _)| Path::new(name).is_file())
+}
+
 /// What Docker would fetch by itself.
 fn is_remote(text: &str) -> bool {
     ["http://", "https://", "git://", "ssh://", "git@"].iter().any(|start| text.starts_with(start))

@@ -1,91 +1,131 @@
-//! A question → what somebody at the terminal answers, seen or unseen.
+//! This terminal, lent to a command that has one of its own: keys go in, what it shows comes out.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 
-use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
+use lapstrake::sandbox::Console;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::termios::{OptionalActions, Termios, Winsize};
 
-use crate::exit::Failure;
+/// How often it is looked whether the terminal has another size.
+const SIZE_EVERY_NANOSECONDS: i64 = 200_000_000;
+/// What a terminal takes for the end of what is typed.
+const END_OF_INPUT: &[u8] = &[4];
 
-/// Whether what is typed is shown.
+/// Where what the command shows goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Echo {
-    Shown,
-    Hidden,
+pub(crate) enum Screen {
+    /// Standard output.
+    Out,
+    /// Standard error.
+    Err,
 }
 
-/// Asks on standard error and reads a line of standard input, which must be a terminal.
-pub(crate) fn ask(question: &str, echo: Echo) -> Result<String, Failure> {
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
-        return Err(Failure::usage(
-            "there is no terminal to ask at: give `--username NAME --password-stdin`, and the password on standard input",
-        ));
+impl Screen {
+    /// Whether keys come from a terminal, and the screen is one.
+    pub(crate) fn is_there(self) -> bool {
+        io::stdin().is_terminal()
+            && match self {
+                Screen::Out => io::stdout().is_terminal(),
+                Screen::Err => io::stderr().is_terminal(),
+            }
     }
-    let failed = |error: rustix::io::Errno| Failure::world(format!("cannot set up the terminal: {error}"));
-    let before = tcgetattr(&stdin).map_err(failed)?;
-    let mut raw = before.clone();
-    // Signals are read as characters, so that the terminal is put right again before the end.
-    raw.local_modes.remove(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
-    raw.special_codes[SpecialCodeIndex::VMIN] = 1;
-    raw.special_codes[SpecialCodeIndex::VTIME] = 0;
-    tcsetattr(&stdin, OptionalActions::Flush, &raw).map_err(failed)?;
-    let restored = Restored(before);
-    say(question);
-    let answer = line(echo);
-    say("\n");
-    drop(restored);
-    answer
-}
 
-fn say(text: &str) {
-    let mut err = std::io::stderr().lock();
-    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
-}
-
-fn line(echo: Echo) -> Result<String, Failure> {
-    let mut typed: Vec<u8> = Vec::new();
-    let mut stdin = std::io::stdin().lock();
-    loop {
-        let mut byte = [0];
-        match stdin.read(&mut byte) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Failure::world(format!("cannot read from the terminal: {error}"))),
-        }
-        match byte[0] {
-            b'\n' | b'\r' => break,
-            // Ctrl-C and Ctrl-\.
-            3 | 28 => return Err(Failure::cancelled()),
-            // Ctrl-D.
-            4 if typed.is_empty() => return Err(Failure::cancelled()),
-            4 => break,
-            // Backspace takes a character, which may be several bytes.
-            8 | 127 => {
-                while typed.pop().is_some_and(|byte| byte & 0xC0 == 0x80) {}
-                if echo == Echo::Shown {
-                    say("\x08 \x08");
-                }
+    fn show(self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Screen::Out => {
+                let mut out = io::stdout().lock();
+                out.write_all(bytes).and_then(|()| out.flush())
             }
-            // Ctrl-U.
-            21 => typed.clear(),
-            byte => {
-                typed.push(byte);
-                if echo == Echo::Shown {
-                    let mut err = std::io::stderr().lock();
-                    let _ = err.write_all(&[byte]).and_then(|()| err.flush());
-                }
-            }
+            Screen::Err => io::stderr().lock().write_all(bytes),
         }
     }
-    String::from_utf8(typed).map_err(|_| Failure::usage("what was typed is no text in UTF-8"))
 }
 
-/// Puts the terminal back as it was.
-struct Restored(Termios);
+/// Lends the terminal to what `work` runs with the console, until that has ended.
+pub(crate) fn lend<T>(screen: Screen, work: impl FnOnce(Console<'_>) -> T) -> T {
+    let mut showing = None;
+    let size = rustix::termios::tcgetwinsize(io::stdin()).map_or((24, 80), |size| (size.ws_row, size.ws_col));
+    let opened = |end: OwnedFd| {
+        showing = std::thread::Builder::new().name("terminal".to_owned()).spawn(move || pass_on(&end, screen)).ok();
+    };
+    let result = work(Console::Terminal { size, opened: Box::new(opened) });
+    if let Some(thread) = showing {
+        // It ends with the last process that has the terminal.
+        let _ = thread.join();
+    }
+    result
+}
 
-impl Drop for Restored {
+/// Every key goes to the command, also those that would interrupt this program. As it was when dropped.
+struct Raw(Termios);
+
+impl Raw {
+    fn begin() -> Option<Raw> {
+        let before = rustix::termios::tcgetattr(io::stdin()).ok()?;
+        let mut raw = before.clone();
+        raw.make_raw();
+        rustix::termios::tcsetattr(io::stdin(), OptionalActions::Now, &raw).ok()?;
+        Some(Raw(before))
+    }
+}
+
+impl Drop for Raw {
     fn drop(&mut self) {
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.0);
+        let _ = rustix::termios::tcsetattr(io::stdin(), OptionalActions::Drain, &self.0);
     }
+}
+
+fn pass_on(end: &OwnedFd, screen: Screen) {
+    let _raw = Raw::begin();
+    let keys = io::stdin();
+    let mut known: Option<Winsize> = None;
+    let mut buffer = vec![0; 16 << 10];
+    let mut typing = true;
+    loop {
+        let size = rustix::termios::tcgetwinsize(&keys).ok();
+        if let Some(size) = size.filter(|size| known.is_none_or(|known| (known.ws_row, known.ws_col) != (size.ws_row, size.ws_col))) {
+            let _ = rustix::termios::tcsetwinsize(end, size);
+            known = Some(size);
+        }
+        let mut polled = vec![PollFd::new(end, PollFlags::IN)];
+        if typing {
+            polled.push(PollFd::new(&keys, PollFlags::IN));
+        }
+        match rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: SIZE_EVERY_NANOSECONDS })) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+        let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
+        if ready.first() == Some(&true) {
+            match rustix::io::read(end, &mut *buffer) {
+                Ok(0) => return,
+                Ok(count) if screen.show(buffer.get(..count).unwrap_or_default()).is_ok() => {}
+                Err(rustix::io::Errno::INTR) => {}
+                // Nobody has the other end any more.
+                Ok(_) | Err(_) => return,
+            }
+        }
+        if ready.get(1) == Some(&true) {
+            let typed = match rustix::io::read(&keys, &mut *buffer) {
+                Ok(0) => {
+                    typing = false;
+                    END_OF_INPUT
+                }
+                Ok(count) => buffer.get(..count).unwrap_or_default(),
+                Err(_) => continue,
+            };
+            if pass_in(end, typed).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn pass_in(end: &OwnedFd, mut typed: &[u8]) -> rustix::io::Result<()> {
+    while !typed.is_empty() {
+        let count = rustix::io::retry_on_intr(|| rustix::io::write(end.as_fd(), typed))?;
+        typed = typed.get(count..).unwrap_or_default();
+    }
+    Ok(())
 }

@@ -17,10 +17,18 @@ use crate::build::private::{Part, PrivateRoot};
 use crate::build::site::Site;
 use crate::build::state::{LayerName, State};
 use crate::plan::{Access, Run};
-use crate::sandbox::{self, DirectoryAccess, Finished, MountKind, Upper, UpperKind};
+use crate::sandbox::{self, DirectoryAccess, Finished, MountKind, Rung, Upper, UpperKind};
 use crate::tree::{
     Difference, DirectoryContents, DirectoryHandle, LocalDirectory, Metadata, NodeKind, NoneKnown, Patterns, Tree, TreePath,
 };
+
+/// The root of a command that was there before.
+pub(super) struct Again {
+    /// It, for a job.
+    pub(super) root: (Vec<PathBuf>, Upper),
+    /// What is in it, where that had to be found out.
+    pub(super) above: Option<Tree>,
+}
 
 /// Where the root of one command is.
 pub(super) enum Ground {
@@ -111,6 +119,45 @@ impl Ground {
             Ground::Private { root: _, aside: _, parts } => parts.push((at.to_owned(), Part::of(path)?, Access::ReadOnly)),
         }
         Ok(())
+    }
+
+    /// The root as a command has left it, for another command. `visit` counts these.
+    pub(super) fn again(&self, site: &Site<'_>, below: &Arc<Tree>, finished: Option<&Finished>, visit: u32) -> Result<Again, Failure> {
+        let (lowers, upper, scratch) = match self {
+            Ground::Overlay { lowers, upper, scratch } => (lowers, upper, scratch),
+            Ground::Private { root, aside: _, parts: _ } => {
+                let aside = root.beside(&format!("aside-{visit}"))?;
+                return Ok(Again { root: (Vec::new(), Upper::InPlace { root: root.path(), aside }), above: None });
+            }
+        };
+        let left = finished.map(|finished| AgentHandle::of(finished.upper.directory()));
+        let read = |left: &AgentHandle| crate::tree::read_upper(below, left, site.epoch, &NoneKnown, site.caller);
+        let directory = |name: &str| -> Result<PathBuf, Failure> {
+            let path = scratch.path().join(format!("{name}-{visit}"));
+            std::fs::create_dir(&path).map_err(|source| Failure::File { path: path.clone(), source })?;
+            Ok(path)
+        };
+        match (upper, left) {
+            (Upper::OnDisk { upper, work: _ }, left) => {
+                // Only the model of ids has to be told what there is; the kernel sees for itself.
+                let above = match (site.workplace.rung(), left) {
+                    (Some(Rung::SingleId), Some(left)) => Some(read(&left)?.tree),
+                    (_, _) => None,
+                };
+                // A work directory that was used says so, and is refused.
+                Ok(Again { root: (lowers.clone(), Upper::OnDisk { upper: upper.clone(), work: directory("work")? }), above })
+            }
+            (Upper::Memory { root }, Some(left)) => {
+                let above = read(&left)?.tree;
+                let difference = Difference::between(below, &above);
+                let path = scratch.path().join(format!("left-{visit}"));
+                let into = make_root(site.workplace, site.outside.store, &path)?;
+                crate::tree::checkout_difference(&difference, &DirectoryContents(&left), &*into, site.caller)?;
+                let lowers = std::iter::once(path).chain(lowers.iter().cloned()).collect();
+                Ok(Again { root: (lowers, Upper::Memory { root: root.clone() }), above: Some(above) })
+            }
+            (Upper::Memory { .. } | Upper::InPlace { .. }, _) => Ok(Again { root: (lowers.clone(), upper.clone()), above: None }),
+        }
     }
 
     /// What the command changed, kept in exactly the form that the difference says, so that a later step sees the same bytes and times

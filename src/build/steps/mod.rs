@@ -6,6 +6,7 @@ pub(super) mod copy;
 pub(super) mod extract;
 pub(super) mod fetch;
 mod ground;
+pub(super) mod left;
 pub(super) mod link;
 pub(super) mod make_directory;
 mod modes;

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
 
 use lapstrake_cache::Fingerprint;
 
 use super::agents::Agents;
 use super::caches::Caches;
 use super::ground::Ground;
+use super::left::Left;
 use super::specials;
 use crate::build::accounts::{Account, Accounts, Owner};
+use crate::build::failed::FailedRoot;
 use crate::build::mask::Mask;
 use crate::build::site::Site;
 use crate::build::state::State;
@@ -18,8 +21,8 @@ use crate::build::workplace::NoSandbox;
 use crate::build::{Exit, Failure, Lost};
 use crate::event::{Event, EventKind, Stream, TaskId};
 use crate::plan::{self, CacheAccess, MountKind, Run};
-use crate::sandbox::{self, DirectoryAccess, Job, Mount, Rung, Sandbox, User};
-use crate::tree::Difference;
+use crate::sandbox::{self, DirectoryAccess, Finished, Isolation, Job, Mount, Rung, Sandbox, User};
+use crate::tree::{Difference, Tree};
 
 /// The usual search path, where the image's environment has none.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -46,9 +49,87 @@ pub(in crate::build) struct Shown {
 }
 
 /// Runs the command and keeps what it changed.
-pub(in crate::build) fn run(site: &Site<'_>, task: TaskId, run: &Run, below: &State, shown: &Shown) -> Result<Ran, Failure> {
-    let isolation = site.workplace.isolation()?;
+pub(in crate::build) fn run(
+    site: &Site<'_>,
+    (task, label): (TaskId, &str),
+    run: &Run,
+    below: &State,
+    shown: &Shown,
+) -> Result<Ran, Failure> {
+    let Prepared { isolation, tree, ground, caches, agents, job } = prepare(site, task, run, below, shown)?;
     let rung = isolation.check().map_err(|error| NoSandbox::on(isolation.rung(), error))?.name();
+
+    let mut tail = Vec::new();
+    // A proxy's address may hold a password.
+    let proxies = site.proxies.values().filter(|address| address.contains('@')).map(String::as_bytes);
+    let mut mask = Mask::new(site.secrets.values().chain(proxies));
+    let mut show = |stream, bytes: Vec<u8>| {
+        if bytes.is_empty() {
+            return;
+        }
+        tail.extend_from_slice(&bytes);
+        if tail.len() > 2 * TAIL_BYTES {
+            tail.drain(..tail.len() - TAIL_BYTES);
+        }
+        site.outside.events.send(Event { task, kind: EventKind::Output { stream, bytes } });
+    };
+    let finished = isolation.run(&job, &mut |stream, bytes| show(stream, mask.piece(stream, bytes)), site.outside.cancel);
+    for stream in [Stream::Out, Stream::Err] {
+        show(stream, mask.rest(stream));
+    }
+    let look = |failure: &Failure, finished: Option<&Finished>| {
+        if let Some(on_failure) = site.on_failure {
+            let left = Left::new(site, run, &shown.states, (isolation, &job), (&ground, &tree), finished);
+            on_failure.look(&FailedRoot { left: &left, label, failure });
+        }
+    };
+    let finished = match finished {
+        Ok(finished) => finished,
+        Err(error) => {
+            let has_root = error.left_the_root();
+            let failure = Failure::from(error);
+            if has_root {
+                look(&failure, None);
+            }
+            return Err(failure);
+        }
+    };
+    let exit = match finished.exit {
+        sandbox::Exit::Code(0) => None,
+        sandbox::Exit::Code(code) => Some(Exit::Code(code)),
+        sandbox::Exit::Signal(signal) => Some(Exit::Signal(signal)),
+        sandbox::Exit::TimedOut => Some(Exit::TimedOut(run.timeout.unwrap_or_default())),
+    };
+    if let Some(exit) = exit {
+        let failure = Failure::Command { exit, output: last_lines(&tail), missing: missing(isolation.rung(), run.network) };
+        look(&failure, Some(&finished));
+        return Err(failure);
+    }
+
+    let difference = ground.changes(site, run, below, &tree, &finished)?;
+    drop((caches, agents));
+    Ok(Ran { difference, rung })
+}
+
+/// A command with everything that it needs in its place.
+pub(in crate::build) struct Prepared<'e> {
+    pub(in crate::build) isolation: &'e Isolation,
+    tree: Arc<Tree>,
+    ground: Ground,
+    caches: Caches,
+    agents: Agents,
+    pub(in crate::build) job: Job,
+}
+
+/// Puts everything in its place for a command.
+pub(in crate::build) fn prepare<'e>(
+    site: &Site<'e>,
+    task: TaskId,
+    run: &Run,
+    below: &State,
+    shown: &Shown,
+) -> Result<Prepared<'e>, Failure> {
+    let isolation = site.workplace.isolation()?;
     let tree = site.layers.tree(below)?;
     let contents = site.layers.contents(below);
     let accounts = Accounts::new(&tree, &contents);
@@ -95,39 +176,7 @@ pub(in crate::build) fn run(site: &Site<'_>, task: TaskId, run: &Run, below: &St
             Rung::SingleId => specials::of_step(site, run, &tree, &shown.states)?,
         },
     };
-
-    let mut tail = Vec::new();
-    // A proxy's address may hold a password.
-    let proxies = site.proxies.values().filter(|address| address.contains('@')).map(String::as_bytes);
-    let mut mask = Mask::new(site.secrets.values().chain(proxies));
-    let mut show = |stream, bytes: Vec<u8>| {
-        if bytes.is_empty() {
-            return;
-        }
-        tail.extend_from_slice(&bytes);
-        if tail.len() > 2 * TAIL_BYTES {
-            tail.drain(..tail.len() - TAIL_BYTES);
-        }
-        site.outside.events.send(Event { task, kind: EventKind::Output { stream, bytes } });
-    };
-    let finished = isolation.run(&job, &mut |stream, bytes| show(stream, mask.piece(stream, bytes)), site.outside.cancel);
-    for stream in [Stream::Out, Stream::Err] {
-        show(stream, mask.rest(stream));
-    }
-    let finished = finished?;
-    let exit = match finished.exit {
-        sandbox::Exit::Code(0) => None,
-        sandbox::Exit::Code(code) => Some(Exit::Code(code)),
-        sandbox::Exit::Signal(signal) => Some(Exit::Signal(signal)),
-        sandbox::Exit::TimedOut => Some(Exit::TimedOut(run.timeout.unwrap_or_default())),
-    };
-    if let Some(exit) = exit {
-        return Err(Failure::Command { exit, output: last_lines(&tail), missing: missing(isolation.rung(), run.network) });
-    }
-
-    let difference = ground.changes(site, run, below, &tree, &finished)?;
-    drop((caches, agents));
-    Ok(Ran { difference, rung })
+    Ok(Prepared { isolation, tree, ground, caches, agents, job })
 }
 
 fn environment(run: &Run, account: &Account, site: &Site<'_>) -> BTreeMap<String, OsString> {

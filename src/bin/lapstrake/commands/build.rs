@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use lapstrake::build::{Built, BuiltImage, Engine, Fresh, Options, Secrets};
 use lapstrake::event::{Cancel, EventSink};
@@ -9,9 +10,11 @@ use lapstrake::frontend::compose::SecretSource;
 use lapstrake::input::{NetworkUse, NothingStale, Outside, Resolved, Stale};
 use lapstrake::output::{self, PushedTag, Sources, TagOutcome};
 use lapstrake::plan::{self, Plan, Requirement, StageId};
+use lapstrake::sandbox::Rung;
 use serde_json::{Value, json};
 
 use crate::args;
+use crate::debug::{Gate, Shell};
 use crate::exit::{Failure, chain, print, remark};
 use crate::lints::Lints;
 use crate::machine::Machine;
@@ -34,7 +37,18 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
     let mut project = Project::load(machine, &arguments.project, reading)?;
     overlay::label(&mut project.spec, &habits.labels);
     overlay::annotate(&mut project.spec, &habits.annotations)?;
-    let events = progress::sink(if habits.quiet { args::Progress::Quiet } else { arguments.progress }, &machine.surroundings);
+    let shown = match (habits.quiet, arguments.progress) {
+        (true, _) => args::Progress::Quiet,
+        // What is drawn anew all the time and a shell cannot share a terminal.
+        (false, args::Progress::Auto | args::Progress::Tty) if arguments.shell_on_failure => args::Progress::Plain,
+        (false, progress) => progress,
+    };
+    let gate = Arc::new(Gate::new(progress::sink(shown, &machine.surroundings)));
+    let events = Arc::clone(&gate);
+    let on_failure = match arguments.shell_on_failure {
+        true => Some(Shell::on_failure(gate, machine.surroundings.variable("TERM").map(ToOwned::to_owned))?),
+        false => None,
+    };
     // The agent that steps may use as `default` serves git too.
     project.git.agent = agents(machine, &arguments.ssh)?.remove("default");
     let cancel = machine.cancel();
@@ -58,7 +72,7 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
         load::check(&plan)?;
     }
     let engine = machine.engine(arguments.isolation)?;
-    let options = options(machine, arguments, &project, &plan, outputs.unpacked(&plan))?;
+    let options = Options { on_failure, ..options(machine, arguments, &project, &plan, outputs.unpacked(&plan))? };
     let built = engine.build(&plan, &outside, &options).map_err(|error| project.failed(&error))?;
 
     let written = outputs.write(&engine, &plan, &outside, &options, &built)?;
@@ -67,7 +81,7 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
     }
     let pushed = if arguments.push { push(&outside, &built, arguments.merge, cancel)? } else { Pushed::new() };
     if let Some(path) = &arguments.metadata_file {
-        let text = format!("{:#}\n", metadata(&built, &pushed, &written));
+        let text = format!("{:#}\n", metadata(&engine, &built, &pushed, &written));
         std::fs::write(path, text).map_err(|error| Failure::world(format!("cannot write `{}`: {error}", path.display())))?;
     }
     if let (Some(path), Some(one)) = (&habits.iidfile, built.images.first()) {
@@ -146,6 +160,7 @@ fn options(
         agents: agents(machine, &arguments.ssh)?,
         proxies: project.proxies.clone(),
         unpacked,
+        on_failure: None,
     })
 }
 
@@ -185,7 +200,7 @@ pub(crate) fn agents(machine: &Machine, given: &[String]) -> Result<BTreeMap<Str
 }
 
 /// `id=NAME[,src=FILE|,env=VAR]`; without a place, the variable or file of that name.
-fn secrets(machine: &Machine, given: &[String]) -> Result<Secrets, Failure> {
+pub(crate) fn secrets(machine: &Machine, given: &[String]) -> Result<Secrets, Failure> {
     let mut secrets = Secrets::new();
     for text in given {
         let wrong =
@@ -299,7 +314,7 @@ fn by_name(built: &Built) -> Vec<Vec<&BuiltImage>> {
 }
 
 /// What was built, for programs. `version` is raised when a field changes its meaning.
-fn metadata(built: &Built, pushed: &Pushed, written: &[Written]) -> Value {
+fn metadata(engine: &Engine, built: &Built, pushed: &Pushed, written: &[Written]) -> Value {
     let images: Vec<Value> = built
         .images
         .iter()
@@ -327,8 +342,11 @@ fn metadata(built: &Built, pushed: &Pushed, written: &[Written]) -> Value {
         .stages
         .iter()
         .map(|stage| {
-            let steps: Vec<Value> =
-                stage.steps.iter().map(|step| json!({ "label": step.label, "cached": step.cached, "rung": step.rung })).collect();
+            let steps: Vec<Value> = stage
+                .steps
+                .iter()
+                .map(|step| json!({ "label": step.label, "cached": step.cached, "rung": step.rung, "shareable": step.shareable }))
+                .collect();
             json!({ "name": stage.name, "steps": steps })
         })
         .collect();
@@ -346,7 +364,7 @@ fn metadata(built: &Built, pushed: &Pushed, written: &[Written]) -> Value {
             Some(json!({ "name": name, "digest": root.digest.to_string(), "media_type": root.media_type, "platforms": platforms }))
         })
         .collect();
-    json!({ "version": 1, "images": images, "indexes": indexes, "stages": stages, "outputs": outputs })
+    json!({ "version": 1, "rung": engine.rung().map(Rung::name), "images": images, "indexes": indexes, "stages": stages, "outputs": outputs })
 }
 
 /// What `docker` calls the id of an image, each on a line.

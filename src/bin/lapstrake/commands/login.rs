@@ -10,7 +10,7 @@ use lapstrake::registry::{Account, Checked, Credential, CredentialError, Credent
 use crate::args;
 use crate::exit::{Failure, Voice, chain, print, remark};
 use crate::machine::Machine;
-use crate::{registries, terminal};
+use crate::{prompt, registries};
 
 /// The most that a password or token may have.
 const SECRET_LIMIT_BYTES: u64 = 64 << 10;
@@ -114,13 +114,13 @@ fn credential(arguments: &args::Login, account: &Account) -> Result<Credential, 
     }
     let user = match &arguments.username {
         Some(user) => user.clone(),
-        None => terminal::ask(&format!("User at {}: ", account.registry), terminal::Echo::Shown)?,
+        None => prompt::ask(&format!("User at {}: ", account.registry), prompt::Echo::Shown)?,
     };
     if user.is_empty() || user.contains(':') || user.chars().any(char::is_control) {
         return Err(Failure::usage("a user's name is not empty and has no colon in it"));
     }
     let password =
-        if arguments.password_stdin { of_stdin("password")? } else { Secret::new(terminal::ask("Password: ", terminal::Echo::Hidden)?) };
+        if arguments.password_stdin { of_stdin("password")? } else { Secret::new(prompt::ask("Password: ", prompt::Echo::Hidden)?) };
     if password.expose().is_empty() {
         return Err(Failure::usage("the password is empty"));
     }

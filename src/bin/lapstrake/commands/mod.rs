@@ -13,5 +13,6 @@ pub(crate) mod lock;
 pub(crate) mod login;
 pub(crate) mod ls;
 pub(crate) mod plan;
+pub(crate) mod run;
 pub(crate) mod tree;
 pub(crate) mod why;

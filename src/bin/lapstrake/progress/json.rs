@@ -29,6 +29,7 @@ impl EventSink for Json {
                 "text": String::from_utf8_lossy(&bytes),
             }),
             EventKind::Noted { message } => json!({ "event": "noted", "message": message }),
+            EventKind::Confined { rung } => json!({ "event": "confined", "rung": rung }),
             EventKind::Finished(outcome) => json!({ "event": "finished", "outcome": word(&outcome) }),
         };
         line["version"] = json!(1);

@@ -123,6 +123,7 @@ impl EventSink for Live {
             EventKind::Noted { message } => {
                 let _ = self.screen.println(format!("{} {}", self.paint("33", "note:"), screen::message(&message)));
             }
+            EventKind::Confined { rung: _ } => {}
             EventKind::Finished(outcome) => {
                 if let Some(task) = tasks.remove(&id) {
                     self.finish(&task, &outcome);

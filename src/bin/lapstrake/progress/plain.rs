@@ -69,6 +69,8 @@ impl EventSink for Plain {
                     Some(_) | None => out.push_str(&format!("note: {message}\n")),
                 }
             }
+            // Of interest to programs.
+            EventKind::Confined { rung: _ } => {}
             EventKind::Finished(outcome) => {
                 if let Some(task) = tasks.get_mut(&id) {
                     if !task.rest.is_empty() {

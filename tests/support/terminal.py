@@ -1,0 +1,33 @@
+"""Runs a command on a terminal of its own and types at it: terminal.py WAIT TYPE [WAIT TYPE]... -- COMMAND...
+
+Types each TYPE and a return when its WAIT was shown since the one before. What the command shows is printed; its exit code is passed on.
+"""
+
+import os
+import pty
+import sys
+
+end = sys.argv.index("--")
+words = sys.argv[1:end]
+dialogue = list(zip(words[::2], words[1::2]))
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[end + 1], sys.argv[end + 1 :])
+shown, since = b"", 0
+while True:
+    if dialogue and dialogue[0][0].encode() in shown[since:]:
+        since = len(shown)
+        os.write(terminal, dialogue.pop(0)[1].encode() + b"\r")
+        continue
+    try:
+        more = os.read(terminal, 4096)
+    except OSError:
+        more = b""
+    if not more:
+        break
+    shown += more
+sys.stdout.buffer.write(shown)
+sys.stdout.flush()
+if dialogue:
+    sys.exit(f"`{dialogue[0][0]}` was never shown")
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
