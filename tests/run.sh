@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests: installs what they need, then `cargo test`, then what other builders make of our cases
-# (tests/conformance/run.sh), then one spec wherever it can be built (tests/matrix/run.sh), then the examples for real
+# (tests/conformance/run.sh), then one spec wherever it can be built (tests/matrix), then the examples for real
 # (tests/examples.sh), then the benchmark in small (tests/bench).
 #
 #   bash tests/run.sh [CARGO TEST ARGUMENTS…]
@@ -54,6 +54,7 @@ wait "$release_pid" || {
     die "the release build failed (its words are above)"
 }
 release_pid=
+LAPSTRAKE=${CARGO_TARGET_DIR:-$top/target}/release/lapstrake bash tests/matrix/apart.sh || die "the rung chroot does not keep apart what it should (see above)"
 export LAPSTRAKE=${CARGO_TARGET_DIR:-$top/target}/release/lapstrake
 bash tests/examples.sh || die "the examples failed (see above)"
 note "the benchmark, small: that all of it works and makes the right images, not how fast"

@@ -69,16 +69,27 @@ impl Store {
             kept = candidates.iter().filter_map(|candidate| candidate.entry.as_kept()).collect::<Vec<_>>();
             self.take_away(limits, candidates, &mut collected)?;
         }
-        if let Some(_one_at_a_time) = Lock::try_exclusive(&self.lock_path("trash"))? {
-            for (_, path) in list(&self.place(Place::Trash))? {
-                if let Err(source) = remover.remove_tree(&path) {
-                    collected.failures.push(NotRemoved { path, source });
-                }
-            }
-        }
+        collected.failures.extend(self.empty_trash(remover)?);
         // Last, because it needs space on the disk. What could not be settled is only believed for less long.
         let _ = self.settle(&kept);
         Ok(collected)
+    }
+
+    /// Deletes what waits for it, unless somebody else does already: with it what killed processes have left, once an open has found the
+    /// store idle.
+    ///
+    /// # Errors
+    /// Only what the system answers where the store itself is concerned; failing removals are given back.
+    pub fn empty_trash(&self, remover: &dyn RemoveTree) -> Result<Vec<NotRemoved>, Error> {
+        let mut failures = Vec::new();
+        if let Some(_one_at_a_time) = Lock::try_exclusive(&self.lock_path("trash"))? {
+            for (_, path) in list(&self.place(Place::Trash))? {
+                if let Err(source) = remover.remove_tree(&path) {
+                    failures.push(NotRemoved { path, source });
+                }
+            }
+        }
+        Ok(failures)
     }
 
     fn take_away(&self, limits: &Limits, mut candidates: Vec<Candidate>, collected: &mut Collected) -> Result<(), Error> {

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lapstrake_cache::Scratch;
@@ -26,7 +26,10 @@ const CLOCK_STEP: Duration = Duration::from_millis(1);
 
 /// The private roots of one build that no step has at the moment.
 #[derive(Default)]
-pub(super) struct PrivateRoots(Mutex<Vec<PrivateRoot>>);
+pub(super) struct PrivateRoots {
+    free: Mutex<Vec<PrivateRoot>>,
+    cleared: OnceLock<()>,
+}
 
 /// A directory that holds exactly a state.
 pub(super) struct PrivateRoot {
@@ -45,8 +48,11 @@ struct Stamps(BTreeMap<TreePath, FileStamp>);
 impl PrivateRoots {
     /// A root that holds `below`: one that holds it, or part of it, is taken on; else one is made.
     pub(super) fn take(&self, site: &Site<'_>, below: &State) -> Result<PrivateRoot, Failure> {
+        // Roots of builds that were killed may have secrets in them, which have no other place without mounts. What cannot be deleted now
+        // is deleted by the next collection.
+        self.cleared.get_or_init(|| drop(site.outside.store.empty_trash(site.workplace)));
         let found = {
-            let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
             let fits = |root: &PrivateRoot| {
                 let own = below.layers().get(root.state.layers().len()..).unwrap_or_default();
                 below.layers().starts_with(root.state.layers()) && own.iter().all(|layer| matches!(layer, LayerName::Own(_)))
@@ -67,7 +73,7 @@ impl PrivateRoots {
 
     /// Gives a root back for later steps.
     pub(super) fn give_back(&self, root: PrivateRoot) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(root);
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(root);
     }
 }
 

@@ -26,6 +26,7 @@ root              userns                    -
 ranges            userns                    -
 alone             single-id                 -
 docker            chroot                    -
+kubernetes        chroot                    -
 podman            userns                    -
 root-chroot       chroot                    --isolation chroot
 podman-single-id  single-id                 --isolation single-id
@@ -82,6 +83,8 @@ while read -r who rung arguments; do
     [ -n "$who" ] || continue
     [ "$arguments" != - ] || arguments=
     for store in $stores; do
+        # Its own root cannot be written.
+        [ "$who-$store" != kubernetes-overlay ] || continue
         is_wanted "$who" "$store" || continue
         count=$((count + 1))
         # shellcheck disable=SC2086

@@ -1,7 +1,7 @@
 # Places where images are built: who builds, and on which file system the store is. Sourced by tests/matrix/*.sh, after lib.sh and engines.sh.
 #
 #   WHO     root · ranges (an ordinary user with subordinate ids) · alone (one without) ·
-#           docker (root inside `docker run` with Docker's defaults) · podman (root inside `podman run` with Podman's); what follows a
+#           docker (root inside `docker run` with Docker's defaults) · kubernetes (the same with the securityContext of README.md) · podman (root inside `podman run` with Podman's); what follows a
 #           hyphen tells cells apart and means nothing here
 #   STORE   disk · overlay (of a container: its own root) · tmpfs
 #
@@ -67,6 +67,7 @@ in_cell() {
     chmod 777 "$(out_of "$who" "$store")"
     case $who in
     docker*) in_docker "$cell" "$store" "$@" ;;
+    kubernetes*) in_docker "$cell" "$store" "$@" ;;
     podman*) in_podman "$cell" "$store" "$@" ;;
     alone*) on_host "$cell" "$store" "$user_alone" "$@" ;;
     ranges*) on_host "$cell" "$store" "$test_user" "$@" ;;
@@ -102,15 +103,27 @@ shared_with() {
         --env HOME=/home --env LAPSTRAKE_HOME=/home/store
 }
 
+start_docker_cells() {
+    [ -z "$docker_pid" ] || return 0
+    start_docker
+    cell_archive | docker_here import - "$cell_image" >/dev/null
+}
+
 in_docker() {
-    local cell=$1 store=$2 arguments
+    local cell=$1 store=$2 arguments capability
     shift 2
-    if [ -z "$docker_pid" ]; then
-        start_docker
-        cell_archive | docker_here import - "$cell_image" >/dev/null
-    fi
+    start_docker_cells
     mapfile -t arguments < <(place_of "$cell" "$store" && shared_with "$cell")
-    # Nothing that a default would not give: the profile and the capabilities are what is tried.
+    case $cell in
+    kubernetes*)
+        # As in README.md's securityContext.
+        arguments+=(--cap-drop ALL --security-opt no-new-privileges --read-only --tmpfs /tmp)
+        for capability in CHOWN DAC_OVERRIDE FOWNER FSETID MKNOD SETFCAP SETGID SETPCAP SETUID SYS_CHROOT; do
+            arguments+=(--cap-add "$capability")
+        done
+        ;;
+    esac
+    # Nothing else that a default would not give: the profile and the capabilities are what is tried.
     docker_here run --rm --network host "${arguments[@]}" "$cell_image" "$@"
 }
 
@@ -133,7 +146,7 @@ cell_archive() {
         chmod 1777 "$root/tmp"
         cp "$(command -v busybox)" "$root/bin/busybox"
         for library in $(busybox --list); do
-            ln -sf busybox "$root/bin/$library"
+            [ -e "$root/bin/$library" ] || ln -s busybox "$root/bin/$library"
         done
         echo 'root:x:0:0:root:/home:/bin/sh' >"$root/etc/passwd"
         { ldd "$LAPSTRAKE" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r library; do

@@ -111,10 +111,17 @@ pub fn rules() -> Vec<Rule<'static>> {
 const IS_LOCAL_SOCKET: [[Condition; 1]; 2] = [[Condition::int(0, Test::Equal(1))], [Condition::int(0, Test::Equal(16))]];
 const FORBIDDEN: Action = Action::Errno(EACCES);
 
+/// A process that is not the one that calls.
+const IS_OTHER_PROCESS: [Condition; 1] = [Condition::int(0, Test::Other(0))];
+
 /// The rules of a step that has another root and no namespaces.
 pub fn rules_without_namespaces(network: Network) -> Vec<Rule<'static>> {
     // The first that speaks of a call counts.
-    let mut rules = vec![Rule::always(CHROOT, REFUSED)];
+    let mut rules = vec![
+        Rule::always(CHROOT, REFUSED),
+        // The builder's limits are those of a process of the same user.
+        Rule { call: PRLIMIT64, when: &IS_OTHER_PROCESS, action: REFUSED },
+    ];
     match network {
         Network::Hosts => {}
         Network::Refused => {
