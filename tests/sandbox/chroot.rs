@@ -124,6 +124,18 @@ fn a_cache_is_moved_there_and_back() {
 }
 
 #[test]
+fn a_cache_is_given_back_where_somebody_who_waits_for_it_has_made_an_empty_one() {
+    let Some(lab) = lab() else { return };
+    let cache = lab.lower("cache", &[("old", "kept")]);
+    let mut job = job(&lab, "a", "echo up; sleep 0.2; echo y > /c/new");
+    job.mounts = vec![mount("/c", MountKind::Directory { path: cache.clone(), access: DirectoryAccess::Written })];
+    let finished = lab.isolation.run(&job, &mut |_, _| std::fs::create_dir(&cache).unwrap(), &Cancel::new()).unwrap();
+    assert_eq!(finished.exit, Exit::Code(0));
+    assert_eq!(std::fs::read_to_string(cache.join("old")).unwrap(), "kept");
+    assert_eq!(std::fs::read_to_string(cache.join("new")).unwrap(), "y\n");
+}
+
+#[test]
 fn what_a_mount_would_have_refused_fails_the_step_afterwards() {
     let Some(lab) = lab() else { return };
     let secret = || MountKind::File { bytes: b"hunter2".to_vec(), uid: 0, gid: 0, mode: 0o400 };

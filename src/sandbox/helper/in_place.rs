@@ -207,7 +207,8 @@ impl InPlace {
         let rubbish = self.fresh();
         match &placed.home {
             Some((home, name)) if is_there => {
-                if sys::rename(at, &placed.name, home.as_fd(), name, sys::Replace::No).is_err() {
+                // Whoever waits for it may have made an empty one there, which gives way; nothing else would.
+                if sys::rename(at, &placed.name, home.as_fd(), name, sys::Replace::Yes).is_err() {
                     outcome = Err((EBUSY, "it cannot be given back"));
                 }
             }
