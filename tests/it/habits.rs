@@ -108,7 +108,7 @@ fn what_is_not_to_be_had_says_what_to_do_instead() {
     let project = project(&lab);
     let directory = project.to_str().unwrap();
     for (arguments, words) in [
-        (&[directory, "--load"][..], "-o docker-archive:"),
+        (&[directory, "--destination=a"][..], "--tag REF --push"),
         (&[directory, "--shm-size=1g"], "tmpfs"),
         (&["https://example.com/a.git"], "clone"),
         (&["-f", "Dockerfile", directory], "did you mean `--file"),
