@@ -66,6 +66,7 @@ pub mod output;
 pub mod pins;
 pub mod plan;
 pub mod registry;
+pub mod remote;
 pub mod sandbox;
 pub mod spec;
 pub mod tree;

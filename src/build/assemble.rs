@@ -4,14 +4,17 @@
 
 use std::collections::BTreeMap;
 
-use lapstrake_cache::Digest;
+use lapstrake_cache::{Digest, Fingerprint};
 
 use super::execute::Came;
+use super::packed::Packed;
 use super::site::Site;
 use super::state::{LayerName, State};
 use super::wanted::profile;
-use super::{Failure, packed};
-use crate::image::{Descriptor, History, ImageConfig, LayerEncoding, Manifest, MediaKind, MediaType, RootFs, Sealed, SealedLayer};
+use super::{Failure, elsewhere, packed};
+use crate::image::{
+    Descriptor, History, ImageConfig, LayerEncoding, Manifest, MediaKind, MediaType, Reference, RootFs, Sealed, SealedLayer,
+};
 use crate::layer::Profile;
 use crate::plan::{Compression, Image, ImageSource, Step};
 use crate::tree::DirectoryContents;
@@ -108,20 +111,43 @@ fn layer(site: &Site<'_>, image: &Image, state: &State) -> Result<SealedLayer, F
         }
         Some(LayerName::Own(fingerprint)) => {
             let profile = profile(image.compression);
-            let packed = match packed::find(site.outside.store, fingerprint, profile)? {
-                Some(packed) => packed,
-                None => {
-                    let directory = site.layers.open_directory(state)?;
-                    let difference = site.layers.difference(state)?;
-                    let label = format!("{} {}", image.name, &fingerprint.hex()[..12]);
-                    packed::pack(site.outside, &label, &difference, &DirectoryContents(&*directory), profile, site.threads)?
-                }
-            };
+            let (packed, from) = own_layer(site, image, state, fingerprint, profile)?;
             let media_type = name(MediaKind::Layer(encoding(profile)), image)?;
-            Ok(SealedLayer { descriptor: plain(media_type, packed.digest, packed.size), diff_id: packed.diff_id, from: None })
+            Ok(SealedLayer { descriptor: plain(media_type, packed.digest, packed.size), diff_id: packed.diff_id, from })
         }
         None => Err(Failure::Lost(super::Lost::Nothing)),
     }
+}
+
+/// The blob of a layer that a step made, and the repository of a shared cache that has it too: from there it need not pass through here.
+fn own_layer(
+    site: &Site<'_>,
+    image: &Image,
+    state: &State,
+    fingerprint: &Fingerprint,
+    profile: Profile,
+) -> Result<(Packed, Option<Reference>), Failure> {
+    let elsewhere = site.layers.elsewhere();
+    let told = elsewhere.and_then(|elsewhere| {
+        let known = elsewhere.own_layer(fingerprint)?;
+        let packed = known.packed(profile)?;
+        Some((elsewhere, known, packed))
+    });
+    if let Some(packed) = packed::find(site.outside.store, fingerprint, profile)? {
+        let same = told.filter(|(_, _, told)| *told == packed);
+        let from = same.and_then(|(elsewhere, known, _)| elsewhere.shared.repository(known.member).cloned());
+        return Ok((packed, from));
+    }
+    if let Some((elsewhere, known, packed)) = told
+        && let Some(home) = elsewhere.home(&known, &elsewhere::layer_descriptor(profile, &packed))
+    {
+        return Ok((packed, Some(home.clone())));
+    }
+    let directory = site.layers.open_directory(state)?;
+    let difference = site.layers.difference(state)?;
+    let label = format!("{} {}", image.name, &fingerprint.hex()[..12]);
+    let packed = packed::pack(site.outside, &label, &difference, &DirectoryContents(&*directory), profile, site.threads)?;
+    Ok((packed, None))
 }
 
 fn encoding(profile: Profile) -> LayerEncoding {

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lapstrake_cache::{Fingerprint, RemoveTree};
 
 use super::assemble::{self, Ended};
+use super::elsewhere::Elsewhere;
 use super::execute::{self, Action, Answered, Came};
 use super::explain::{self, Explanation, Reason};
+use super::export::{self, Exports, Job};
 use super::failed::OnFailure;
 use super::layers::{Layers, Unpack};
 use super::listing;
@@ -26,6 +29,7 @@ use crate::event::{Cancel, Event, EventKind, Outcome, TaskKind};
 use crate::image::Sealed;
 use crate::input::Outside;
 use crate::plan::{Base, Image, ImageSource, Plan, Stage, StageId, Step, StepId, StepKind, TreeSource};
+use crate::remote::Shared;
 use crate::sandbox::Rung;
 use crate::tree::{Contents, DirectoryHandle, DiskError, Tree};
 
@@ -57,6 +61,8 @@ pub struct Options {
     pub unpacked: BTreeSet<StageId>,
     /// Who looks at the root of a command that failed, before it is thrown away.
     pub on_failure: Option<OnFailure>,
+    /// Caches shared with other machines; one value for each build.
+    pub shared: Option<Arc<Shared>>,
 }
 
 impl Default for Options {
@@ -70,6 +76,7 @@ impl Default for Options {
             proxies: BTreeMap::new(),
             unpacked: BTreeSet::new(),
             on_failure: None,
+            shared: None,
         }
     }
 }
@@ -176,9 +183,17 @@ impl Engine {
         // A failure stops what runs beside it, without cancelling what the caller may do next.
         let stop = outside.cancel.child();
         let caller = outside.cancel;
-        let outside = Outside { cancel: &stop, ..outside.clone() };
-        let run = self.run(plan, &outside, caller, options);
-        schedule::run(&needs(plan), options.jobs, |node| run.node(*node), || stop.cancel())?;
+        let stopped = Outside { cancel: &stop, ..outside.clone() };
+        let (run, jobs) = self.run(plan, &stopped, caller, options);
+        export::beside(&run.site, outside, jobs, || {
+            let result = schedule::run(&needs(plan), options.jobs, |node| run.node(*node), || stop.cancel());
+            run.export_bases();
+            result
+        })?;
+        run.make_room();
+        for stage in &options.unpacked {
+            run.site.layers.bring_own(&run.sources.end(*stage)).map_err(Error::of)?;
+        }
         let images = plan.images.iter().map(|image| run.seal(image)).collect::<Result<Vec<_>, Error>>()?;
         Ok(Built { images, stages: run.stages() })
     }
@@ -188,7 +203,7 @@ impl Engine {
     /// # Errors
     /// When an input cannot be had.
     pub fn why(&self, plan: &Plan, outside: &Outside<'_>, options: &Options, wanted: StepId) -> Result<Explanation, Error> {
-        let run = self.run(plan, outside, outside.cancel, options);
+        let (run, _) = self.run(plan, outside, outside.cancel, options);
         for (index, stage) in plan.stages.iter().enumerate() {
             let id = StageId(index);
             run.begin(id, stage)?;
@@ -238,7 +253,7 @@ impl Engine {
         stage: &BuiltStage,
         work: impl FnOnce(&Site<'_>, &State) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let run = self.run(plan, outside, outside.cancel, options);
+        let (run, _) = self.run(plan, outside, outside.cancel, options);
         for (index, stage) in plan.stages.iter().enumerate() {
             run.begin(StageId(index), stage)?;
         }
@@ -265,7 +280,7 @@ impl Engine {
         &self.workplace
     }
 
-    /// The handles of one build. `caller` is what the caller may stop, and not what a failure beside it stops.
+    /// The handles of one build. `caller` is what the caller may stop, and not what a failure beside it stops. Nothing is exported.
     pub(super) fn site<'e>(
         &'e self,
         outside: &'e Outside<'e>,
@@ -274,11 +289,13 @@ impl Engine {
         unpack: Unpack,
         epoch: i64,
     ) -> Site<'e> {
+        let elsewhere = options.shared.as_deref().and_then(|shared| Elsewhere::new(shared, outside));
         Site {
             outside,
             caller,
             workplace: &self.workplace,
-            layers: Layers::new(outside, &self.workplace, unpack),
+            layers: Layers::new(outside, &self.workplace, unpack, elsewhere),
+            exports: Exports::none(),
             roots: PrivateRoots::default(),
             repositories: Repositories::default(),
             secrets: &options.secrets,
@@ -290,11 +307,19 @@ impl Engine {
         }
     }
 
-    fn run<'e>(&'e self, plan: &'e Plan, outside: &'e Outside<'e>, caller: &'e Cancel, options: &'e Options) -> Run<'e> {
+    fn run<'e>(
+        &'e self,
+        plan: &'e Plan,
+        outside: &'e Outside<'e>,
+        caller: &'e Cancel,
+        options: &'e Options,
+    ) -> (Run<'e>, Option<Receiver<Job>>) {
         let stages = || (0..plan.stages.len()).map(StageId);
         let needs = Needs::of(plan, &options.unpacked);
-        Run {
-            site: self.site(outside, caller, options, needs.unpack(), plan.epoch),
+        let site = self.site(outside, caller, options, needs.unpack(), plan.epoch);
+        let (exports, jobs) = Exports::open(site.layers.elsewhere().is_some_and(|elsewhere| elsewhere.shared.is_written()));
+        let run = Run {
+            site: Site { exports, ..site },
             plan,
             options,
             needs,
@@ -303,7 +328,8 @@ impl Engine {
             ended: Mutex::default(),
             cames: Mutex::default(),
             actions: Once::default(),
-        }
+        };
+        (run, jobs)
     }
 }
 
@@ -449,13 +475,30 @@ impl Run<'_> {
             {
                 explain::remember(outside.store, &stage.name, at.step, &action.preimage.key())?;
                 confined(&came);
+                action.export(&self.site, &came, self.needs.step(at));
                 return Ok((came, Outcome::Cached));
             }
             let came = action.work(&self.site, (task, &shown), self.needs.step(at))?;
             confined(&came);
             explain::remember(outside.store, &stage.name, at.step, &action.preimage.key())?;
+            action.export(&self.site, &came, self.needs.step(at));
             Ok((came, Outcome::Done))
         })
+    }
+
+    /// Offers what is in the layers of bases to others.
+    fn export_bases(&self) {
+        for state in self.sources.opened() {
+            self.site.exports.send(Job::Base { state });
+        }
+    }
+
+    /// Removes some of what is too old in shared caches.
+    fn make_room(&self) {
+        if let Some(elsewhere) = self.site.layers.elsewhere() {
+            let near = guard(&self.ended).values().map(|ended| ended.state.name()).next();
+            elsewhere.shared.make_room(elsewhere.desk(), &near.unwrap_or_else(|| Fingerprint::of(b"")));
+        }
     }
 
     fn explain(&self, at: StepId, stage: &Stage, step: &Step) -> Result<Looked, Failure> {

@@ -1,11 +1,15 @@
 //! One step: its key, the record that answers it, or the work and a new record.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
-use lapstrake_cache::{Fingerprint, Fingerprinter, Shelf};
+use lapstrake_cache::{Fingerprint, Shelf};
 use serde::{Deserialize, Serialize};
 
 use super::accounts::Accounts;
+use super::export::{Job, News};
+use super::glimpse::Glimpse;
 use super::key::Surroundings;
 use super::preimage::Preimage;
 use super::site::Site;
@@ -20,7 +24,7 @@ use crate::image::Platform;
 use crate::layer::Profile;
 use crate::plan::{Copy, FirstContents, Git, MountKind, Run, Step, StepKind, TreeSource};
 use crate::sandbox::Rung;
-use crate::tree::{Content, Difference, Editor, LastLink, Node, TreePath};
+use crate::tree::{Content, Contents, Difference, Editor, LastLink, Node, Tree, TreePath};
 
 /// Results of steps by key.
 const ACTIONS: Shelf = Shelf::named("actions");
@@ -156,8 +160,9 @@ fn shown(site: &Site<'_>, sources: &Sources, run: &Run) -> Result<Shown, Failure
 
 /// The name of a file or directory of a state, times included.
 fn part_name(site: &Site<'_>, state: &State, path: &str, place: &str) -> Result<Fingerprint, Failure> {
-    let key = framed("lapstrake-part/1", [state.name().as_bytes().as_slice(), path.as_bytes()]);
-    remembered(site, &key, || {
+    let state_name = state.name();
+    let asked = Framed::new("lapstrake-part/1", [state_name.as_bytes().as_slice(), path.as_bytes()]);
+    remembered(site, &asked, || {
         let tree = site.layers.tree(state)?;
         let at = tree.resolve(path.as_bytes(), LastLink::Follow).map_err(steps::StepError::from)?;
         let missing = || steps::StepError::NoSource { source_path: path.to_owned(), place: place.to_owned(), nearest: None };
@@ -179,12 +184,12 @@ fn selected(site: &Site<'_>, copy: &Copy, source: &Source) -> Result<(Fingerprin
             let words: Vec<&[u8]> = copy.sources.iter().map(String::as_bytes).collect();
             let exclude: Vec<&[u8]> = copy.exclude.iter().map(String::as_bytes).collect();
             let mode = format!("{:?}", copy.mode);
-            let words = framed("words", words);
-            let exclude = framed("words", exclude);
+            let words = Framed::new("words", words).key();
+            let exclude = Framed::new("words", exclude).key();
             let state = state.name();
             let parts: [&[u8]; 4] = [state.as_bytes(), words.as_bytes(), exclude.as_bytes(), mode.as_bytes()];
-            let key = framed("lapstrake-selected/1", parts);
-            let name = remembered(site, &key, || Ok(select(site, copy, source)?.fingerprint()))?;
+            let asked = Framed::new("lapstrake-selected/1", parts);
+            let name = remembered(site, &asked, || Ok(select(site, copy, source)?.fingerprint()))?;
             Ok((name, None))
         }
     }
@@ -205,24 +210,42 @@ pub(super) fn place(source: &TreeSource) -> String {
     }
 }
 
-fn framed<'a>(domain: &str, parts: impl IntoIterator<Item = &'a [u8]>) -> Fingerprint {
-    let mut hasher = Fingerprinter::new();
-    hasher.update_framed(domain.as_bytes());
-    for part in parts {
-        hasher.update_framed(part);
+/// Length-framed words, whose hash is a key: lengths are 64 bits, little end first.
+struct Framed(Vec<u8>);
+
+impl Framed {
+    fn new<'a>(domain: &'a str, parts: impl IntoIterator<Item = &'a [u8]>) -> Framed {
+        let mut bytes = Vec::new();
+        for part in std::iter::once(domain.as_bytes()).chain(parts) {
+            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(part);
+        }
+        Framed(bytes)
     }
-    hasher.finish()
+
+    fn key(&self) -> Fingerprint {
+        Fingerprint::of(&self.0)
+    }
 }
 
-fn remembered(site: &Site<'_>, key: &Fingerprint, work: impl FnOnce() -> Result<Fingerprint, Failure>) -> Result<Fingerprint, Failure> {
+fn remembered(site: &Site<'_>, asked: &Framed, work: impl FnOnce() -> Result<Fingerprint, Failure>) -> Result<Fingerprint, Failure> {
     let store = site.outside.store;
-    if let Some(bytes) = store.record(&PARTS, key)?
+    let key = asked.key();
+    let export = |name| site.exports.send(Job::Part { key, preimage: asked.0.clone(), name });
+    if let Some(bytes) = store.record(&PARTS, &key)?
         && let Ok(bytes) = <[u8; 32]>::try_from(bytes.as_slice())
     {
-        return Ok(Fingerprint::from_bytes(bytes));
+        let name = Fingerprint::from_bytes(bytes);
+        export(name);
+        return Ok(name);
+    }
+    if let Some(name) = site.layers.elsewhere().and_then(|elsewhere| elsewhere.part(&key, &asked.0)) {
+        export(name);
+        return Ok(name);
     }
     let name = work()?;
-    store.put_record(&PARTS, key, name.as_bytes())?;
+    store.put_record(&PARTS, &key, name.as_bytes())?;
+    export(name);
     Ok(name)
 }
 
@@ -235,8 +258,20 @@ pub(super) fn refuse_reserved(difference: &Difference) -> Result<(), Failure> {
 }
 
 impl Action<'_> {
-    /// The record that answers the action, if there is one that is fresh enough and whose files can still be had.
+    /// The record that answers the action, if there is one that is fresh enough and whose files can still be had: from this machine, else
+    /// from a shared cache.
     pub(super) fn lookup(&self, site: &Site<'_>) -> Result<Option<Came>, Failure> {
+        if let Some(came) = self.lookup_here(site)? {
+            return Ok(Some(came));
+        }
+        let told = site.layers.elsewhere().and_then(|elsewhere| elsewhere.result(&self.preimage, self.refresh()));
+        let Some((layer, rung)) = told else { return Ok(None) };
+        // The record stays where it is; what its key means is known here.
+        site.outside.store.put_record(&PREIMAGES, &self.preimage.key(), &self.preimage.encode())?;
+        Ok(Some(self.came(layer, Answered::Cached, rung)))
+    }
+
+    fn lookup_here(&self, site: &Site<'_>) -> Result<Option<Came>, Failure> {
         let Some((body, age)) = site.outside.store.record_and_age(&ACTIONS, &self.preimage.key())? else { return Ok(None) };
         if self.refresh().is_some_and(|refresh| Duration::from_secs(age.seconds) > refresh) {
             return Ok(None);
@@ -248,6 +283,22 @@ impl Action<'_> {
             Some(Ok(_) | Err(_)) => return Ok(None),
         };
         Ok(Some(self.came(layer, Answered::Cached, rung)))
+    }
+
+    /// Offers what the action came to to others.
+    pub(super) fn export(&self, site: &Site<'_>, came: &Came, wanted: Wanted) {
+        let news = match came.answered {
+            Answered::Worked => News::Made,
+            Answered::Cached | Answered::Nothing => News::Known,
+        };
+        site.exports.send(Job::Result {
+            preimage: Box::new(self.preimage.clone()),
+            state: came.state.clone(),
+            layer: came.layer,
+            rung: came.rung.clone(),
+            profile: wanted.blob.unwrap_or(Profile::Gzip1),
+            news,
+        });
     }
 
     fn refresh(&self) -> Option<Duration> {
@@ -305,14 +356,86 @@ impl Action<'_> {
 
     /// The work of every step that runs no command.
     fn edit(&self, site: &Site<'_>, wanted: Wanted) -> Result<Option<Fingerprint>, Failure> {
-        let below = site.layers.tree(&self.below)?;
-        let contents = site.layers.contents(&self.below);
-        let accounts = Accounts::new(&below, &contents);
         let fetched = match &self.inputs {
             Inputs::Git(git) => Some(Source::State(site.repositories.state(site, git)?)),
             Inputs::None | Inputs::Run(_) | Inputs::Copy { .. } | Inputs::Archive(_) => None,
         };
-        let mut source = fetched.as_ref();
+        let fetched = fetched.as_ref();
+        let glimpsed = match self.looks_at() {
+            Some(paths) => Glimpse::of(&site.layers, &self.below)?.and_then(|glimpse| {
+                glimpse.work(&paths, |below, contents| {
+                    let (edited, source) = self.edited(site, below, contents, fetched)?.ok_or(Failure::Lost(super::Lost::Nothing))?;
+                    Ok((edited.above, (edited.origins, source)))
+                })
+            }),
+            None => None,
+        };
+        let (below, above, origins, source) = match glimpsed {
+            Some((below, above, (origins, source))) => (Arc::new(below), above, origins, source),
+            None => {
+                let below = site.layers.tree(&self.below)?;
+                let contents = site.layers.contents(&self.below);
+                let Some((edited, source)) = self.edited(site, &below, &contents, fetched)? else { return Ok(None) };
+                (below, edited.above, edited.origins, source)
+            }
+        };
+        let difference = Difference::between(&below, &above).dated(&below, site.epoch);
+        refuse_reserved(&difference)?;
+        if difference.is_empty() {
+            return Ok(None);
+        }
+        let fingerprint = site.layers.put_difference(&difference)?;
+        if !site.layers.has_files(&fingerprint)? {
+            let contents = StepContents { site, origins: &origins, source, below: &self.below, difference: &difference };
+            match wanted {
+                Wanted { directory: false, blob: Some(profile) } => {
+                    packed::pack(site.outside, &self.step.label, &difference, &contents, profile, site.threads)?;
+                }
+                Wanted { directory: true, blob: _ } | Wanted { directory: false, blob: None } => {
+                    keep_difference(site, &difference, &fingerprint, &contents)?;
+                }
+            }
+        }
+        Ok(Some(fingerprint))
+    }
+
+    /// The directories that the step looks at before all others, where it looks at nothing but what it puts files at or below, and at
+    /// the account files for the name of an owner. `None` for a step that may look anywhere.
+    fn looks_at(&self) -> Option<BTreeSet<TreePath>> {
+        let (places, owners): (Vec<&str>, Vec<Option<&String>>) = match &self.step.kind {
+            StepKind::Copy(copy) if !copy.unpack => (vec![&copy.to], vec![copy.owner.as_ref()]),
+            StepKind::Write(write) => (vec![&write.path], vec![write.owner.as_ref()]),
+            StepKind::MakeDirectory(make) => {
+                (make.paths.iter().map(String::as_str).collect(), vec![make.owner.as_ref(), make.owner_of_new.as_ref()])
+            }
+            StepKind::Fetch(fetch) => (vec![&fetch.to], vec![fetch.owner.as_ref()]),
+            StepKind::Copy(_) | StepKind::Run(_) | StepKind::Link(_) | StepKind::Remove(_) | StepKind::Extract(_) | StepKind::Setting => {
+                return None;
+            }
+        };
+        let mut paths: BTreeSet<TreePath> = [TreePath::root()].into();
+        let has_name = |owner: &String| owner.bytes().any(|byte| !byte.is_ascii_digit() && byte != b':');
+        let accounts = owners.into_iter().flatten().any(has_name).then_some("/etc");
+        for place in places.into_iter().chain(accounts) {
+            let mut at = TreePath::normalised(place.as_bytes()).ok();
+            while let Some(path) = at {
+                at = path.parent();
+                paths.insert(path);
+            }
+        }
+        Some(paths)
+    }
+
+    /// What the step makes of the tree below, and where its files come from. `fetched` is the repository that it copies from.
+    fn edited<'a>(
+        &'a self,
+        site: &Site<'_>,
+        below: &Tree,
+        contents: &dyn Contents,
+        fetched: Option<&'a Source>,
+    ) -> Result<Option<(Edited, Option<&'a Source>)>, Failure> {
+        let accounts = Accounts::new(below, contents);
+        let mut source = fetched;
         let edited: Edited = match (&self.step.kind, &self.inputs) {
             (StepKind::Copy(copy), Inputs::Copy { source: from, selection }) => {
                 source = Some(from);
@@ -327,39 +450,22 @@ impl Action<'_> {
                 let mut unpack = |at: &TreePath, content: &Content, to: &[u8], editor: &mut Editor, origins: &mut steps::Origins| {
                     extract::unpack(site, copy, (from, at, content), to, &accounts, (editor, origins))
                 };
-                copy::copy::<Failure>(copy, selection, &below, &accounts, &SourceContents { site, source: from }, &mut unpack)?
+                copy::copy::<Failure>(copy, selection, below, &accounts, &SourceContents { site, source: from }, &mut unpack)?
             }
             (StepKind::Copy(copy), Inputs::Git(_)) => {
-                let Some(from) = &fetched else { return Ok(None) };
+                let Some(from) = fetched else { return Ok(None) };
                 let selection = select(site, copy, from)?;
                 let mut never = |_: &TreePath, _: &Content, _: &[u8], _: &mut Editor, _: &mut steps::Origins| Ok(false);
-                copy::copy::<Failure>(copy, &selection, &below, &accounts, &SourceContents { site, source: from }, &mut never)?
+                copy::copy::<Failure>(copy, &selection, below, &accounts, &SourceContents { site, source: from }, &mut never)?
             }
-            (StepKind::Write(write), _) => steps::write::write(write, &below, &accounts)?,
-            (StepKind::MakeDirectory(make), _) => steps::make_directory::make_directory(make, &below, &accounts)?,
-            (StepKind::Link(link), _) => steps::link::link(link, &below)?,
-            (StepKind::Remove(remove), _) => steps::remove::remove(remove, &below)?,
-            (StepKind::Fetch(fetch), _) => fetch::fetch(site, fetch, &below, &accounts)?,
-            (StepKind::Extract(extract), Inputs::Archive(archive)) => extract::extract(site, extract, archive, &below, &accounts)?,
+            (StepKind::Write(write), _) => steps::write::write(write, below, &accounts)?,
+            (StepKind::MakeDirectory(make), _) => steps::make_directory::make_directory(make, below, &accounts)?,
+            (StepKind::Link(link), _) => steps::link::link(link, below)?,
+            (StepKind::Remove(remove), _) => steps::remove::remove(remove, below)?,
+            (StepKind::Fetch(fetch), _) => fetch::fetch(site, fetch, below, &accounts)?,
+            (StepKind::Extract(extract), Inputs::Archive(archive)) => extract::extract(site, extract, archive, below, &accounts)?,
             (StepKind::Run(_) | StepKind::Setting | StepKind::Copy(_) | StepKind::Extract(_), _) => return Ok(None),
         };
-        let difference = Difference::between(&below, &edited.above).dated(&below, site.epoch);
-        refuse_reserved(&difference)?;
-        if difference.is_empty() {
-            return Ok(None);
-        }
-        let fingerprint = site.layers.put_difference(&difference)?;
-        if !site.layers.has_files(&fingerprint)? {
-            let contents = StepContents { site, origins: &edited.origins, source, below: &self.below, difference: &difference };
-            match wanted {
-                Wanted { directory: false, blob: Some(profile) } => {
-                    packed::pack(site.outside, &self.step.label, &difference, &contents, profile, site.threads)?;
-                }
-                Wanted { directory: true, blob: _ } | Wanted { directory: false, blob: None } => {
-                    keep_difference(site, &difference, &fingerprint, &contents)?;
-                }
-            }
-        }
-        Ok(Some(fingerprint))
+        Ok(Some((edited, source)))
     }
 }

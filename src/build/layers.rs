@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lapstrake_cache::{Blob, Digest, Fingerprint, Shelf, Store};
 
+use super::elsewhere::Elsewhere;
 use super::marks::{Marks, Unmarked};
 use super::once::Once;
 use super::packed;
@@ -26,11 +27,15 @@ const DIFFERENCES: Shelf = Shelf::named("differences");
 /// Differences of base layers, by diff id, or by the state they end where they depend on what is below.
 const FOREIGN: Shelf = Shelf::named("foreign-differences");
 
+/// How many blobs of layers are fetched at a time.
+const FETCHES: usize = 4;
+
 /// Everything that is known of the layers of one build.
 pub(super) struct Layers<'e> {
     outside: &'e Outside<'e>,
     workplace: &'e Workplace,
     unpack: Unpack,
+    elsewhere: Option<Elsewhere<'e>>,
     foreign: Mutex<BTreeMap<Digest, BaseLayer>>,
     trees: Once<State, Arc<Tree>>,
     differences: Once<State, Arc<Difference>>,
@@ -49,11 +54,12 @@ pub(super) enum Unpack {
 
 impl<'e> Layers<'e> {
     /// `unpack` says what will be needed in the end, so that no base layer is read twice.
-    pub(super) fn new(outside: &'e Outside<'e>, workplace: &'e Workplace, unpack: Unpack) -> Layers<'e> {
+    pub(super) fn new(outside: &'e Outside<'e>, workplace: &'e Workplace, unpack: Unpack, elsewhere: Option<Elsewhere<'e>>) -> Layers<'e> {
         Layers {
             outside,
             unpack,
             workplace,
+            elsewhere,
             foreign: Mutex::default(),
             trees: Once::default(),
             differences: Once::default(),
@@ -69,6 +75,11 @@ impl<'e> Layers<'e> {
             foreign.entry(layer.diff_id).or_insert_with(|| layer.clone());
         }
         layers.iter().map(|layer| LayerName::Foreign(layer.diff_id)).collect()
+    }
+
+    /// What shared caches know.
+    pub(super) fn elsewhere(&self) -> Option<&Elsewhere<'e>> {
+        self.elsewhere.as_ref()
     }
 
     /// The base layer with this diff id.
@@ -104,14 +115,63 @@ impl<'e> Layers<'e> {
             Some(LayerName::Own(fingerprint)) => self.own_difference(fingerprint).map(Arc::new),
             Some(LayerName::Foreign(diff_id)) => match self.foreign_difference(state, diff_id)? {
                 Some(difference) => Ok(Arc::new(difference)),
-                None => self.unpack_foreign(state, diff_id, self.unpack).map(|(difference, _)| difference),
+                None => match self.told_difference(state) {
+                    Some(difference) => Ok(Arc::new(difference)),
+                    None => self.unpack_foreign(state, diff_id, self.unpack).map(|(difference, _)| difference),
+                },
             },
         })
     }
 
     fn own_difference(&self, fingerprint: &Fingerprint) -> Result<Difference, Failure> {
-        let bytes = self.outside.store.record(&DIFFERENCES, fingerprint)?.ok_or(Failure::Lost(Lost::Difference(*fingerprint)))?;
-        Difference::decode(&bytes).map_err(|_| Failure::Lost(Lost::Difference(*fingerprint)))
+        if let Some(difference) = self.kept_difference(fingerprint)? {
+            return Ok(difference);
+        }
+        let lost = || Failure::Lost(Lost::Difference(*fingerprint));
+        let elsewhere = self.elsewhere.as_ref().ok_or_else(lost)?;
+        let known = elsewhere.own_layer(fingerprint).ok_or_else(lost)?;
+        match elsewhere.difference(&known) {
+            Some(difference) => {
+                // It has this fingerprint whoever gave it.
+                self.put_difference(&difference)?;
+                Ok(difference)
+            }
+            None => Err(self.lose(fingerprint)),
+        }
+    }
+
+    /// An own difference, if the store has it.
+    pub(super) fn kept_difference(&self, fingerprint: &Fingerprint) -> Result<Option<Difference>, Failure> {
+        let Some(bytes) = self.outside.store.record(&DIFFERENCES, fingerprint)? else { return Ok(None) };
+        Difference::decode(&bytes).map(Some).map_err(|_| Failure::Lost(Lost::Difference(*fingerprint)))
+    }
+
+    /// The difference of a base's layer as a shared cache tells it.
+    fn told_difference(&self, state: &State) -> Option<Difference> {
+        let elsewhere = self.elsewhere.as_ref()?;
+        elsewhere.difference(&elsewhere.base_layer(state)?)
+    }
+
+    /// What was to be had from a shared cache cannot be had: its step becomes a miss.
+    fn lose(&self, fingerprint: &Fingerprint) -> Failure {
+        if self.outside.cancel.is_cancelled() {
+            return Failure::Cancelled;
+        }
+        if let Some(elsewhere) = &self.elsewhere
+            && let Some(known) = elsewhere.own_layer(fingerprint)
+        {
+            elsewhere.lose(&known);
+        }
+        Failure::Lost(Lost::Difference(*fingerprint))
+    }
+
+    /// The difference of the topmost layer of a state, if the store has it.
+    pub(super) fn local_difference(&self, state: &State) -> Result<Option<Difference>, Failure> {
+        match state.layers().last() {
+            None => Ok(None),
+            Some(LayerName::Own(fingerprint)) => self.kept_difference(fingerprint),
+            Some(LayerName::Foreign(diff_id)) => self.foreign_difference(state, diff_id),
+        }
     }
 
     fn foreign_difference(&self, state: &State, diff_id: &Digest) -> Result<Option<Difference>, Failure> {
@@ -200,7 +260,7 @@ impl<'e> Layers<'e> {
 
     fn unpack_own(&self, state: &State, fingerprint: &Fingerprint) -> Result<PathBuf, Failure> {
         let Some(blob) = packed::find_blob(self.outside.store, fingerprint)? else {
-            return Err(Failure::Lost(Lost::Difference(*fingerprint)));
+            return self.unpack_told(state, fingerprint);
         };
         let below = self.tree(&state.prefix(state.layers().len() - 1))?;
         let lost = || Failure::Lost(Lost::Difference(*fingerprint));
@@ -217,6 +277,99 @@ impl<'e> Layers<'e> {
                     sound &= self.outside.store.check_blob(&digest)?;
                 }
                 Err(if sound { failure } else { lost() })
+            }
+        }
+    }
+
+    /// An own layer whose blob a shared cache has.
+    fn unpack_told(&self, state: &State, fingerprint: &Fingerprint) -> Result<PathBuf, Failure> {
+        let lost = || Failure::Lost(Lost::Difference(*fingerprint));
+        let elsewhere = self.elsewhere.as_ref().ok_or_else(lost)?;
+        let known = elsewhere.own_layer(fingerprint).ok_or_else(lost)?;
+        let Some((packed, blob)) = elsewhere.layer_blob(&known) else { return Err(self.lose(fingerprint)) };
+        let below = self.tree(&state.prefix(state.layers().len() - 1))?;
+        let name = fingerprint.hex();
+        // Both names were only told until now.
+        let expect =
+            |unpacked: &layer::Unpacked| match unpacked.difference.fingerprint() == *fingerprint && unpacked.diff_id == packed.diff_id {
+                true => Ok(()),
+                false => Err(lost()),
+            };
+        match self.unpack(blob, &below, Unpack::Directory, &name, &name, expect) {
+            Ok((unpacked, Some(path))) => {
+                self.put_difference(&unpacked.difference)?;
+                Ok(path)
+            }
+            Err(failure @ Failure::Store(_)) => Err(failure),
+            Ok((_, None)) | Err(_) => Err(self.lose(fingerprint)),
+        }
+    }
+
+    /// Whether the directory of a state's topmost layer is there.
+    pub(super) fn is_unpacked(&self, state: &State) -> Result<bool, Failure> {
+        let store = self.outside.store;
+        let shelf = self.workplace.shelf(store);
+        let name = match state.layers().last() {
+            Some(LayerName::Own(fingerprint)) => fingerprint.hex(),
+            Some(LayerName::Foreign(diff_id)) => diff_id.hex(),
+            None => return Ok(false),
+        };
+        Ok(store.kept(&shelf, &name)?.is_some() || store.kept(&shelf, &state.name().hex())?.is_some())
+    }
+
+    /// Has the files of own layers of a state on this machine, whoever has them now.
+    pub(super) fn bring_own(&self, state: &State) -> Result<(), Failure> {
+        for count in 1..=state.layers().len() {
+            let state = state.prefix(count);
+            if let Some(LayerName::Own(fingerprint)) = state.layers().last()
+                && !self.has_files(fingerprint)?
+            {
+                self.directory(&state)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches the blobs that the directories of a state are made of, several at a time. What cannot be had is told by who needs it.
+    pub(super) fn bring_blobs(&self, state: &State) -> Result<(), Failure> {
+        if Marks::of(self.outside.store) == Marks::Impossible {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        for count in 1..=state.layers().len() {
+            let state = state.prefix(count);
+            if !self.is_unpacked(&state)? {
+                missing.extend(state.layers().last().copied());
+            }
+        }
+        if missing.len() < 2 {
+            return Ok(());
+        }
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..FETCHES.min(missing.len()) {
+                scope.spawn(|| {
+                    while let Some(layer) = missing.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
+                        self.bring_blob(layer);
+                    }
+                });
+            }
+        });
+        Ok(())
+    }
+
+    fn bring_blob(&self, layer: &LayerName) {
+        match layer {
+            LayerName::Foreign(diff_id) => {
+                let _ = self.base_layer(diff_id).map(|layer| self.outside.layer(&layer).map(drop));
+            }
+            LayerName::Own(fingerprint) => {
+                if let Some(elsewhere) = &self.elsewhere
+                    && let Ok(None) = packed::find_blob(self.outside.store, fingerprint)
+                    && let Some(known) = elsewhere.own_layer(fingerprint)
+                {
+                    let _ = elsewhere.layer_blob(&known);
+                }
             }
         }
     }

@@ -6,11 +6,14 @@
 mod accounts;
 mod agent;
 mod assemble;
+mod elsewhere;
 mod engine;
 mod error;
 mod execute;
 mod explain;
+mod export;
 mod failed;
+mod glimpse;
 mod import;
 mod key;
 mod layers;

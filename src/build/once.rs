@@ -30,6 +30,12 @@ impl<K: Ord + Clone, V: Clone> Once<K, V> {
         *value = Some(made.clone());
         Ok(made)
     }
+
+    /// What was made so far, in the order of keys. What is being made is waited for.
+    pub(super) fn made(&self) -> Vec<V> {
+        let slots: Vec<_> = self.slots.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
+        slots.iter().filter_map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+    }
 }
 
 #[cfg(test)]

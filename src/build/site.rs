@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::export::Exports;
 use super::failed::OnFailure;
 use super::layers::Layers;
 use super::private::PrivateRoots;
@@ -48,6 +49,8 @@ pub(super) struct Site<'e> {
     pub(super) caller: &'e Cancel,
     pub(super) workplace: &'e Workplace,
     pub(super) layers: Layers<'e>,
+    /// Where results go that others may use.
+    pub(super) exports: Exports,
     /// For sandboxes without mounts.
     pub(super) roots: PrivateRoots,
     /// Git repositories that were fetched.

@@ -54,6 +54,11 @@ impl Sources {
         self.ends.get(&stage).and_then(OnceLock::get).cloned().unwrap_or_default()
     }
 
+    /// The bases that were opened.
+    pub(super) fn opened(&self) -> Vec<State> {
+        self.bases.made()
+    }
+
     /// The place that a step names.
     pub(super) fn source(&self, site: &Site<'_>, source: &TreeSource) -> Result<Source, Failure> {
         match source {

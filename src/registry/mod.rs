@@ -28,6 +28,7 @@ mod retry;
 mod runtime;
 mod secret;
 mod settings;
+mod stored;
 mod upload;
 mod web;
 

@@ -7,6 +7,7 @@
 
 mod lab;
 mod project;
+mod relay;
 mod web;
 
 #[path = "../support/registry/real.rs"]
@@ -28,6 +29,7 @@ mod interoperation;
 mod kill;
 mod memory;
 mod platforms;
+mod remote;
 mod running;
 mod secrets;
 mod single_id;

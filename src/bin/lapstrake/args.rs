@@ -227,6 +227,17 @@ pub(crate) struct Build {
     /// How progress is shown
     #[arg(long, value_enum, default_value_t = Progress::Auto)]
     pub(crate) progress: Progress,
+    /// Look results up in this repository of a registry before anything is pulled or run; may be given again
+    ///
+    /// Whatever is wrong with it is a warning. type=registry,ref=REPOSITORY works too.
+    #[arg(long = "cache-from", value_name = "REPOSITORY")]
+    pub(crate) cache_from: Vec<String>,
+    /// Leave results in this repository of a registry, as steps end; may be given again
+    ///
+    /// With max-age, some of the records that nobody wrote or used for so long are removed. Who can write there can choose what is
+    /// built by everybody who reads, unless records are signed: `cache.sign` and `cache.trust` in config.toml.
+    #[arg(long = "cache-to", value_name = "REPOSITORY[,max-age=AGE]")]
+    pub(crate) cache_to: Vec<String>,
     /// Write digests and tags of what was built as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
@@ -610,6 +621,9 @@ pub(crate) enum Cache {
     },
     /// Remove what was not used for longest
     Prune {
+        /// Remove from this repository of a registry, to which results were written, instead of the store
+        #[arg(value_name = "REPOSITORY", requires = "older_than", conflicts_with = "max_size")]
+        repository: Option<String>,
         /// Remove until the store has at most this size, such as 10GiB; 0 removes everything that is not in use
         #[arg(long, value_name = "SIZE")]
         max_size: Option<String>,
@@ -619,6 +633,8 @@ pub(crate) enum Cache {
     },
     /// Read everything again, and set aside what is damaged
     Verify,
+    /// Print the key whose signatures count where results are signed as on this machine, for `cache.trust`
+    Key,
 }
 
 /// `lapstrake doctor`

@@ -8,7 +8,7 @@ use lapstrake::build::{Engine, IsolationChoice};
 use lapstrake::cache::{Limits, Store};
 use lapstrake::event::Cancel;
 use lapstrake::input::GitSettings;
-use lapstrake::registry::Registry;
+use lapstrake::registry::{Patience, Registry};
 use lapstrake::sandbox::{Options, Rung, Signals, Start};
 
 use crate::args::Progress;
@@ -59,7 +59,8 @@ impl Machine {
         self.cancel.get().is_some_and(Cancel::is_cancelled)
     }
 
-    fn config(&self) -> Result<&Config, Failure> {
+    /// The settings.
+    pub(crate) fn config(&self) -> Result<&Config, Failure> {
         if let Some(config) = self.config.get() {
             return Ok(config);
         }
@@ -91,7 +92,24 @@ impl Machine {
 
     /// The client for registries.
     pub(crate) fn registry(&self) -> Result<Registry, Failure> {
-        let settings = self.registry_settings()?;
+        self.registry_with(Patience::default())
+    }
+
+    /// A client that gives up soon, for what can be done without.
+    pub(crate) fn hasty_registry(&self) -> Result<Registry, Failure> {
+        self.registry_with(Patience {
+            connect: Duration::from_secs(5),
+            stall: Duration::from_secs(15),
+            answer: Duration::from_secs(30),
+            attempts: 2,
+            first_wait: Duration::from_millis(400),
+            longest_wait: Duration::from_secs(2),
+            longest_asked_wait: Duration::from_secs(5),
+        })
+    }
+
+    fn registry_with(&self, patience: Patience) -> Result<Registry, Failure> {
+        let settings = lapstrake::registry::Settings { patience, ..self.registry_settings()? };
         let credentials = crate::registries::credentials(&settings, &self.surroundings);
         Registry::new(settings, Arc::new(credentials)).map_err(|error| Failure::world(chain(&error)))
     }

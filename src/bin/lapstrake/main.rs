@@ -1,6 +1,7 @@
 //! The command line of lapstrake. Data goes to standard output, everything else to standard error.
 
 mod args;
+mod caches;
 mod checkout;
 mod commands;
 mod compose;

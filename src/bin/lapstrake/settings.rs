@@ -33,6 +33,14 @@ pub(crate) struct Config {
 pub(crate) struct CacheConfig {
     /// Such as `20GiB`.
     pub(crate) max_size: Option<String>,
+    /// As `--cache-from`, which counts instead where it is given.
+    pub(crate) from: Vec<String>,
+    /// As `--cache-to`, which counts instead where it is given.
+    pub(crate) to: Vec<String>,
+    /// A file with the private key that signs results, PEM.
+    pub(crate) sign: Option<PathBuf>,
+    /// Whose results count: `ed25519:…`, or files with public keys, PEM.
+    pub(crate) trust: Vec<String>,
 }
 
 impl Surroundings {

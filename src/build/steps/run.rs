@@ -130,6 +130,9 @@ pub(in crate::build) fn prepare<'e>(
     shown: &Shown,
 ) -> Result<Prepared<'e>, Failure> {
     let isolation = site.workplace.isolation()?;
+    for state in std::iter::once(below).chain(shown.states.values()) {
+        site.layers.bring_blobs(state)?;
+    }
     let tree = site.layers.tree(below)?;
     let contents = site.layers.contents(below);
     let accounts = Accounts::new(&tree, &contents);

@@ -167,7 +167,7 @@ fn key(build: &mut Build, what: &str, entry: &Entry, directory: &str, reader: &m
             }
         }
         "secrets" => build.secrets = grants(what, node, reader),
-        "cache_from" | "cache_to" => reader.report(say::no_effect(*key_span, key, "the cache is the store of this machine")),
+        "cache_from" | "cache_to" => reader.report(say::no_effect(*key_span, key, "name caches by `--cache-from` and `--cache-to`")),
         "no_cache" | "no_cache_filter" | "pull" => {
             if node.is_nothing() || reader.one_or_more(what, node).iter().any(|text| text.value != "false") {
                 let option = if key == "pull" { "`--pull`" } else { "`--no-cache`" };

@@ -1,6 +1,5 @@
 //! The distribution project's registry, as Debian packages it, on a free port of this machine.
 
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -44,7 +43,8 @@ impl RealRegistry {
             .arg("serve")
             .arg(&file)
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            // Into a file: a pipe that nobody reads would fill, and the registry wait for it.
+            .stderr(std::fs::File::create(directory.path().join("log")).unwrap())
             .spawn()
             .expect("these tests need a registry: install Debian's package `docker-registry`");
         let mut registry = RealRegistry { address, process, directory };
@@ -59,8 +59,7 @@ impl RealRegistry {
                 return;
             }
             if self.process.try_wait().unwrap().is_some() {
-                let said = BufReader::new(self.process.stderr.take().unwrap()).lines().map_while(Result::ok);
-                panic!("docker-registry ended:\n{}", said.collect::<Vec<_>>().join("\n"));
+                panic!("docker-registry ended:\n{}", std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default());
             }
             std::thread::sleep(Duration::from_millis(50));
         }

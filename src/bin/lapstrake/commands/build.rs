@@ -161,6 +161,7 @@ fn options(
         proxies: project.proxies.clone(),
         unpacked,
         on_failure: None,
+        shared: crate::caches::shared(machine, &arguments.cache_from, &arguments.cache_to)?.map(Arc::new),
     })
 }
 

@@ -24,8 +24,12 @@ const KINDS: [(Kind, &str, &str); 6] = [
 pub(crate) fn cache(machine: &Machine, arguments: &args::Cache) -> Result<(), Failure> {
     match arguments {
         args::Cache::Du { json } => du(machine, *json),
-        args::Cache::Prune { max_size, older_than } => prune(machine, max_size.as_deref(), older_than.as_deref()),
+        args::Cache::Prune { repository: Some(repository), max_size: _, older_than } => {
+            prune_shared(machine, repository, older_than.as_deref().unwrap_or_default())
+        }
+        args::Cache::Prune { repository: None, max_size, older_than } => prune(machine, max_size.as_deref(), older_than.as_deref()),
         args::Cache::Verify => verify(machine),
+        args::Cache::Key => print(&format!("{}\n", crate::caches::signing_key(machine)?.public())),
     }
 }
 
@@ -72,6 +76,15 @@ fn prune(machine: &Machine, max_size: Option<&str>, older_than: Option<&str>) ->
             Err(Failure::world(format!("not everything could be removed:\n{}", lines.join("\n"))))
         }
     }
+}
+
+/// Removes old records of a shared cache.
+fn prune_shared(machine: &Machine, repository: &str, older_than: &str) -> Result<(), Failure> {
+    let age = lapstrake::spec::words::parse_duration(older_than)
+        .map_err(|reason| Failure::usage(format!("`--older-than {older_than}`: {reason}")))?;
+    let cache = crate::caches::repository(machine, "cache prune", repository)?;
+    let pruned = lapstrake::remote::prune(&cache, age, machine.cancel()).map_err(|error| Failure::world(chain(&error)))?;
+    print(&format!("removed {} records, {} remain\n", pruned.removed, pruned.kept))
 }
 
 fn verify(machine: &Machine) -> Result<(), Failure> {

@@ -1,0 +1,398 @@
+//! How shared caches are used: looked up in their order, written to each; whatever goes wrong is a warning and a miss.
+//!
+//! A place that cannot be asked, or is too slow, is not asked again by the same value. Make one [`Shared`] for each build.
+
+use std::collections::BTreeSet;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use lapstrake_cache::{Fingerprint, Store};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::keys::{PublicKey, SigningKey};
+use super::statement::{self, Kind, RecordName, Refused};
+use super::{Pointer, RemoteCache, RemoteError};
+use crate::event::{Cancel, Event, EventKind, EventSink, TaskId};
+use crate::image::{Descriptor, Reference};
+use crate::registry::BlobSource;
+
+/// How often one place may have something that cannot be used before it is left alone.
+const FAULTS: u32 = 3;
+
+/// How many records are looked at when a build that writes makes room.
+const LOOKED_AT: usize = 64;
+
+/// The caches of one build.
+#[derive(Debug, Default)]
+pub struct Shared {
+    from: Vec<Place>,
+    to: Vec<Place>,
+    keys: Keys,
+    doubted: Mutex<BTreeSet<Fingerprint>>,
+}
+
+/// Who signs, and whose signatures count.
+#[derive(Debug, Clone, Default)]
+pub struct Keys {
+    /// Signs what is written.
+    pub sign: Option<SigningKey>,
+    /// Only records that one of these has signed are believed; everything is where there is none, and nothing signs.
+    pub trust: Vec<PublicKey>,
+}
+
+/// A cache that is written to.
+#[derive(Debug)]
+pub struct Target {
+    /// Where.
+    pub cache: Box<dyn RemoteCache>,
+    /// Records that nobody wrote or used for about this long may be removed.
+    pub max_age: Option<Duration>,
+}
+
+/// Who may stop what is going on, and who is told of it.
+#[derive(Clone, Copy)]
+pub struct Desk<'a> {
+    /// The wish to stop.
+    pub cancel: &'a Cancel,
+    /// Who is told.
+    pub events: &'a dyn EventSink,
+}
+
+#[derive(Debug)]
+struct Place {
+    cache: Box<dyn RemoteCache>,
+    max_age: Option<Duration>,
+    is_off: AtomicBool,
+    faults: AtomicU32,
+}
+
+/// One of the caches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Member {
+    /// One that is looked up.
+    From(usize),
+    /// One that is written to.
+    To(usize),
+}
+
+/// A record that was found and believed.
+#[derive(Debug, Clone)]
+pub struct Found<T> {
+    /// What it says.
+    pub body: T,
+    /// How long ago it was written, by the clocks of two machines.
+    pub age: Duration,
+    /// Who has it, and the blobs that it speaks of.
+    pub member: Member,
+}
+
+/// What removing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pruned {
+    /// Records that were removed.
+    pub removed: usize,
+    /// Records that remain, of those that were looked at.
+    pub kept: usize,
+}
+
+impl Shared {
+    /// Caches to look up, in their order, and caches to write to.
+    #[must_use]
+    pub fn new(from: Vec<Box<dyn RemoteCache>>, to: Vec<Target>, keys: Keys) -> Shared {
+        let place = |cache, max_age| Place { cache, max_age, is_off: AtomicBool::new(false), faults: AtomicU32::new(0) };
+        Shared {
+            from: from.into_iter().map(|cache| place(cache, None)).collect(),
+            to: to.into_iter().map(|Target { cache, max_age }| place(cache, max_age)).collect(),
+            keys,
+            doubted: Mutex::default(),
+        }
+    }
+
+    /// The caches that are written to and still take something.
+    pub fn targets(&self) -> impl Iterator<Item = Member> + '_ {
+        self.to.iter().enumerate().filter(|(_, place)| !place.is_off()).map(|(index, _)| Member::To(index))
+    }
+
+    /// Whether anything is looked up anywhere.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.from.iter().any(|place| !place.is_off())
+    }
+
+    /// Whether anything is written anywhere.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.to.iter().any(|place| !place.is_off())
+    }
+
+    /// What is known of a key, from the first cache that has it. A record that is older than `oldest` does not count.
+    pub fn look_up<T: DeserializeOwned>(
+        &self,
+        desk: Desk<'_>,
+        kind: Kind,
+        key: &Fingerprint,
+        preimage: &[u8],
+        oldest: Option<Duration>,
+    ) -> Option<Found<T>> {
+        let members = (0..self.from.len()).map(Member::From);
+        members.filter_map(|member| self.known(desk, member, kind, key, preimage)).find(|found| oldest.is_none_or(|age| found.age <= age))
+    }
+
+    /// What one cache knows of a key.
+    pub fn known<T: DeserializeOwned>(
+        &self,
+        desk: Desk<'_>,
+        member: Member,
+        kind: Kind,
+        key: &Fingerprint,
+        preimage: &[u8],
+    ) -> Option<Found<T>> {
+        let place = self.place(member)?;
+        let own = self.keys.sign.as_ref().map(SigningKey::public);
+        let mut signers: Vec<Option<&PublicKey>> = match member {
+            // Whether it is there is asked of what we would write ourselves.
+            Member::To(_) => vec![own],
+            Member::From(_) => self.keys.trust.iter().chain(own).map(Some).collect(),
+        };
+        if signers.is_empty() {
+            signers.push(None);
+        }
+        signers.dedup();
+        for signer in signers {
+            let name = RecordName::new(kind, key, signer);
+            let text = place.ask(desk, |cache| cache.record(&name, desk.cancel)).flatten();
+            let Some(text) = text else { continue };
+            match statement::hear::<T>(&text, kind, key, preimage, signer) {
+                Ok(said) => return Some(Found { body: said.body, age: since(said.written), member }),
+                // What stands where we are about to write is only in the way.
+                Err(_) if matches!(member, Member::To(_)) => {}
+                Err(refused @ (Refused::Signature | Refused::Mixed | Refused::Unreadable)) => {
+                    place.complain(desk, &format!("the record `{}` does not count: {refused}", name.as_str()));
+                }
+            }
+        }
+        None
+    }
+
+    /// Learns that what was found of a layer is of no use: what is said of it does not count any more.
+    pub fn doubt(&self, desk: Desk<'_>, member: Member, layer: &Fingerprint) {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner).insert(*layer);
+        if let Some(place) = self.place(member) {
+            place.complain(desk, &format!("the result {layer} cannot be had"));
+        }
+    }
+
+    /// Whether what is said of a layer does not count.
+    #[must_use]
+    pub fn is_doubted(&self, layer: &Fingerprint) -> bool {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner).contains(layer)
+    }
+
+    /// Whether a cache has a blob.
+    #[must_use]
+    pub fn has(&self, desk: Desk<'_>, member: Member, blob: &Descriptor) -> bool {
+        let Some(place) = self.place(member) else { return false };
+        match place.ask(desk, |cache| cache.has(blob, desk.cancel)) {
+            Some(true) => true,
+            Some(false) => {
+                place.complain(desk, &format!("the blob {} is not there", blob.digest));
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// The stored bytes of a page, verified.
+    #[must_use]
+    pub fn page(&self, desk: Desk<'_>, member: Member, listing: &Descriptor, pointer: &Pointer) -> Option<Vec<u8>> {
+        let place = self.place(member)?;
+        let range = pointer.range();
+        if range.end > listing.size {
+            place.complain(desk, &format!("the listing {} is shorter than it says", listing.digest));
+            return None;
+        }
+        let bytes = place.ask(desk, |cache| cache.part(listing, range, desk.cancel))?;
+        if Fingerprint::of(&bytes) != pointer.name {
+            place.complain(desk, &format!("the listing {} is damaged", listing.digest));
+            return None;
+        }
+        Some(bytes)
+    }
+
+    /// Brings a blob into the store, verified. Says whether it is there.
+    #[must_use]
+    pub fn fetch(&self, desk: Desk<'_>, member: Member, blob: &Descriptor, store: &Store) -> bool {
+        let Some(place) = self.place(member) else { return false };
+        let fetched = place.ask(desk, |cache| {
+            let mut sink = store.new_blob()?;
+            cache.fetch(blob, &mut sink, desk.cancel)?;
+            sink.finish_expecting(&blob.digest, Some(blob.size))?;
+            Ok(())
+        });
+        fetched.is_some()
+    }
+
+    /// Brings a blob to a cache. Says whether it is there.
+    #[must_use]
+    pub fn put_blob(&self, desk: Desk<'_>, member: Member, blob: &Descriptor, source: &dyn BlobSource) -> bool {
+        let place = self.place(member);
+        place.is_some_and(|place| place.ask(desk, |cache| cache.put_blob(blob, source, desk.cancel)).is_some())
+    }
+
+    /// Brings bytes to a cache. Gives their descriptor if they are there.
+    #[must_use]
+    pub fn put_bytes(&self, desk: Desk<'_>, member: Member, media_type: &str, bytes: &[u8]) -> Option<Descriptor> {
+        let blob = Descriptor::of(media_type, bytes);
+        let source = || Ok(Box::new(io::Cursor::new(bytes.to_vec())) as Box<dyn Read + Send>);
+        self.put_blob(desk, member, &blob, &source).then_some(blob)
+    }
+
+    /// Writes what is known of a key, once all blobs that it speaks of are there. Says whether it was taken.
+    pub fn put<T: Serialize>(
+        &self,
+        desk: Desk<'_>,
+        member: Member,
+        (kind, key, preimage): (Kind, &Fingerprint, &[u8]),
+        body: &T,
+        blobs: &[Descriptor],
+    ) -> bool {
+        let Some(place) = self.place(member) else { return false };
+        let signer = self.keys.sign.as_ref();
+        let name = RecordName::new(kind, key, signer.map(SigningKey::public));
+        let Some(text) = statement::say(kind, key, preimage, now(), body, signer) else { return false };
+        place.ask(desk, |cache| cache.put_record(&name, &text, blobs, desk.cancel)).is_some()
+    }
+
+    /// Whether a record of this age has to be written anew so that it is not taken for one that nobody uses.
+    #[must_use]
+    pub fn is_fading(&self, member: Member, age: Duration) -> bool {
+        self.place(member).and_then(|place| place.max_age).is_some_and(|max_age| age > max_age / 2)
+    }
+
+    /// The repository in which a registry finds a cache's blobs.
+    #[must_use]
+    pub fn repository(&self, member: Member) -> Option<&Reference> {
+        match member {
+            Member::From(index) => self.from.get(index),
+            Member::To(index) => self.to.get(index),
+        }
+        .and_then(|place| place.cache.repository())
+    }
+
+    /// Removes some of the records that are too old from the caches that have a limit: those that come after `near` in the order of
+    /// names, so that builds which write other records look at others.
+    pub fn make_room(&self, desk: Desk<'_>, near: &Fingerprint) {
+        for place in &self.to {
+            let Some(max_age) = place.max_age.filter(|_| !place.is_off()) else { continue };
+            let near = RecordName::new(Kind::Result, near, None);
+            let _ = place.ask(desk, |cache| {
+                let mut names = cache.names(desk.cancel)?;
+                let first = names.partition_point(|name| *name < near);
+                names.rotate_left(first);
+                names.truncate(LOOKED_AT);
+                remove_old(cache, &names, max_age, desk.cancel)
+            });
+        }
+    }
+
+    fn place(&self, member: Member) -> Option<&Place> {
+        let place = match member {
+            Member::From(index) => self.from.get(index),
+            Member::To(index) => self.to.get(index),
+        };
+        place.filter(|place| !place.is_off())
+    }
+}
+
+/// Removes the records of a cache that are older than `max_age`.
+///
+/// # Errors
+/// When the cache cannot be asked, or does not remove.
+pub fn prune(cache: &dyn RemoteCache, max_age: Duration, cancel: &Cancel) -> Result<Pruned, RemoteError> {
+    remove_old(cache, &cache.names(cancel)?, max_age, cancel)
+}
+
+fn remove_old(cache: &dyn RemoteCache, names: &[RecordName], max_age: Duration, cancel: &Cancel) -> Result<Pruned, RemoteError> {
+    let mut pruned = Pruned::default();
+    for name in names {
+        let Some(text) = cache.record(name, cancel)? else { continue };
+        // What says no time is nobody's.
+        if statement::written(&text).is_none_or(|written| since(written) > max_age) {
+            cache.remove(name, &text, cancel)?;
+            pruned.removed += 1;
+        } else {
+            pruned.kept += 1;
+        }
+    }
+    Ok(pruned)
+}
+
+impl Place {
+    fn is_off(&self) -> bool {
+        self.is_off.load(Ordering::SeqCst)
+    }
+
+    /// Asks for something. What cannot be had is told and counted; a place that cannot be asked is left alone.
+    fn ask<T>(&self, desk: Desk<'_>, work: impl FnOnce(&dyn RemoteCache) -> Result<T, RemoteError>) -> Option<T> {
+        if self.is_off() || desk.cancel.is_cancelled() {
+            return None;
+        }
+        match work(&*self.cache) {
+            Ok(found) => Some(found),
+            Err(_) if desk.cancel.is_cancelled() => None,
+            Err(error) if error.is_about_one_thing() => {
+                self.complain(desk, &chain(&error));
+                None
+            }
+            Err(error) => {
+                self.turn_off(desk, &chain(&error));
+                None
+            }
+        }
+    }
+
+    /// Tells of something that cannot be used. A place that has much of that is left alone.
+    fn complain(&self, desk: Desk<'_>, what: &str) {
+        if self.faults.fetch_add(1, Ordering::SeqCst) + 1 >= FAULTS {
+            self.turn_off(desk, what);
+        } else {
+            note(desk, format!("warning: the cache `{}`: {what}", self.cache.name()));
+        }
+    }
+
+    fn turn_off(&self, desk: Desk<'_>, what: &str) {
+        if !self.is_off.swap(true, Ordering::SeqCst) {
+            note(desk, format!("warning: the cache `{}` is not used any further: {what}", self.cache.name()));
+        }
+    }
+}
+
+fn note(desk: Desk<'_>, message: String) {
+    desk.events.send(Event { task: TaskId::fresh(), kind: EventKind::Noted { message } });
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(error) = next {
+        text.push_str(&format!(": {error}"));
+        next = error.source();
+    }
+    text
+}
+
+/// Seconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "records carry when they were written, so that old ones can be removed; on no path to a digest"
+)]
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+fn since(written: u64) -> Duration {
+    Duration::from_secs(now().saturating_sub(written))
+}
