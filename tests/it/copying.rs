@@ -81,11 +81,12 @@ stage = "app"
         let found = listed(&lab, &project);
         let expected = [
             ("owned", "755 3:4 /".to_owned()),
-            ("owned/bin", "700 3:4 /".to_owned()),
+            // A mode is for files that are no archives.
+            ("owned/bin", "755 3:4 /".to_owned()),
             ("owned/bin/link", "777 3:4 -> tool".to_owned()),
-            ("owned/bin/tool", "700 3:4 5".to_owned()),
-            ("owned/etc", "700 3:4 /".to_owned()),
-            ("owned/etc/conf", "700 3:4 5".to_owned()),
+            ("owned/bin/tool", "4755 3:4 5".to_owned()),
+            ("owned/etc", "750 3:4 /".to_owned()),
+            ("owned/etc/conf", "640 3:4 5".to_owned()),
             ("srv", "755 0:0 /".to_owned()),
             ("srv/bin", "755 7:8 /".to_owned()),
             ("srv/bin/link", "777 7:8 -> tool".to_owned()),

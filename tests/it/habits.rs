@@ -110,7 +110,7 @@ fn what_is_not_to_be_had_says_what_to_do_instead() {
     for (arguments, words) in [
         (&[directory, "--destination=a"][..], "--tag REF --push"),
         (&[directory, "--shm-size=1g"], "tmpfs"),
-        (&["https://example.com/a.git"], "clone"),
+        (&["http://127.0.0.1:1/a.tar.gz"], "download it"),
         (&["-f", "Dockerfile", directory], "did you mean `--file"),
         (&[directory, "-o", "type=registry"], "--push"),
     ] {
