@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use lapstrake_cache::Digest;
 
@@ -88,6 +89,14 @@ pub fn push_bundle(
     Ok(pushed)
 }
 
+/// How long it is waited before something that a registry missed is sent again.
+const PAUSES: [Duration; 4] = [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1500)];
+
+#[expect(clippy::disallowed_methods, reason = "between two attempts there is nothing to wait for but time")]
+fn wait(pause: Duration) {
+    std::thread::sleep(pause);
+}
+
 pub(super) struct Push<'a> {
     pub(super) bundle: &'a Bundle,
     pub(super) transfers: NonZeroUsize,
@@ -111,14 +120,7 @@ impl Push<'_> {
             self.parts(tag, complete)?;
             complete.insert(repository);
         }
-        match self.put(tag, root) {
-            // The registry forgot what it said it had: the client no longer believes it, and sends everything.
-            Err(error) if error.is_about_missing_parts() => {
-                self.parts(tag, complete)?;
-                self.put(tag, root)?;
-            }
-            result => drop(result?),
-        }
+        self.put(tag, root, || self.parts(tag, complete))?;
         Ok(Pushed::Uploaded)
     }
 
@@ -127,19 +129,26 @@ impl Push<'_> {
         self.blobs(tag, complete)?;
         for text in &self.bundle.documents {
             let place = Reference { tag: None, digest: Some(text.descriptor.digest), ..tag.clone() };
-            match self.put(&place, text) {
-                Err(error) if error.is_about_missing_parts() => {
-                    self.blobs(tag, complete)?;
-                    self.put(&place, text)?;
-                }
-                result => drop(result?),
-            }
+            self.put(&place, text, || self.blobs(tag, complete))?;
         }
         Ok(())
     }
 
-    fn put(&self, place: &Reference, text: &Text) -> Result<Digest, Error> {
-        self.sources.registry.push_manifest(place, &text.descriptor.media_type, &text.bytes, self.sources.cancel)
+    /// Where the registry misses what the text names, it forgot what it said it had, or others send the same at this moment: the client no
+    /// longer believes it, and `again` brings what is not there.
+    fn put(&self, place: &Reference, text: &Text, again: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+        let mut pauses = PAUSES.iter();
+        loop {
+            match self.sources.registry.push_manifest(place, &text.descriptor.media_type, &text.bytes, self.sources.cancel) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.is_about_missing_parts() && !self.sources.cancel.is_cancelled() => {
+                    let Some(pause) = pauses.next() else { return Err(error) };
+                    wait(*pause);
+                    again()?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Brings all blobs to a tag's repository. After a failure nothing new is begun and what is under way is stopped.
