@@ -69,7 +69,7 @@ fn merge(
                 if bundle.platform.is_some() {
                     let root = &bundle.root;
                     let place = Reference { tag: None, digest: Some(root.descriptor.digest), ..tag.clone() };
-                    sources.registry.push_manifest(&place, &root.descriptor.media_type, &root.bytes, sources.cancel)?;
+                    push.put(&place, root, || push.parts(tag, &BTreeSet::new()))?;
                 }
                 brought = true;
             }

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use lapstrake_cache::Digest;
 
@@ -89,13 +88,8 @@ pub fn push_bundle(
     Ok(pushed)
 }
 
-/// How long it is waited before something that a registry missed is sent again.
-const PAUSES: [Duration; 4] = [Duration::ZERO, Duration::from_millis(200), Duration::from_millis(600), Duration::from_millis(1500)];
-
-#[expect(clippy::disallowed_methods, reason = "between two attempts there is nothing to wait for but time")]
-fn wait(pause: Duration) {
-    std::thread::sleep(pause);
-}
+/// How often everything is sent anew to a registry that misses parts of a manifest.
+const ATTEMPTS: u32 = 4;
 
 pub(super) struct Push<'a> {
     pub(super) bundle: &'a Bundle,
@@ -135,15 +129,18 @@ impl Push<'_> {
     }
 
     /// Where the registry misses what the text names, it forgot what it said it had, or others send the same at this moment: the client no
-    /// longer believes it, and `again` brings what is not there.
-    fn put(&self, place: &Reference, text: &Text, again: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
-        let mut pauses = PAUSES.iter();
+    /// longer believes it, and `again` brings everything anew, after a pause of another length for each who sends.
+    pub(super) fn put(&self, place: &Reference, text: &Text, again: impl Fn() -> Result<(), Error>) -> Result<(), Error> {
+        let Sources { registry, cancel, .. } = self.sources;
+        let mut attempt = 0;
         loop {
-            match self.sources.registry.push_manifest(place, &text.descriptor.media_type, &text.bytes, self.sources.cancel) {
+            match registry.push_manifest(place, &text.descriptor.media_type, &text.bytes, cancel) {
                 Ok(_) => return Ok(()),
-                Err(error) if error.is_about_missing_parts() && !self.sources.cancel.is_cancelled() => {
-                    let Some(pause) = pauses.next() else { return Err(error) };
-                    wait(*pause);
+                Err(error) if error.is_about_missing_parts() && attempt < ATTEMPTS => {
+                    if attempt > 0 {
+                        registry.pause(attempt, cancel)?;
+                    }
+                    attempt += 1;
                     again()?;
                 }
                 Err(error) => return Err(error),

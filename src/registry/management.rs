@@ -122,6 +122,20 @@ impl Registry {
         Err(Error::Contended { reference: target.to_string(), attempts: ATTEMPTS })
     }
 
+    /// Waits before something is tried again for the `attempt`th time, from 1: longer each time, and not as long as others who began at the
+    /// same moment.
+    ///
+    /// # Errors
+    ///
+    /// When it is cancelled.
+    pub fn pause(&self, attempt: u32, cancel: &Cancel) -> Result<(), Error> {
+        let patience = self.client.settings.patience;
+        self.runtime.wait(cancel, async move {
+            patience.pause(attempt).await;
+            Ok(())
+        })
+    }
+
     /// Whether the credentials that this client has for a registry let it in, for a repository, or part of one, where they are kept by that.
     ///
     /// # Errors
