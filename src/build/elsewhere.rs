@@ -147,6 +147,10 @@ impl SaidFiles {
             let Some(profile) = profile.filter(|_| *format == LAYER_FORMAT) else { continue };
             layers.push((profile, Packed { diff_id: diff_id.parse().ok()?, digest: blob.digest.parse().ok()?, size: blob.size }));
         }
+        // It is held in memory.
+        if self.difference.size > DIFFERENCE_LIMIT_BYTES as u64 {
+            return None;
+        }
         let fingerprint = self.fingerprint.parse().ok()?;
         Some(Known { member, fingerprint, difference: self.difference.descriptor(DIFFERENCE_TYPE)?, listing, layers })
     }

@@ -201,7 +201,8 @@ impl Export<'_, '_> {
         let found: Option<Found<SaidResult>> = elsewhere.shared.known(self.desk(), target, Kind::Result, &key, &preimage);
         if let Some(found) = found {
             let same = found.body.files.as_ref().map(|files| files.fingerprint.as_str()) == layer.map(Fingerprint::hex).as_deref();
-            if let Some(files) = &found.body.files {
+            // What others may have written says which records need no writing, and nothing of what is in an image.
+            if let Some(files) = found.body.files.as_ref().filter(|_| elsewhere.shared.knows_own_word()) {
                 elsewhere.learn(files, target);
             }
             match (news, same) {

@@ -123,7 +123,7 @@ impl<'g> Glimpse<'g> {
         let mut part = Difference::default();
         for directory in known {
             let Some(page) = self.page(number, directory)? else { continue };
-            if page.links == Linked::Yes {
+            if page.links == Linked::Yes || page.difference.entries.values().any(strays) {
                 return None;
             }
             if !page.difference.opaque.is_empty() {
@@ -166,10 +166,20 @@ impl<'g> Glimpse<'g> {
     }
 }
 
-/// What a layer has in these directories; `None` where hard links lead out of them.
+/// Whether a link goes up again from a name: where that leads, what is not known may decide.
+fn strays(change: &Change) -> bool {
+    let Change::Put(Entry::Symlink(link)) = change else { return false };
+    let names = link.target.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b"."));
+    names.skip_while(|name| *name == b"..").any(|name| name == b"..")
+}
+
+/// What a layer has in these directories; `None` where hard links lead out of them, or links go where that cannot be seen.
 fn part(difference: &Difference, known: &BTreeSet<TreePath>) -> Option<Difference> {
     let is_known = |path: &TreePath| path.parent().is_none_or(|parent| known.contains(&parent));
     if difference.links.groups().iter().flatten().any(is_known) {
+        return None;
+    }
+    if difference.entries.iter().any(|(path, change)| is_known(path) && strays(change)) {
         return None;
     }
     Some(Difference {

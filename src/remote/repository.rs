@@ -104,6 +104,10 @@ impl RemoteCache for Repository {
             extra: [("artifactType".to_owned(), Value::from(ARTIFACT_TYPE))].into(),
         };
         let bytes = manifest.to_bytes();
+        if bytes.len() as u64 > crate::image::MANIFEST_LIMIT_BYTES {
+            let what = format!("the record `{}` is larger than registries take", name.as_str());
+            return Err(RemoteError::Damaged { what });
+        }
         let mut pauses = PAUSES.iter();
         loop {
             let put =

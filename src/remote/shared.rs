@@ -116,6 +116,12 @@ impl Shared {
         self.to.iter().enumerate().filter(|(_, place)| !place.is_off()).map(|(index, _)| Member::To(index))
     }
 
+    /// Whether what is found in a cache that is written to was signed by ourselves. Otherwise anybody may have put it there.
+    #[must_use]
+    pub fn knows_own_word(&self) -> bool {
+        self.keys.sign.is_some()
+    }
+
     /// Whether anything is looked up anywhere.
     #[must_use]
     pub fn is_read(&self) -> bool {

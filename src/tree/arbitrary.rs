@@ -92,7 +92,7 @@ fn leaf() -> impl Strategy<Value = Node> {
     prop_oneof![
         6 => (metadata(&[0o644, 0o755, 0o4755, 0]), prop::sample::select(SAMPLES.to_vec()))
             .prop_map(|(metadata, bytes)| Node::File(File { metadata, content: content(bytes) })),
-        2 => (metadata(&[0o777]), prop::sample::select(vec!["a", "/b", "../c"])).prop_map(|(metadata, target)| {
+        2 => (metadata(&[0o777]), prop::sample::select(vec!["a", "/b", "../c", "b/../a", "/a/b/../../c"])).prop_map(|(metadata, target)| {
             Node::Symlink(Symlink { metadata: without_xattrs(metadata), target: target.as_bytes().to_vec() })
         }),
         1 => (metadata(&[0o600, 0o666]), special)

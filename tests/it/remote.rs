@@ -427,6 +427,48 @@ fn a_second_writer_without_the_key_changes_nothing() {
 }
 
 #[test]
+fn what_is_found_in_a_cache_that_is_only_written_to_decides_nothing() {
+    let world = World::new();
+    let expected = world.warm();
+    let data = world.registry.directory().join("data/docker/registry/v2");
+    let manifests = data.join("repositories/team/web-cache/_manifests");
+    let place = |digest: &str| {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        data.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]))
+    };
+    let mut records = Vec::new();
+    for tag in world.records() {
+        let link = manifests.join("tags").join(tag).join("current/link");
+        let manifest = std::fs::read(place(&std::fs::read_to_string(&link).unwrap())).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+        let (name, text) = manifest["annotations"].as_object().unwrap().iter().next().unwrap();
+        let (_, statement) = text.as_str().unwrap().split_once(' ').unwrap();
+        let statement: serde_json::Value = serde_json::from_str(statement).unwrap();
+        if statement["body"]["files"]["layers"].is_array() {
+            let name = name.clone();
+            records.push((link, name, manifest, statement));
+        }
+    }
+    assert!(records.len() > 2, "{records:?}");
+    // Each says the truth of its result, but for the blob that is its layer: that is another's.
+    let layers: Vec<serde_json::Value> = records.iter().map(|(_, _, _, statement)| statement["body"]["files"]["layers"].clone()).collect();
+    for (at, (link, name, manifest, statement)) in records.iter_mut().enumerate() {
+        statement["body"]["files"]["layers"] = layers[(at + 1) % layers.len()].clone();
+        manifest["annotations"][name.as_str()] = format!("- {statement}").into();
+        let bytes = serde_json::to_vec(&manifest).unwrap();
+        let digest = lapstrake::cache::Digest::of(&bytes).to_string();
+        write(&manifests.join("revisions/sha256").join(&digest["sha256:".len()..]).join("link"), &digest);
+        std::fs::create_dir_all(place(&digest).parent().unwrap()).unwrap();
+        std::fs::write(place(&digest), bytes).unwrap();
+        std::fs::write(link, digest).unwrap();
+    }
+    let built = Machine::new().build(&world.project(), &["--cache-to", &world.cache()]);
+    assert_eq!(built.digest(), expected, "{}", built.err);
+    let trusting = Machine::new().settings(&format!("[cache]\ntrust = [\"{}\"]\n", key(&world.lab, "ours").1.display()));
+    assert_eq!(trusting.build(&world.project(), &["--cache-to", &world.cache()]).digest(), expected);
+}
+
+#[test]
 fn records_in_the_place_of_others_are_misses() {
     let world = World::new();
     let expected = world.warm();

@@ -45,9 +45,17 @@ impl Asking {
     }
 }
 
+/// An address without what stands before its host, which may be a password.
+fn without_user(text: &str) -> &str {
+    let Some((_, rest)) = text.split_once("://") else { return text };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let start = rest.get(..end).and_then(|authority| authority.rfind('@')).map_or(0, |at| at + 1);
+    rest.get(start..).unwrap_or_default()
+}
+
 /// Fetches what an address names; `None` where the text is none of a git repository.
 pub(crate) fn fetch(machine: &Machine, text: &str, asking: Option<Asking>) -> Result<Option<GitCheckout>, Failure> {
-    let shown = text.split_once('@').filter(|_| text.contains("://")).map_or(text, |(_, behind)| behind);
+    let shown = without_user(text);
     let wrong = |reason: &str| Failure::usage(format!("`{shown}`: {reason}"));
     let Some(address) = GitAddress::parse(text).map_err(|error| wrong(&error.to_string()))? else { return Ok(None) };
     let Some(asking) = asking else {

@@ -73,6 +73,7 @@ impl Outside<'_> {
                 place: scratch.path(),
                 spool,
                 repositories: 0,
+                above: 0,
                 entries: settings.entries,
                 bytes: settings.bytes,
             };
@@ -88,6 +89,12 @@ impl Outside<'_> {
     }
 }
 
+/// How many names deep a repository may be with all that is in it: half of what a tree may be, since it is put somewhere.
+const DEPTH: usize = crate::tree::MAXIMUM_DEPTH / 2;
+
+/// How many repositories one may have in it.
+const REPOSITORIES: usize = 1000;
+
 /// One fetch with all of its submodules.
 struct Fetching<'f> {
     outside: &'f Outside<'f>,
@@ -95,6 +102,8 @@ struct Fetching<'f> {
     place: &'f std::path::Path,
     spool: Spool,
     repositories: usize,
+    /// How many names lead to the repository that is read.
+    above: usize,
     /// How many more entries there may be.
     entries: usize,
     /// How many more bytes there may be.
@@ -106,6 +115,9 @@ impl Fetching<'_> {
         let Git { url, reference, commit, submodules, git_directory } = git;
         self.outside.may_ask(url, || format!("the commit {} of `{url}`", commit.as_str()))?;
         self.repositories += 1;
+        if self.repositories > REPOSITORIES {
+            return Err(GitError::SubmodulePlace { reason: format!("there are more than {REPOSITORIES} submodules") }.into());
+        }
         let path = self.place.join(format!("repository-{}", self.repositories));
         let repository = self.program.fetch(url, reference, commit, &path)?;
         let listed = repository.list()?;
@@ -141,6 +153,9 @@ impl Fetching<'_> {
     /// Refuses a commit that holds too much, before any of its bytes are read.
     fn bound(&mut self, repository: &Repository<'_>, listed: &[Listed]) -> Result<(), Error> {
         let limits = self.program.settings().limits;
+        if listed.iter().any(|entry| self.above + entry.path.names().count() > DEPTH) {
+            return Err(repository.unusual(format!("with the repositories around it, it is more than {DEPTH} names deep")));
+        }
         self.entries = self
             .entries
             .checked_sub(listed.len())
@@ -226,7 +241,11 @@ impl Fetching<'_> {
             // Only the outermost has one: what is below it is no repository of its own.
             git_directory: Keep::Dropped,
         };
-        self.repository(&git, depth + 1)
+        let names = entry.path.names().count();
+        self.above += names;
+        let inner = self.repository(&git, depth + 1);
+        self.above -= names;
+        inner
     }
 
     fn git_directory(&mut self, repository: &Repository<'_>, listed: &[Listed], contents: &BTreeMap<&str, Bytes>) -> Result<Item, Error> {
