@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use lapstrake_cache::Scratch;
 
+use super::files::Stoppable;
 use super::{GitError, GitFiles};
 use crate::input::{Error, Outside};
 use crate::plan::Git;
@@ -63,7 +64,8 @@ impl Writing<'_> {
                 Node::File(file) => {
                     let mut options = OpenOptions::new();
                     options.write(true).create_new(true).mode(u32::from(file.metadata.mode));
-                    let mut bytes = self.files.open(&at.join(name), &file.content).map_err(wrong)?;
+                    let from = self.files.open(&at.join(name), &file.content).map_err(wrong)?;
+                    let mut bytes = Stoppable { from, cancel: self.outside.cancel };
                     options.open(&target).and_then(|mut to| io::copy(&mut bytes, &mut to)).map_err(wrong)?;
                 }
                 Node::Symlink(link) => symlink(std::ffi::OsStr::from_bytes(&link.target), &target).map_err(wrong)?,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use lapstrake_cache::{Fingerprint, Fingerprinter, Scratch};
 
+use crate::event::Cancel;
 use crate::tree::{Content, Contents, Directory, File, Metadata, Name, Node, Symlink, Tree, TreePath};
 
 /// The files of a repository at a commit: modes 0644 and 0755, owner 0:0, the time 0. Their bytes are on disk as long as this is.
@@ -78,6 +79,19 @@ impl Spool {
     pub(super) fn open(&self, content: &Content) -> io::Result<Box<dyn Read + Send>> {
         let start = self.places.get(&content.fingerprint).ok_or(io::ErrorKind::NotFound)?;
         Ok(Box::new(Part { file: Arc::clone(&self.file), at: *start, left: content.size }))
+    }
+}
+
+/// A reader that fails once somebody wishes to stop.
+pub(super) struct Stoppable<'c, R> {
+    pub(super) from: R,
+    pub(super) cancel: &'c Cancel,
+}
+
+impl<R: Read> Read for Stoppable<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // `Interrupted` would be tried again.
+        if self.cancel.is_cancelled() { Err(io::Error::other("stopped")) } else { self.from.read(buffer) }
     }
 }
 
@@ -169,6 +183,26 @@ mod tests {
         for (content, expected) in contents.iter().zip(["one", "", "three", "one", "four"]) {
             assert_eq!(io::read_to_string(spool.open(content).unwrap()).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_copy_without_end_stops_when_it_is_wished() {
+        struct Endless<'c>(&'c Cancel, u32);
+        impl Read for Endless<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                self.1 += 1;
+                if self.1 == 3 {
+                    self.0.cancel();
+                }
+                Ok(buffer.len())
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(directory.path().join("spool")).unwrap();
+        let cancel = Cancel::new();
+        let mut endless = Stoppable { from: Endless(&cancel, 0), cancel: &cancel };
+        assert!(spool.add(&mut endless).is_err());
+        assert_eq!((endless.from.1, spool.end), (3, 0));
     }
 
     #[test]

@@ -37,10 +37,14 @@ pub(super) struct Listed {
 pub(super) type Take<'t> = &'t mut dyn FnMut(usize, u64, &mut dyn Read) -> Result<(), Error>;
 
 impl Repository<'_> {
-    /// Everything in the commit, directories before what is in them.
-    pub(super) fn list(&self) -> Result<Vec<Listed>, Error> {
+    /// Everything in the commit, directories before what is in them; no more than `most` entries, of `limit` in all.
+    pub(super) fn list(&self, most: usize, limit: usize) -> Result<Vec<Listed>, Error> {
         let words = ["ls-tree", "-r", "-t", "-z", "-l", "--full-tree", self.commit.as_str()];
         let bytes = self.ask("listing", &words)?;
+        // Read, each takes many times the memory that it does here.
+        if bytes.iter().filter(|byte| **byte == 0).count() > most {
+            return Err(self.unusual(format!("there are more than {limit} files and directories in it")));
+        }
         let entries = bytes.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
         entries.map(|entry| parse(entry).map_err(|reason| self.unusual(reason))).collect()
     }

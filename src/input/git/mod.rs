@@ -18,13 +18,13 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 
 use self::directory::{GitDirectory, Kind};
-use self::files::{Building, Clash, Item, Spool, file, link};
+use self::files::{Building, Clash, Item, Spool, Stoppable, file, link};
 use self::listing::{Listed, Sort};
 use self::program::Program;
 use self::remote::Repository;
 use self::submodules::Place;
 use super::{Error, Outside};
-use crate::event::{Outcome, TaskKind};
+use crate::event::{Cancel, Outcome, TaskKind};
 use crate::pins::Commit;
 use crate::plan::{Git, GitDirectory as Keep, Submodules};
 use crate::tree::{Content, TreePath};
@@ -120,7 +120,7 @@ impl Fetching<'_> {
         }
         let path = self.place.join(format!("repository-{}", self.repositories));
         let repository = self.program.fetch(url, reference, commit, &path)?;
-        let listed = repository.list()?;
+        let listed = repository.list(self.entries, self.program.settings().limits.entries)?;
         self.bound(&repository, &listed)?;
         let mut building = Building::default();
         let contents = self.contents(&repository, &listed)?;
@@ -156,10 +156,7 @@ impl Fetching<'_> {
         if listed.iter().any(|entry| self.above + entry.path.names().count() > DEPTH) {
             return Err(repository.unusual(format!("with the repositories around it, it is more than {DEPTH} names deep")));
         }
-        self.entries = self
-            .entries
-            .checked_sub(listed.len())
-            .ok_or_else(|| repository.unusual(format!("there are more than {} files and directories in it", limits.entries)))?;
+        self.entries = self.entries.saturating_sub(listed.len());
         let bytes = listed.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.size));
         self.bytes =
             self.bytes.checked_sub(bytes).ok_or_else(|| repository.unusual(format!("its files have more than {} bytes", limits.bytes)))?;
@@ -182,7 +179,7 @@ impl Fetching<'_> {
         let spool = &mut self.spool;
         let cancel = self.outside.cancel;
         let mut take = |place: usize, _: u64, bytes: &mut dyn std::io::Read| {
-            let content = spool.add(bytes).map_err(|source| Error::File { path: spool.path.clone(), source })?;
+            let content = spool.add(&mut Stoppable { from: bytes, cancel }).map_err(|source| stopped(cancel, &spool.path, source))?;
             if let Some(id) = ids.get(place) {
                 wanted.insert(id, Bytes::Kept(content));
             }
@@ -257,9 +254,10 @@ impl Fetching<'_> {
         trees.dedup();
         let ids: Vec<&str> = std::iter::once(commit).chain(trees).collect();
         let spool_path = self.spool.path.clone();
-        let wrong = |source| Error::File { path: spool_path.clone(), source };
+        let cancel = self.outside.cancel;
+        let wrong = |source| stopped(cancel, &spool_path, source);
         let mut made: Option<GitDirectory> = None;
-        let (spool, cancel) = (&mut self.spool, self.outside.cancel);
+        let spool = &mut self.spool;
         let mut take = |place: usize, size: u64, bytes: &mut dyn std::io::Read| {
             if size > OBJECT_LIMIT_BYTES {
                 return Err(repository.unusual("one of its directories is too large"));
@@ -281,12 +279,17 @@ impl Fetching<'_> {
                 return Err(Error::Cancelled);
             }
             if let Bytes::Kept(content) = bytes {
-                let mut plain = self.spool.open(content).map_err(wrong)?;
+                let mut plain = Stoppable { from: self.spool.open(content).map_err(wrong)?, cancel };
                 directory.object(id, Kind::Blob, content.size, &mut plain, &mut self.spool).map_err(wrong)?;
             }
         }
         Ok(directory.finish())
     }
+}
+
+/// What a failure to copy was.
+fn stopped(cancel: &Cancel, path: &std::path::Path, source: std::io::Error) -> Error {
+    if cancel.is_cancelled() { Error::Cancelled } else { Error::File { path: path.to_path_buf(), source } }
 }
 
 /// Where the bytes of an object are.
