@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ impl Response {
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     stop: Arc<AtomicBool>,
-    connections: Arc<Mutex<Vec<TcpStream>>>,
+    connections: Arc<Mutex<BTreeMap<u64, TcpStream>>>,
 }
 
 /// What a server does with a request. `abort` is how many bytes of the body to read before the connection is closed.
@@ -96,16 +96,21 @@ impl Server {
     pub(crate) fn start(handler: Arc<dyn Handler>) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(BTreeMap::new())));
         let (stopped, open) = (Arc::clone(&stop), Arc::clone(&connections));
         thread::spawn(move || {
-            for connection in listener.incoming().map_while(Result::ok) {
+            for (number, connection) in (0..).zip(listener.incoming().map_while(Result::ok)) {
+                // Whoever is dropped meanwhile finds it in the map, or is seen here.
+                open.lock().unwrap().insert(number, connection.try_clone().unwrap());
                 if stopped.load(Ordering::SeqCst) {
+                    let _ = connection.shutdown(Shutdown::Both);
                     return;
                 }
-                open.lock().unwrap().push(connection.try_clone().unwrap());
-                let (handler, stopped) = (Arc::clone(&handler), Arc::clone(&stopped));
-                thread::spawn(move || serve(connection, handler.as_ref(), &stopped));
+                let (handler, stopped, open) = (Arc::clone(&handler), Arc::clone(&stopped), Arc::clone(&open));
+                thread::spawn(move || {
+                    let _closing = Closing { open, number };
+                    serve(connection, handler.as_ref(), &stopped);
+                });
             }
         });
         Server { address, stop, connections }
@@ -115,11 +120,26 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
-        for connection in self.connections.lock().unwrap().drain(..) {
+        for connection in self.connections.lock().unwrap().values() {
             let _ = connection.shutdown(Shutdown::Both);
         }
         // Wakes the listener.
         let _ = TcpStream::connect(self.address);
+    }
+}
+
+/// Closes a connection however its thread ends, by a panic too: as long as a copy of it is open, the client waits for more.
+struct Closing {
+    open: Arc<Mutex<BTreeMap<u64, TcpStream>>>,
+    number: u64,
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = open.remove(&self.number) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
     }
 }
 
@@ -132,7 +152,6 @@ fn serve(connection: TcpStream, handler: &dyn Handler, stop: &AtomicBool) {
         if let Some(limit) = handler.abort(&request) {
             let _ = reader.by_ref().take(limit as u64).read_to_end(&mut request.body);
             handler.aborted(request);
-            let _ = writer.shutdown(Shutdown::Both);
             return;
         }
         request.body = vec![0; length];
@@ -180,7 +199,6 @@ fn serve(connection: TcpStream, handler: &dyn Handler, stop: &AtomicBool) {
             return;
         }
         if sent.is_err() || response.cut_after.is_some() {
-            let _ = writer.shutdown(Shutdown::Both);
             return;
         }
     }
