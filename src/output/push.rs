@@ -26,6 +26,41 @@ pub struct PushError {
     pub source: Box<Error>,
 }
 
+impl PushError {
+    /// The blob that could not be read from where it was, or was other bytes than it should be.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<Digest> {
+        match &*self.source {
+            Error::Source { digest, .. } | Error::SourceSize { digest, .. } => Some(*digest),
+            Error::Unreachable { .. }
+            | Error::Stalled { .. }
+            | Error::Broken { .. }
+            | Error::Unauthorized { .. }
+            | Error::Denied { .. }
+            | Error::NotFound { .. }
+            | Error::TooManyRequests { .. }
+            | Error::Refused { .. }
+            | Error::Protocol { .. }
+            | Error::UntrustedRealm { .. }
+            | Error::UnsafeRedirect { .. }
+            | Error::DigestMismatch { .. }
+            | Error::SizeMismatch { .. }
+            | Error::ManifestDigest { .. }
+            | Error::TooLarge { .. }
+            | Error::Invalid { .. }
+            | Error::Changed { .. }
+            | Error::Credentials { .. }
+            | Error::Sink { .. }
+            | Error::FetchSink { .. }
+            | Error::Nowhere { .. }
+            | Error::Contended { .. }
+            | Error::Settings { .. }
+            | Error::Start(_)
+            | Error::Cancelled => None,
+        }
+    }
+}
+
 /// A tag that now points to the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushedTag {

@@ -8,7 +8,7 @@ use lapstrake::build::{Built, BuiltImage, Engine, Fresh, Options, Secrets};
 use lapstrake::event::{Cancel, EventSink};
 use lapstrake::frontend::compose::SecretSource;
 use lapstrake::input::{NetworkUse, NothingStale, Outside, Resolved, Stale};
-use lapstrake::output::{self, PushedTag, Sources, TagOutcome};
+use lapstrake::output::{self, PushError, PushedTag, Sources, TagOutcome};
 use lapstrake::plan::{self, Plan, Requirement, StageId};
 use lapstrake::sandbox::Rung;
 use serde_json::{Value, json};
@@ -73,13 +73,23 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
     }
     let engine = machine.engine(arguments.isolation)?;
     let options = Options { on_failure, ..options(machine, arguments, &project, &plan, outputs.unpacked(&plan))? };
-    let built = engine.build(&plan, &outside, &options).map_err(|error| project.failed(&error))?;
-
-    let written = outputs.write(&engine, &plan, &outside, &options, &built)?;
-    for loader in &arguments.load {
-        load::load(machine, *loader, &built, &outside)?;
-    }
-    let pushed = if arguments.push { push(&outside, &built, arguments.merge, cancel)? } else { Pushed::new() };
+    let mut attempts = 0;
+    let (built, written, pushed) = loop {
+        let built = engine.build(&plan, &outside, &options).map_err(|error| project.failed(&error))?;
+        let written = outputs.write(&engine, &plan, &outside, &options, &built)?;
+        for loader in &arguments.load {
+            load::load(machine, *loader, &built, &outside)?;
+        }
+        if !arguments.push {
+            break (built, written, Pushed::new());
+        }
+        attempts += 1;
+        match push(&outside, &built, arguments.merge, cancel) {
+            Ok(pushed) => break (built, written, pushed),
+            Err(error) if attempts < ATTEMPTS && is_damaged(&outside, &error)? => {}
+            Err(error) => return Err(Failure::world(chain(&error))),
+        }
+    };
     if let Some(path) = &arguments.metadata_file {
         let text = format!("{:#}\n", metadata(&engine, &built, &pushed, &written));
         std::fs::write(path, text).map_err(|error| Failure::world(format!("cannot write `{}`: {error}", path.display())))?;
@@ -285,7 +295,24 @@ fn check_push(outside: &Outside<'_>, plan: &Plan) -> Result<(), Failure> {
     Ok(())
 }
 
-fn push(outside: &Outside<'_>, built: &Built, merge: bool, cancel: &Cancel) -> Result<Pushed, Failure> {
+/// How often a build is pushed of which blobs turned out to be damaged on the way.
+const ATTEMPTS: u32 = 8;
+
+/// Whether what could not be read is a blob that is damaged in the store. It is taken away then, so that it is made or fetched again.
+fn is_damaged(outside: &Outside<'_>, error: &PushError) -> Result<bool, Failure> {
+    let Some(digest) = error.unreadable() else { return Ok(false) };
+    let unusable = |error| Failure::world(chain(&error));
+    let was_there = outside.store.blob(&digest).map_err(unusable)?.is_some();
+    let is_damaged = was_there && !outside.store.check_blob(&digest).map_err(unusable)?;
+    if is_damaged {
+        use lapstrake::event::{Event, EventKind, TaskId};
+        let message = format!("warning: the blob {digest} was damaged in the store and is made again");
+        outside.events.send(Event { task: TaskId::fresh(), kind: EventKind::Noted { message } });
+    }
+    Ok(is_damaged)
+}
+
+fn push(outside: &Outside<'_>, built: &Built, merge: bool, cancel: &Cancel) -> Result<Pushed, PushError> {
     let sources = Sources { here: outside.store, registry: outside.registry, cancel };
     let mut pushed = Pushed::new();
     for one in &built.images {
@@ -297,7 +324,7 @@ fn push(outside: &Outside<'_>, built: &Built, merge: bool, cancel: &Cancel) -> R
         } else {
             output::push_bundle(&bundle, tags, TRANSFERS, &sources, outside.events)
         };
-        pushed.insert(name.clone(), done.map_err(|error| Failure::world(chain(&error)))?);
+        pushed.insert(name.clone(), done?);
     }
     Ok(pushed)
 }
