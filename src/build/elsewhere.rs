@@ -18,7 +18,7 @@ use super::state::State;
 use crate::image::{Descriptor, MediaType, Reference};
 use crate::input::{NetworkUse, Outside};
 use crate::layer::{LAYER_FORMAT, Profile};
-use crate::remote::{Desk, Found, Kind, Member, Page, Pointer, Shared};
+use crate::remote::{Desk, Found, Kind, Member, Moment, Page, Pointer, Shared};
 use crate::tree::Difference;
 
 /// Pages of listings by the fingerprint of their stored bytes.
@@ -89,6 +89,16 @@ pub(super) struct Known {
     difference: Descriptor,
     listing: Option<(Descriptor, Pointer)>,
     layers: Vec<(Profile, Packed)>,
+}
+
+/// What an action came to, by the word of a cache.
+pub(super) struct ToldResult {
+    /// The layer that it made.
+    pub(super) layer: Option<Fingerprint>,
+    /// On which rung its command ran.
+    pub(super) rung: Option<String>,
+    /// When.
+    pub(super) made: Moment,
 }
 
 /// What shared caches know.
@@ -197,13 +207,14 @@ impl<'e> Elsewhere<'e> {
     }
 
     /// What an action came to, if a cache knows and its files can be had there.
-    pub(super) fn result(&self, preimage: &Preimage, oldest: Option<Duration>) -> Option<(Option<Fingerprint>, Option<String>)> {
+    pub(super) fn result(&self, preimage: &Preimage, oldest: Option<Duration>) -> Option<ToldResult> {
         if !self.shared.is_read() {
             return None;
         }
         let found: Found<SaidResult> = self.shared.look_up(self.desk(), Kind::Result, &preimage.key(), &preimage.encode(), oldest)?;
+        let told = |layer| ToldResult { layer, rung: found.body.rung, made: found.made };
         match found.body.files {
-            None => Some((None, found.body.rung)),
+            None => Some(told(None)),
             Some(files) => {
                 let known = files.read(found.member)?;
                 let fingerprint = known.fingerprint;
@@ -212,15 +223,30 @@ impl<'e> Elsewhere<'e> {
                     return None;
                 }
                 self.own().entry(fingerprint).or_insert(known);
-                Some((Some(fingerprint), found.body.rung))
+                Some(told(Some(fingerprint)))
             }
         }
     }
 
-    /// The name of a part of a state.
-    pub(super) fn part(&self, key: &Fingerprint, preimage: &[u8]) -> Option<Fingerprint> {
+    /// The name of a part of a state, and who says so.
+    pub(super) fn part(&self, key: &Fingerprint, preimage: &[u8]) -> Option<(Fingerprint, Member)> {
+        if self.shared.is_doubted(key) {
+            return None;
+        }
         let found: Found<SaidPart> = self.shared.look_up(self.desk(), Kind::Part, key, preimage, None)?;
-        found.body.name.parse().ok()
+        Some((found.body.name.parse().ok()?, found.member))
+    }
+
+    /// Notes that a part has another name than was told, so that it is not asked for again.
+    pub(super) fn doubt_part(&self, member: Member, key: &Fingerprint) {
+        self.shared.doubt(self.desk(), member, key, "it names files otherwise than they are");
+    }
+
+    /// Notes that the topmost layer of a state has other files than was told.
+    pub(super) fn doubt_base(&self, state: &State) {
+        if let Some(known) = self.base_layer(state) {
+            self.shared.doubt(self.desk(), known.member, &base_key(state), "it tells of other files in a base than there are");
+        }
     }
 
     /// What is known of an own layer.
@@ -292,7 +318,7 @@ impl<'e> Elsewhere<'e> {
     /// Notes that a layer cannot be had after all, so that its step is a miss when the build is tried anew.
     pub(super) fn lose(&self, known: &Known) {
         self.own().remove(&known.fingerprint);
-        self.shared.doubt(self.desk(), known.member, &known.fingerprint);
+        self.shared.doubt(self.desk(), known.member, &known.fingerprint, &format!("the result {} cannot be had", known.fingerprint));
     }
 
     fn blob(&self, member: Member, blob: &Descriptor) -> Option<Blob> {

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use lapstrake_cache::{Fingerprint, RemoveTree};
 
@@ -143,8 +144,8 @@ struct Run<'e> {
     begun: Mutex<BTreeMap<StageId, Ended>>,
     ended: Mutex<BTreeMap<StageId, Ended>>,
     cames: Mutex<BTreeMap<StepId, Came>>,
-    /// Equal actions in flight are done once.
-    actions: Once<Fingerprint, Came>,
+    /// Equal actions in flight are done once, where no record is too old for one of them that is good enough for the other.
+    actions: Once<(Fingerprint, Anew), Came>,
 }
 
 impl Engine {
@@ -373,6 +374,15 @@ fn needs(plan: &Plan) -> BTreeMap<Node, BTreeSet<Node>> {
     needs
 }
 
+/// When the work of a step is done although there is a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Anew {
+    Never,
+    /// Where the record is older.
+    After(Duration),
+    Always,
+}
+
 /// What looking for a step's record came to.
 enum Looked {
     Nothing,
@@ -453,7 +463,8 @@ impl Run<'_> {
         };
         let key = action.preimage.key();
         let label = format!("{} {}/{} {}", stage.name, at.step + 1, stage.steps.len(), step.label);
-        let came = self.actions.get(&key, || self.answer(at, stage, &action, label))?;
+        let anew = if self.is_fresh(stage) { Anew::Always } else { action.refresh().map_or(Anew::Never, Anew::After) };
+        let came = self.actions.get(&(key, anew), || self.answer(at, stage, &action, label))?;
         self.cames().insert(at, came);
         Ok(())
     }
@@ -591,7 +602,7 @@ fn before(stage: StageId) -> StepId {
 }
 
 fn came(state: State) -> Came {
-    Came { state, layer: None, answered: Answered::Nothing, rung: None }
+    Came { state, layer: None, answered: Answered::Nothing, rung: None, made: None }
 }
 
 /// RFC 3339 in UTC, whole seconds.

@@ -105,6 +105,8 @@ pub enum Lost {
     Difference(Fingerprint),
     /// A layer of a base.
     BaseLayer(Digest),
+    /// The name of a part of a file system, which a cache told and the files do not have.
+    Part(Fingerprint),
     /// Something that every build has.
     Nothing,
 }
@@ -236,6 +238,7 @@ fn lost(lost: &Lost) -> String {
     match lost {
         Lost::Difference(fingerprint) => format!("the result {fingerprint}"),
         Lost::BaseLayer(diff_id) => format!("the base layer {diff_id}"),
+        Lost::Part(name) => format!("the files that are named {name}"),
         Lost::Nothing => "an intermediate result".to_owned(),
     }
 }

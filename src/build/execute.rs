@@ -8,12 +8,15 @@ use lapstrake_cache::{Fingerprint, Shelf};
 use serde::{Deserialize, Serialize};
 
 use super::accounts::Accounts;
-use super::export::{Job, News};
+use super::claims::Claim;
+use super::elsewhere::ToldResult;
+use super::export::{Ages, Job, News};
 use super::glimpse::Glimpse;
 use super::key::Surroundings;
+use super::parts::{self, Named, ToldPart};
 use super::preimage::Preimage;
 use super::site::Site;
-use super::sources::{Source, SourceContents, Sources, StepContents, keep_difference, tree_of};
+use super::sources::{Source, SourceContents, Sources, StepContents, keep_difference};
 use super::state::{LayerName, State};
 use super::steps::copy::{self, Selection};
 use super::steps::run::Shown;
@@ -23,15 +26,14 @@ use crate::event::TaskId;
 use crate::image::Platform;
 use crate::layer::Profile;
 use crate::plan::{Copy, FirstContents, Git, MountKind, Run, Step, StepKind, TreeSource};
+use crate::remote::Moment;
 use crate::sandbox::Rung;
-use crate::tree::{Content, Contents, Difference, Editor, LastLink, Node, Tree, TreePath};
+use crate::tree::{Content, Contents, Difference, Editor, Tree, TreePath};
 
 /// Results of steps by key.
 const ACTIONS: Shelf = Shelf::named("actions");
 /// Pre-images of keys, by key.
 pub(super) const PREIMAGES: Shelf = Shelf::named("preimages");
-/// Names of parts of states, so that an unchanged build need not look into them.
-const PARTS: Shelf = Shelf::named("parts");
 /// Selected files by name, so that the file that differs can be named.
 pub(super) const SELECTIONS: Shelf = Shelf::named("selections");
 
@@ -46,6 +48,8 @@ pub(super) struct Came {
     pub(super) answered: Answered,
     /// On which rung the command ran, now or when the record was made.
     pub(super) rung: Option<String>,
+    /// When the work was done; `None` where there was none.
+    pub(super) made: Option<Moment>,
 }
 
 impl Came {
@@ -85,14 +89,29 @@ pub(super) struct Action<'p> {
 
 enum Inputs<'p> {
     None,
-    Run(Shown),
+    Run {
+        shown: Shown,
+        /// What of it is known by names that were only told.
+        told: Vec<ToldPart>,
+    },
     Copy {
         source: Source,
+        named: Named,
         selection: Option<Selection>,
     },
     /// Known by its commit: it is fetched only where no record answers.
     Git(&'p Git),
     Archive(extract::Archive),
+}
+
+/// What a step brings along. It is had before the step is done, however often that is.
+enum Brought {
+    /// Nothing, or only what its words say.
+    Nothing,
+    /// What a copy copies.
+    Copied { source: Source, selection: Selection },
+    /// The file that is fetched.
+    Downloaded(Content),
 }
 
 /// The body of an action's record. Adding a field is a new version of the shelf.
@@ -102,6 +121,9 @@ struct Record {
     difference: Option<String>,
     /// The rung that the command ran on.
     rung: Option<String>,
+    /// What it was made from that nobody here has seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    claims: Vec<Claim>,
 }
 
 /// Finds out all inputs of a step; `None` for a step that only changes settings.
@@ -116,14 +138,14 @@ pub(super) fn action<'p>(
     let (preimage, inputs): (Preimage, Inputs<'p>) = match &step.kind {
         StepKind::Setting => return Ok(None),
         StepKind::Run(run) => {
-            let shown = shown(site, sources, run)?;
-            (around.run(run, &shown.names), Inputs::Run(shown))
+            let (shown, told) = shown(site, sources, run)?;
+            (around.run(run, &shown.names), Inputs::Run { shown, told })
         }
         StepKind::Copy(copy @ Copy { from: TreeSource::Git(git), .. }) => (around.git(copy, git), Inputs::Git(git)),
         StepKind::Copy(copy) => {
             let source = sources.source(site, &copy.from)?;
-            let (name, selection) = selected(site, copy, &source)?;
-            (around.copy(copy, name), Inputs::Copy { source, selection })
+            let (named, selection) = parts::selected(site, copy, &source)?;
+            (around.copy(copy, named.name), Inputs::Copy { source, named, selection })
         }
         StepKind::Write(write) => (around.write(write), Inputs::None),
         StepKind::MakeDirectory(make) => (around.make_directory(make), Inputs::None),
@@ -139,8 +161,9 @@ pub(super) fn action<'p>(
 }
 
 /// The files from elsewhere that a command's mounts show or begin with.
-fn shown(site: &Site<'_>, sources: &Sources, run: &Run) -> Result<Shown, Failure> {
+fn shown(site: &Site<'_>, sources: &Sources, run: &Run) -> Result<(Shown, Vec<ToldPart>), Failure> {
     let mut shown = Shown::default();
+    let mut all_told = Vec::new();
     for mount in &run.mounts {
         let (source, path) = match &mount.kind {
             MountKind::From { source, path, access: _ } => (source, path),
@@ -152,101 +175,12 @@ fn shown(site: &Site<'_>, sources: &Sources, run: &Run) -> Result<Shown, Failure
             | MountKind::Tmpfs { .. } => continue,
         };
         let state = sources.state(site, source, path)?;
-        shown.names.insert(mount.at.clone(), part_name(site, &state, path, &place(source))?);
+        let (name, told) = parts::part(site, &state, path, &parts::place(source))?;
+        shown.names.insert(mount.at.clone(), name);
         shown.states.insert(mount.at.clone(), state);
+        all_told.extend(told);
     }
-    Ok(shown)
-}
-
-/// The name of a file or directory of a state, times included.
-fn part_name(site: &Site<'_>, state: &State, path: &str, place: &str) -> Result<Fingerprint, Failure> {
-    let state_name = state.name();
-    let asked = Framed::new("lapstrake-part/1", [state_name.as_bytes().as_slice(), path.as_bytes()]);
-    remembered(site, &asked, || {
-        let tree = site.layers.tree(state)?;
-        let at = tree.resolve(path.as_bytes(), LastLink::Follow).map_err(steps::StepError::from)?;
-        let missing = || steps::StepError::NoSource { source_path: path.to_owned(), place: place.to_owned(), nearest: None };
-        match tree.get(&at).ok_or_else(missing)? {
-            Node::Directory(_) => Ok(tree.subtree(&at).unwrap_or_else(|| (*tree).clone()).fingerprint()),
-            node @ (Node::File(_) | Node::Symlink(_) | Node::Special(_)) => Ok(Fingerprint::of(format!("{node:?}").as_bytes())),
-        }
-    })
-}
-
-/// The name of what a copy selects; the selection itself where it had to be made.
-fn selected(site: &Site<'_>, copy: &Copy, source: &Source) -> Result<(Fingerprint, Option<Selection>), Failure> {
-    match source {
-        Source::Context(_) => {
-            let selection = select(site, copy, source)?;
-            Ok((selection.fingerprint(), Some(selection)))
-        }
-        Source::State(state) => {
-            let words: Vec<&[u8]> = copy.sources.iter().map(String::as_bytes).collect();
-            let exclude: Vec<&[u8]> = copy.exclude.iter().map(String::as_bytes).collect();
-            let mode = format!("{:?}", copy.mode);
-            let words = Framed::new("words", words).key();
-            let exclude = Framed::new("words", exclude).key();
-            let state = state.name();
-            let parts: [&[u8]; 4] = [state.as_bytes(), words.as_bytes(), exclude.as_bytes(), mode.as_bytes()];
-            let asked = Framed::new("lapstrake-selected/1", parts);
-            let name = remembered(site, &asked, || Ok(select(site, copy, source)?.fingerprint()))?;
-            Ok((name, None))
-        }
-    }
-}
-
-fn select(site: &Site<'_>, copy: &Copy, source: &Source) -> Result<Selection, Failure> {
-    let tree = tree_of(site, source)?;
-    Ok(copy::select(copy, &tree, &place(&copy.from))?)
-}
-
-pub(super) fn place(source: &TreeSource) -> String {
-    match source {
-        TreeSource::Context(name) if name.is_empty() => "the context".to_owned(),
-        TreeSource::Context(name) => format!("the context `{name}`"),
-        TreeSource::Stage(_) => "the stage".to_owned(),
-        TreeSource::Image(image) => format!("`{}`", image.source),
-        TreeSource::Git(git) => format!("`{}` at {}", git.url, git.commit.as_str()),
-    }
-}
-
-/// Length-framed words, whose hash is a key: lengths are 64 bits, little end first.
-struct Framed(Vec<u8>);
-
-impl Framed {
-    fn new<'a>(domain: &'a str, parts: impl IntoIterator<Item = &'a [u8]>) -> Framed {
-        let mut bytes = Vec::new();
-        for part in std::iter::once(domain.as_bytes()).chain(parts) {
-            bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            bytes.extend_from_slice(part);
-        }
-        Framed(bytes)
-    }
-
-    fn key(&self) -> Fingerprint {
-        Fingerprint::of(&self.0)
-    }
-}
-
-fn remembered(site: &Site<'_>, asked: &Framed, work: impl FnOnce() -> Result<Fingerprint, Failure>) -> Result<Fingerprint, Failure> {
-    let store = site.outside.store;
-    let key = asked.key();
-    let export = |name| site.exports.send(Job::Part { key, preimage: asked.0.clone(), name });
-    if let Some(bytes) = store.record(&PARTS, &key)?
-        && let Ok(bytes) = <[u8; 32]>::try_from(bytes.as_slice())
-    {
-        let name = Fingerprint::from_bytes(bytes);
-        export(name);
-        return Ok(name);
-    }
-    if let Some(name) = site.layers.elsewhere().and_then(|elsewhere| elsewhere.part(&key, &asked.0)) {
-        export(name);
-        return Ok(name);
-    }
-    let name = work()?;
-    store.put_record(&PARTS, &key, name.as_bytes())?;
-    export(name);
-    Ok(name)
+    Ok((shown, all_told))
 }
 
 /// Refuses a result that no layer can hold: a name that means the removal of another.
@@ -265,24 +199,30 @@ impl Action<'_> {
             return Ok(Some(came));
         }
         let told = site.layers.elsewhere().and_then(|elsewhere| elsewhere.result(&self.preimage, self.refresh()));
-        let Some((layer, rung)) = told else { return Ok(None) };
+        let Some(ToldResult { layer, rung, made }) = told else { return Ok(None) };
         // The record stays where it is; what its key means is known here.
         site.outside.store.put_record(&PREIMAGES, &self.preimage.key(), &self.preimage.encode())?;
-        Ok(Some(self.came(layer, Answered::Cached, rung)))
+        Ok(Some(self.came(layer, (Answered::Cached, made), rung)))
     }
 
     fn lookup_here(&self, site: &Site<'_>) -> Result<Option<Came>, Failure> {
         let Some((body, age)) = site.outside.store.record_and_age(&ACTIONS, &self.preimage.key())? else { return Ok(None) };
-        if self.refresh().is_some_and(|refresh| Duration::from_secs(age.seconds) > refresh) {
+        let age = Duration::from_secs(age.seconds);
+        if self.refresh().is_some_and(|refresh| age > refresh) {
             return Ok(None);
         }
-        let Ok(Record { difference, rung }) = serde_json::from_slice(&body) else { return Ok(None) };
+        let Ok(Record { difference, rung, claims }) = serde_json::from_slice(&body) else { return Ok(None) };
+        for claim in claims {
+            if !claim.holds(&site.layers, &self.below)? {
+                return Ok(None);
+            }
+        }
         let layer = match difference.as_deref().map(str::parse::<Fingerprint>) {
             None => None,
             Some(Ok(fingerprint)) if site.layers.has_files(&fingerprint)? => Some(fingerprint),
             Some(Ok(_) | Err(_)) => return Ok(None),
         };
-        Ok(Some(self.came(layer, Answered::Cached, rung)))
+        Ok(Some(self.came(layer, (Answered::Cached, Moment::ago(age)), rung)))
     }
 
     /// Offers what the action came to to others.
@@ -298,10 +238,13 @@ impl Action<'_> {
             rung: came.rung.clone(),
             profile: wanted.blob.unwrap_or(Profile::Gzip1),
             news,
+            made: came.made.unwrap_or_else(|| Moment::ago(Duration::ZERO)),
+            ages: if self.refresh().is_some() { Ages::Yes } else { Ages::No },
         });
     }
 
-    fn refresh(&self) -> Option<Duration> {
+    /// After how long the work is done again.
+    pub(super) fn refresh(&self) -> Option<Duration> {
         match &self.step.kind {
             StepKind::Run(run) => run.refresh,
             StepKind::Copy(_)
@@ -315,12 +258,12 @@ impl Action<'_> {
         }
     }
 
-    fn came(&self, layer: Option<Fingerprint>, answered: Answered, rung: Option<String>) -> Came {
+    fn came(&self, layer: Option<Fingerprint>, (answered, made): (Answered, Moment), rung: Option<String>) -> Came {
         let state = match layer {
             Some(layer) => self.below.with(LayerName::Own(layer)),
             None => self.below.clone(),
         };
-        Came { state, layer, answered, rung }
+        Came { state, layer, answered, rung, made: Some(made) }
     }
 
     /// Keeps the names of the files that a copy selects, so that a later difference can be told file by file.
@@ -334,15 +277,25 @@ impl Action<'_> {
 
     /// Does the work and writes the record.
     pub(super) fn work(&self, site: &Site<'_>, (task, label): (TaskId, &str), wanted: Wanted) -> Result<Came, Failure> {
-        let (layer, rung) = match (&self.step.kind, &self.inputs) {
-            (StepKind::Run(run), Inputs::Run(shown)) => {
+        let (layer, rung, claims) = match (&self.step.kind, &self.inputs) {
+            (StepKind::Run(run), Inputs::Run { shown, told }) => {
+                for part in told {
+                    part.check(site)?;
+                }
+                // Its layers are unpacked for the command in any case.
+                for state in shown.states.values().chain([&self.below]) {
+                    site.layers.make_sure(state)?;
+                }
                 let ran = steps::run::run(site, (task, label), run, &self.below, shown)?;
                 let layer = (!ran.difference.is_empty()).then(|| ran.difference.fingerprint());
-                (layer, Some(ran.rung.to_owned()))
+                (layer, Some(ran.rung.to_owned()), Vec::new())
             }
-            (_, _) => (self.edit(site, wanted)?, None),
+            (_, _) => {
+                let (layer, claims) = self.edit(site, wanted)?;
+                (layer, None, claims)
+            }
         };
-        let record = Record { difference: layer.map(|layer| layer.hex()), rung: rung.clone() };
+        let record = Record { difference: layer.map(|layer| layer.hex()), rung: rung.clone(), claims };
         let key = self.preimage.key();
         let store = site.outside.store;
         store.put_record(&PREIMAGES, &key, &self.preimage.encode())?;
@@ -351,38 +304,38 @@ impl Action<'_> {
         let body = serde_json::to_vec(&record)
             .map_err(|error| Failure::File { path: store.path().to_path_buf(), source: std::io::Error::other(error) })?;
         store.put_record(&ACTIONS, &key, &body)?;
-        Ok(self.came(layer, Answered::Worked, rung))
+        Ok(self.came(layer, (Answered::Worked, Moment::ago(Duration::ZERO)), rung))
     }
 
-    /// The work of every step that runs no command.
-    fn edit(&self, site: &Site<'_>, wanted: Wanted) -> Result<Option<Fingerprint>, Failure> {
-        let fetched = match &self.inputs {
-            Inputs::Git(git) => Some(Source::State(site.repositories.state(site, git)?)),
-            Inputs::None | Inputs::Run(_) | Inputs::Copy { .. } | Inputs::Archive(_) => None,
-        };
-        let fetched = fetched.as_ref();
+    /// The work of every step that runs no command; with what only caches have told of what is below.
+    fn edit(&self, site: &Site<'_>, wanted: Wanted) -> Result<(Option<Fingerprint>, Vec<Claim>), Failure> {
+        let brought = self.bring(site)?;
         let glimpsed = match self.looks_at() {
             Some(paths) => Glimpse::of(&site.layers, &self.below)?.and_then(|glimpse| {
                 glimpse.work(&paths, |below, contents| {
-                    let (edited, source) = self.edited(site, below, contents, fetched)?.ok_or(Failure::Lost(super::Lost::Nothing))?;
-                    Ok((edited.above, (edited.origins, source)))
+                    let edited = self.edited(site, below, contents, &brought)?.ok_or(Failure::Lost(super::Lost::Nothing))?;
+                    Ok((edited.above, (edited.origins, glimpse.claims().to_vec())))
                 })
             }),
             None => None,
         };
-        let (below, above, origins, source) = match glimpsed {
-            Some((below, above, (origins, source))) => (Arc::new(below), above, origins, source),
+        let (below, above, (origins, claims)) = match glimpsed {
+            Some((below, above, made)) => (Arc::new(below), above, made),
             None => {
                 let below = site.layers.tree(&self.below)?;
                 let contents = site.layers.contents(&self.below);
-                let Some((edited, source)) = self.edited(site, &below, &contents, fetched)? else { return Ok(None) };
-                (below, edited.above, edited.origins, source)
+                let Some(edited) = self.edited(site, &below, &contents, &brought)? else { return Ok((None, Vec::new())) };
+                (below, edited.above, (edited.origins, Claim::of_tree(&site.layers, &self.below)))
             }
+        };
+        let source = match &brought {
+            Brought::Copied { source, .. } => Some(source),
+            Brought::Nothing | Brought::Downloaded(_) => None,
         };
         let difference = Difference::between(&below, &above).dated(&below, site.epoch);
         refuse_reserved(&difference)?;
         if difference.is_empty() {
-            return Ok(None);
+            return Ok((None, claims));
         }
         let fingerprint = site.layers.put_difference(&difference)?;
         if !site.layers.has_files(&fingerprint)? {
@@ -396,7 +349,7 @@ impl Action<'_> {
                 }
             }
         }
-        Ok(Some(fingerprint))
+        Ok((Some(fingerprint), claims))
     }
 
     /// The directories that the step looks at before all others, where it looks at nothing but what it puts files at or below, and at
@@ -426,46 +379,66 @@ impl Action<'_> {
         Some(paths)
     }
 
-    /// What the step makes of the tree below, and where its files come from. `fetched` is the repository that it copies from.
-    fn edited<'a>(
-        &'a self,
-        site: &Site<'_>,
-        below: &Tree,
-        contents: &dyn Contents,
-        fetched: Option<&'a Source>,
-    ) -> Result<Option<(Edited, Option<&'a Source>)>, Failure> {
+    /// Gets what the step brings along. From here on the key is known to name what is copied.
+    fn bring(&self, site: &Site<'_>) -> Result<Brought, Failure> {
+        let copy = match &self.step.kind {
+            StepKind::Fetch(fetch) => return Ok(Brought::Downloaded(fetch::download(site, fetch)?)),
+            StepKind::Copy(copy) => copy,
+            StepKind::Run(_)
+            | StepKind::Write(_)
+            | StepKind::MakeDirectory(_)
+            | StepKind::Link(_)
+            | StepKind::Remove(_)
+            | StepKind::Extract(_)
+            | StepKind::Setting => return Ok(Brought::Nothing),
+        };
+        match &self.inputs {
+            Inputs::Copy { source, named: _, selection: Some(selection) } => {
+                Ok(Brought::Copied { source: source.clone(), selection: selection.clone() })
+            }
+            Inputs::Copy { source, named, selection: None } => {
+                let selection = parts::select(site, copy, source)?;
+                if let Source::State(state) = source {
+                    named.settle(site, state, &selection.fingerprint())?;
+                }
+                Ok(Brought::Copied { source: source.clone(), selection })
+            }
+            Inputs::Git(git) => {
+                let source = Source::State(site.repositories.state(site, git)?);
+                let selection = parts::select(site, copy, &source)?;
+                Ok(Brought::Copied { source, selection })
+            }
+            Inputs::None | Inputs::Run { .. } | Inputs::Archive(_) => Ok(Brought::Nothing),
+        }
+    }
+
+    /// What the step makes of the tree below.
+    fn edited(&self, site: &Site<'_>, below: &Tree, contents: &dyn Contents, brought: &Brought) -> Result<Option<Edited>, Failure> {
         let accounts = Accounts::new(below, contents);
-        let mut source = fetched;
-        let edited: Edited = match (&self.step.kind, &self.inputs) {
-            (StepKind::Copy(copy), Inputs::Copy { source: from, selection }) => {
-                source = Some(from);
-                let made;
-                let selection = match selection {
-                    Some(selection) => selection,
-                    None => {
-                        made = select(site, copy, from)?;
-                        &made
+        let edited: Edited = match (&self.step.kind, brought) {
+            (StepKind::Copy(copy), Brought::Copied { source, selection }) => {
+                let mut unpack = |at: &TreePath, content: &Content, to: &[u8], editor: &mut Editor, origins: &mut steps::Origins| {
+                    match &self.inputs {
+                        // What git has is not looked into.
+                        Inputs::Git(_) => Ok(false),
+                        Inputs::None | Inputs::Run { .. } | Inputs::Copy { .. } | Inputs::Archive(_) => {
+                            extract::unpack(site, copy, (source, at, content), to, &accounts, (editor, origins))
+                        }
                     }
                 };
-                let mut unpack = |at: &TreePath, content: &Content, to: &[u8], editor: &mut Editor, origins: &mut steps::Origins| {
-                    extract::unpack(site, copy, (from, at, content), to, &accounts, (editor, origins))
-                };
-                copy::copy::<Failure>(copy, selection, below, &accounts, &SourceContents { site, source: from }, &mut unpack)?
-            }
-            (StepKind::Copy(copy), Inputs::Git(_)) => {
-                let Some(from) = fetched else { return Ok(None) };
-                let selection = select(site, copy, from)?;
-                let mut never = |_: &TreePath, _: &Content, _: &[u8], _: &mut Editor, _: &mut steps::Origins| Ok(false);
-                copy::copy::<Failure>(copy, &selection, below, &accounts, &SourceContents { site, source: from }, &mut never)?
+                copy::copy::<Failure>(copy, selection, below, &accounts, &SourceContents { site, source }, &mut unpack)?
             }
             (StepKind::Write(write), _) => steps::write::write(write, below, &accounts)?,
             (StepKind::MakeDirectory(make), _) => steps::make_directory::make_directory(make, below, &accounts)?,
             (StepKind::Link(link), _) => steps::link::link(link, below)?,
             (StepKind::Remove(remove), _) => steps::remove::remove(remove, below)?,
-            (StepKind::Fetch(fetch), _) => fetch::fetch(site, fetch, below, &accounts)?,
-            (StepKind::Extract(extract), Inputs::Archive(archive)) => extract::extract(site, extract, archive, below, &accounts)?,
-            (StepKind::Run(_) | StepKind::Setting | StepKind::Copy(_) | StepKind::Extract(_), _) => return Ok(None),
+            (StepKind::Fetch(fetch), Brought::Downloaded(content)) => fetch::put(fetch, *content, below, &accounts)?,
+            (StepKind::Extract(extract), _) => match &self.inputs {
+                Inputs::Archive(archive) => extract::extract(site, extract, archive, below, &accounts)?,
+                Inputs::None | Inputs::Run { .. } | Inputs::Copy { .. } | Inputs::Git(_) => return Ok(None),
+            },
+            (StepKind::Run(_) | StepKind::Setting | StepKind::Copy(_) | StepKind::Fetch(_), _) => return Ok(None),
         };
-        Ok(Some((edited, source)))
+        Ok(Some(edited))
     }
 }

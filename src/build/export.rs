@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use lapstrake_cache::{Digest, Fingerprint};
 
@@ -17,7 +18,7 @@ use super::{Failure, packed};
 use crate::image::Descriptor;
 use crate::input::Outside;
 use crate::layer::Profile;
-use crate::remote::{Desk, Found, Kind, Listing, Member};
+use crate::remote::{Desk, Found, Kind, Listing, Member, Moment};
 use crate::sandbox::Rung;
 use crate::tree::{Contents, Difference, DirectoryContents};
 
@@ -43,6 +44,10 @@ pub(super) enum Job {
         profile: Profile,
         /// Whether it is news.
         news: News,
+        /// When the work was done.
+        made: Moment,
+        /// Whether it is done again in time.
+        ages: Ages,
     },
     /// The name of a part of a state.
     Part {
@@ -52,6 +57,8 @@ pub(super) enum Job {
         preimage: Vec<u8>,
         /// The name.
         name: Fingerprint,
+        /// Whether it was made from the files, or only told: then what says so already is kept from fading, and no more.
+        news: News,
     },
     /// What is in a base's layers.
     Base {
@@ -67,6 +74,15 @@ pub(super) enum News {
     Made,
     /// It was known: what others found stays.
     Known,
+}
+
+/// Whether a result is good for a time only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ages {
+    /// Its step says after how long it is done again.
+    Yes,
+    /// It is good for ever.
+    No,
 }
 
 /// Where steps leave what others may use.
@@ -149,14 +165,14 @@ impl Export<'_, '_> {
         let targets: Vec<Member> = elsewhere.shared.targets().collect();
         for target in targets {
             match job {
-                Job::Result { preimage, state, layer, rung, profile, news } => {
+                Job::Result { preimage, state, layer, rung, profile, news, made, ages } => {
                     if is_shareable(rung.as_deref()) {
-                        self.result(target, preimage, (state, layer.as_ref()), rung.as_deref(), *profile, *news);
+                        self.result(target, preimage, (state, layer.as_ref()), rung.as_deref(), *profile, (*news, *made, *ages));
                     }
                 }
-                Job::Part { key, preimage, name } => {
+                Job::Part { key, preimage, name, news } => {
                     let body = SaidPart { name: name.hex() };
-                    self.say(target, (Kind::Part, key, preimage), &body, &[]);
+                    self.part(target, (key, preimage), &body, *news);
                 }
                 Job::Base { state } => {
                     for count in 1..=state.layers().len() {
@@ -171,20 +187,17 @@ impl Export<'_, '_> {
         Desk { cancel: self.outside.cancel, events: self.outside.events }
     }
 
-    /// Writes a record unless it is there as it is, and not about to be forgotten.
-    fn say<T: serde::Serialize + serde::de::DeserializeOwned + PartialEq>(
-        &self,
-        target: Member,
-        (kind, key, preimage): (Kind, &Fingerprint, &[u8]),
-        body: &T,
-        blobs: &[Descriptor],
-    ) {
+    /// Writes the name of a part unless it is there as it is, and not about to be forgotten.
+    fn part(&self, target: Member, (key, preimage): (&Fingerprint, &[u8]), body: &SaidPart, news: News) {
         let Some(elsewhere) = self.site.layers.elsewhere() else { return };
-        let found: Option<Found<T>> = elsewhere.shared.known(self.desk(), target, kind, key, preimage);
-        if found.is_some_and(|found| found.body == *body && !elsewhere.shared.is_fading(target, found.age)) {
-            return;
+        let found: Option<Found<SaidPart>> = elsewhere.shared.known(self.desk(), target, Kind::Part, key, preimage);
+        let is_wanted = match found {
+            Some(found) if found.body == *body => elsewhere.shared.is_fading(target, found.idle),
+            Some(_) | None => news == News::Made,
+        };
+        if is_wanted {
+            elsewhere.shared.put(self.desk(), target, (Kind::Part, key, preimage), Moment::ago(Duration::ZERO), body, &[]);
         }
-        elsewhere.shared.put(self.desk(), target, (kind, key, preimage), body, blobs);
     }
 
     fn result(
@@ -194,7 +207,7 @@ impl Export<'_, '_> {
         (state, layer): (&State, Option<&Fingerprint>),
         rung: Option<&str>,
         profile: Profile,
-        news: News,
+        (news, made, ages): (News, Moment, Ages),
     ) {
         let Some(elsewhere) = self.site.layers.elsewhere() else { return };
         let (key, preimage) = (preimage.key(), preimage.encode());
@@ -205,15 +218,18 @@ impl Export<'_, '_> {
             if let Some(files) = found.body.files.as_ref().filter(|_| elsewhere.shared.knows_own_word()) {
                 elsewhere.learn(files, target);
             }
-            match (news, same) {
-                (News::Made | News::Known, true) | (News::Known, false) => {
-                    if elsewhere.shared.is_fading(target, found.age) {
-                        let blobs = found.body.files.as_ref().map(blobs).unwrap_or_default();
-                        elsewhere.shared.put(self.desk(), target, (Kind::Result, &key, &preimage), &found.body, &blobs);
-                    }
-                    return;
+            // A record that is only kept from fading does not become younger; one that says what was found anew does.
+            let again = match (news, same, ages) {
+                (News::Made, false, _) => None,
+                (News::Made, true, Ages::Yes) => Some((true, made)),
+                (News::Made, true, Ages::No) | (News::Known, _, _) => Some((elsewhere.shared.is_fading(target, found.idle), found.made)),
+            };
+            if let Some((is_wanted, made)) = again {
+                if is_wanted {
+                    let blobs = found.body.files.as_ref().map(blobs).unwrap_or_default();
+                    elsewhere.shared.put(self.desk(), target, (Kind::Result, &key, &preimage), made, &found.body, &blobs);
                 }
-                (News::Made, false) => {}
+                return;
             }
         }
         let files = match layer {
@@ -226,7 +242,7 @@ impl Export<'_, '_> {
         };
         let blobs = files.as_ref().map(blobs).unwrap_or_default();
         let body = SaidResult { files, rung: rung.map(str::to_owned) };
-        if elsewhere.shared.put(self.desk(), target, (Kind::Result, &key, &preimage), &body, &blobs)
+        if elsewhere.shared.put(self.desk(), target, (Kind::Result, &key, &preimage), made, &body, &blobs)
             && let Some(files) = &body.files
         {
             elsewhere.learn(files, target);
@@ -272,14 +288,15 @@ impl Export<'_, '_> {
         if let Some(found) = found
             && difference.as_ref().is_none_or(|difference| found.body.fingerprint == difference.fingerprint().hex())
         {
-            if elsewhere.shared.is_fading(target, found.age) {
-                elsewhere.shared.put(self.desk(), target, (Kind::Base, &key, &preimage), &found.body, &blobs(&found.body));
+            if elsewhere.shared.is_fading(target, found.idle) {
+                let blobs = blobs(&found.body);
+                elsewhere.shared.put(self.desk(), target, (Kind::Base, &key, &preimage), found.made, &found.body, &blobs);
             }
             return;
         }
         let Some(difference) = difference else { return };
         if let Some(files) = self.told(target, state, &difference) {
-            elsewhere.shared.put(self.desk(), target, (Kind::Base, &key, &preimage), &files, &blobs(&files));
+            elsewhere.shared.put(self.desk(), target, (Kind::Base, &key, &preimage), Moment::ago(Duration::ZERO), &files, &blobs(&files));
         }
     }
 

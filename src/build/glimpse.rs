@@ -10,6 +10,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Failure;
+use super::claims::Claim;
 use super::layers::Layers;
 use super::state::{LayerName, State};
 use crate::remote::{Linked, Page, Pointer};
@@ -24,6 +25,7 @@ const DIRECTORIES: usize = 200;
 /// The layers of a state, of which some are known by their pages alone.
 pub(super) struct Glimpse<'g> {
     views: Vec<View<'g>>,
+    claims: Vec<Claim>,
     pages: Mutex<Pages>,
 }
 
@@ -51,6 +53,7 @@ impl<'g> Glimpse<'g> {
     pub(super) fn of(layers: &'g Layers<'_>, state: &State) -> Result<Option<Glimpse<'g>>, Failure> {
         let Some(elsewhere) = layers.elsewhere() else { return Ok(None) };
         let mut views = Vec::new();
+        let mut claims = Vec::new();
         let mut is_whole = true;
         for count in 1..=state.layers().len() {
             let state = state.prefix(count);
@@ -67,17 +70,26 @@ impl<'g> Glimpse<'g> {
                 Some(known) => match known.listing().cloned() {
                     Some((listing, root)) => {
                         is_whole = false;
+                        claims.push(Claim::of_pages(count, &known));
                         views.push(View::Pages { root, find: Box::new(move |pointer| elsewhere.page(&known, &listing, pointer)) });
                     }
                     None => match elsewhere.difference(&known) {
-                        Some(difference) => views.push(View::Whole(Box::new(difference))),
+                        Some(difference) => {
+                            claims.push(Claim::of_difference(count, &known));
+                            views.push(View::Whole(Box::new(difference)));
+                        }
                         None => return Ok(None),
                     },
                 },
                 None => return Ok(None),
             }
         }
-        Ok((!is_whole).then(|| Glimpse { views, pages: Mutex::default() }))
+        Ok((!is_whole).then(|| Glimpse { views, claims, pages: Mutex::default() }))
+    }
+
+    /// What only caches have told of the state.
+    pub(super) fn claims(&self) -> &[Claim] {
+        &self.claims
     }
 
     /// Does a step over as much of the tree as it turns out to need: the tree below, and what `work` makes of it. `None` where the whole

@@ -3,7 +3,8 @@
 //! A layer's difference is a record of the store. Its files are in a kept directory, in a packed blob, or in both: each can be made from
 //! the other.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -41,6 +42,8 @@ pub(super) struct Layers<'e> {
     differences: Once<State, Arc<Difference>>,
     directories: Once<State, PathBuf>,
     wholes: Once<State, PathBuf>,
+    /// States of which the topmost difference is a base's and only a shared cache has told it.
+    told: Mutex<BTreeSet<State>>,
 }
 
 /// What unpacking a base layer is for.
@@ -65,6 +68,7 @@ impl<'e> Layers<'e> {
             differences: Once::default(),
             directories: Once::default(),
             wholes: Once::default(),
+            told: Mutex::default(),
         }
     }
 
@@ -98,6 +102,37 @@ impl<'e> Layers<'e> {
             let below = self.tree(&state.prefix(count - 1))?;
             Ok(Arc::new(below.apply(&*self.difference(state)?)))
         })
+    }
+
+    /// Whether anything of what [`Layers::tree`] says of a state is only known from a shared cache, by whose word alone it is so.
+    pub(super) fn is_told(&self, state: &State) -> bool {
+        (1..=state.layers().len()).any(|count| self.is_told_of(&state.prefix(count)))
+    }
+
+    /// Whether a state's topmost layer is only known from a shared cache.
+    pub(super) fn is_told_of(&self, state: &State) -> bool {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(state)
+    }
+
+    /// Makes sure of all that only a shared cache has told of a state, by unpacking its layers. Where that is otherwise, what was made
+    /// of it is to be made anew.
+    pub(super) fn make_sure(&self, state: &State) -> Result<(), Failure> {
+        for count in 1..=state.layers().len() {
+            let state = state.prefix(count);
+            let Some(LayerName::Foreign(diff_id)) = state.layers().last().filter(|_| self.is_told_of(&state)) else { continue };
+            let found = match self.foreign_difference(&state, diff_id)? {
+                Some(difference) => Arc::new(difference),
+                None => self.unpack_foreign(&state, diff_id, Unpack::Directory)?.0,
+            };
+            if *found != *self.difference(&state)? {
+                if let Some(elsewhere) = &self.elsewhere {
+                    elsewhere.doubt_base(&state);
+                }
+                return Err(Failure::Lost(Lost::BaseLayer(*diff_id)));
+            }
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&state);
+        }
+        Ok(())
     }
 
     /// Keeps a difference that a step made.
@@ -149,7 +184,9 @@ impl<'e> Layers<'e> {
     /// The difference of a base's layer as a shared cache tells it.
     fn told_difference(&self, state: &State) -> Option<Difference> {
         let elsewhere = self.elsewhere.as_ref()?;
-        elsewhere.difference(&elsewhere.base_layer(state)?)
+        let difference = elsewhere.difference(&elsewhere.base_layer(state)?)?;
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(state.clone());
+        Some(difference)
     }
 
     /// What was to be had from a shared cache cannot be had: its step becomes a miss.
@@ -266,7 +303,7 @@ impl<'e> Layers<'e> {
         let lost = || Failure::Lost(Lost::Difference(*fingerprint));
         let expect = |unpacked: &layer::Unpacked| if unpacked.difference.fingerprint() == *fingerprint { Ok(()) } else { Err(lost()) };
         let name = fingerprint.hex();
-        match self.unpack(blob, &below, Unpack::Directory, &name, &name, expect) {
+        match self.unpack(blob, &below, Unpack::Directory, (&name, &name), expect) {
             Ok((_, Some(path))) => Ok(path),
             Ok((_, None)) => Err(lost()),
             Err(failure) if self.outside.cancel.is_cancelled() => Err(failure),
@@ -295,7 +332,7 @@ impl<'e> Layers<'e> {
                 true => Ok(()),
                 false => Err(lost()),
             };
-        match self.unpack(blob, &below, Unpack::Directory, &name, &name, expect) {
+        match self.unpack(blob, &below, Unpack::Directory, (&name, &name), expect) {
             Ok((unpacked, Some(path))) => {
                 self.put_difference(&unpacked.difference)?;
                 Ok(path)
@@ -377,14 +414,27 @@ impl<'e> Layers<'e> {
     fn unpack_foreign(&self, state: &State, diff_id: &Digest, wanted: Unpack) -> Result<(Arc<Difference>, Option<PathBuf>), Failure> {
         let layer = self.base_layer(diff_id)?;
         let blob = self.outside.layer(&layer)?;
-        let below = self.tree(&state.prefix(state.layers().len() - 1))?;
+        let under = state.prefix(state.layers().len() - 1);
+        let below = self.tree(&under)?;
         let label = format!("{} {}", layer.source, &layer.descriptor.digest.hex()[..12]);
         self.outside.task(TaskKind::Unpack, label, |_| {
             let expect = |unpacked: &layer::Unpacked| match unpacked.diff_id == *diff_id {
                 true => Ok(()),
                 false => Err(Failure::WrongDiffId { image: layer.source.to_string(), expected: *diff_id, found: unpacked.diff_id }),
             };
-            let (unpacked, path) = match self.unpack(blob, &below, wanted, &diff_id.hex(), &state.name().hex(), expect) {
+            // What a layer leaves to those below it is not taken from what a cache tells of them.
+            let leans = Cell::new(false);
+            let expect_alone = |unpacked: &layer::Unpacked| {
+                leans.set(unpacked.implicit_parents && self.is_told(&under));
+                if leans.get() { Err(Failure::Lost(Lost::BaseLayer(*diff_id))) } else { expect(unpacked) }
+            };
+            let (name, name_in_state) = (diff_id.hex(), state.name().hex());
+            let mut unpacked = self.unpack(blob, &below, wanted, (&name, &name_in_state), expect_alone);
+            if leans.get() {
+                self.make_sure(&under)?;
+                unpacked = self.unpack(self.outside.layer(&layer)?, &below, wanted, (&name, &name_in_state), expect);
+            }
+            let (unpacked, path) = match unpacked {
                 Ok(unpacked) => unpacked,
                 // A blob that was damaged in the store is fetched again.
                 Err(failure) if self.outside.cancel.is_cancelled() => return Err(failure),
@@ -406,8 +456,7 @@ impl<'e> Layers<'e> {
         blob: Blob,
         below: &Tree,
         wanted: Unpack,
-        name: &str,
-        name_in_state: &str,
+        (name, name_in_state): (&str, &str),
         expect: impl FnOnce(&layer::Unpacked) -> Result<(), Failure>,
     ) -> Result<(layer::Unpacked, Option<PathBuf>), Failure> {
         let limits = layer::Limits::GENEROUS;

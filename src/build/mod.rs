@@ -6,6 +6,7 @@
 mod accounts;
 mod agent;
 mod assemble;
+mod claims;
 mod elsewhere;
 mod engine;
 mod error;
@@ -22,6 +23,7 @@ mod marks;
 mod mask;
 mod once;
 mod packed;
+mod parts;
 mod preimage;
 mod private;
 mod repositories;

@@ -21,7 +21,7 @@ use std::time::Duration;
 pub use keys::{InvalidKey, PublicKey, SigningKey};
 pub use listing::{Linked, Listing, Page, Pointer};
 pub use repository::Repository;
-pub use shared::{Desk, Found, Keys, Member, Pruned, Shared, Target, prune};
+pub use shared::{Desk, Found, Keys, Member, Moment, Pruned, Shared, Target, prune};
 pub use statement::{Kind, RecordName};
 
 use crate::event::Cancel;

@@ -33,9 +33,8 @@ const LISTING: Duration = Duration::from_secs(300);
 /// The most bytes of a blob that are asked for at a time.
 const PART_LIMIT_BYTES: u64 = 64 << 20;
 
-/// How long to wait for blobs that a registry said it has and then denies.
-const PAUSES: [Duration; 4] =
-    [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(900), Duration::from_millis(2700)];
+/// How often a record is put again whose blobs a registry said it has and then denies.
+const DENIALS: u32 = 4;
 
 /// A repository that keeps records and blobs.
 #[derive(Debug)]
@@ -60,12 +59,9 @@ impl Repository {
 
     /// A record's text, and the digest of its manifest.
     fn manifest(&self, name: &RecordName, cancel: &Cancel) -> Result<Option<(String, Descriptor)>, RemoteError> {
-        let resolved = within(SHORT, cancel, |cancel| self.registry.resolve(&self.tagged(name), cancel));
-        let resolved = match resolved {
-            Ok(resolved) => resolved,
-            Err(RemoteError::Registry(error)) if is_missing(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        // A mirror may have an older record of the name, or none yet.
+        let current = within(SHORT, cancel, |cancel| self.registry.current(&self.tagged(name), cancel))?;
+        let Some(resolved) = current else { return Ok(None) };
         let damaged = || RemoteError::Damaged { what: format!("`{}` is no record", name.as_str()) };
         match resolved.document {
             Document::Manifest(mut manifest) => {
@@ -108,17 +104,17 @@ impl RemoteCache for Repository {
             let what = format!("the record `{}` is larger than registries take", name.as_str());
             return Err(RemoteError::Damaged { what });
         }
-        let mut pauses = PAUSES.iter();
+        let mut denied = 0;
         loop {
             let put =
                 within(SHORT, cancel, |cancel| self.registry.push_manifest(&self.tagged(name), MediaType::OCI_MANIFEST, &bytes, cancel));
             match put {
                 Ok(_) => return Ok(()),
                 // While somebody else sends the same blob, some registries deny for a moment that they have it.
-                Err(RemoteError::Registry(error)) if error.is_about_missing_parts() => match pauses.next() {
-                    Some(pause) => wait(*pause),
-                    None => return Err(error.into()),
-                },
+                Err(RemoteError::Registry(error)) if error.is_about_missing_parts() && denied < DENIALS => {
+                    denied += 1;
+                    self.registry.pause(denied, cancel)?;
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -166,11 +162,6 @@ impl RemoteCache for Repository {
             Some(_) | None => Ok(()),
         }
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "between two attempts there is nothing to wait for but time")]
-fn wait(pause: Duration) {
-    std::thread::sleep(pause);
 }
 
 /// How long the bytes of a blob may take.

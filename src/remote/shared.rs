@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::keys::{PublicKey, SigningKey};
-use super::statement::{self, Kind, RecordName, Refused};
+use super::statement::{self, Kind, RecordName, Refused, Times};
 use super::{Pointer, RemoteCache, RemoteError};
 use crate::event::{Cancel, Event, EventKind, EventSink, TaskId};
 use crate::image::{Descriptor, Reference};
@@ -67,6 +67,8 @@ struct Place {
     max_age: Option<Duration>,
     is_off: AtomicBool,
     faults: AtomicU32,
+    /// Whether a record was written to it.
+    has_grown: AtomicBool,
 }
 
 /// One of the caches.
@@ -83,10 +85,24 @@ pub enum Member {
 pub struct Found<T> {
     /// What it says.
     pub body: T,
-    /// How long ago it was written, by the clocks of two machines.
-    pub age: Duration,
+    /// When it was found out, by the clock of who did.
+    pub made: Moment,
+    /// How long ago somebody cared for it last: wrote it, or used it and kept it from fading.
+    pub idle: Duration,
     /// Who has it, and the blobs that it speaks of.
     pub member: Member,
+}
+
+/// When something was found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(u64);
+
+impl Moment {
+    /// So long ago.
+    #[must_use]
+    pub fn ago(age: Duration) -> Moment {
+        Moment(now().saturating_sub(age.as_secs()))
+    }
 }
 
 /// What removing came to.
@@ -102,7 +118,13 @@ impl Shared {
     /// Caches to look up, in their order, and caches to write to.
     #[must_use]
     pub fn new(from: Vec<Box<dyn RemoteCache>>, to: Vec<Target>, keys: Keys) -> Shared {
-        let place = |cache, max_age| Place { cache, max_age, is_off: AtomicBool::new(false), faults: AtomicU32::new(0) };
+        let place = |cache, max_age| Place {
+            cache,
+            max_age,
+            is_off: AtomicBool::new(false),
+            faults: AtomicU32::new(0),
+            has_grown: AtomicBool::new(false),
+        };
         Shared {
             from: from.into_iter().map(|cache| place(cache, None)).collect(),
             to: to.into_iter().map(|Target { cache, max_age }| place(cache, max_age)).collect(),
@@ -144,7 +166,9 @@ impl Shared {
         oldest: Option<Duration>,
     ) -> Option<Found<T>> {
         let members = (0..self.from.len()).map(Member::From);
-        members.filter_map(|member| self.known(desk, member, kind, key, preimage)).find(|found| oldest.is_none_or(|age| found.age <= age))
+        members
+            .filter_map(|member| self.known(desk, member, kind, key, preimage))
+            .find(|found| oldest.is_none_or(|oldest| since(found.made.0) <= oldest))
     }
 
     /// What one cache knows of a key.
@@ -172,7 +196,10 @@ impl Shared {
             let text = place.ask(desk, |cache| cache.record(&name, desk.cancel)).flatten();
             let Some(text) = text else { continue };
             match statement::hear::<T>(&text, kind, key, preimage, signer) {
-                Ok(said) => return Some(Found { body: said.body, age: since(said.written), member }),
+                Ok(said) => {
+                    let Times { written, renewed: _ } = said.times;
+                    return Some(Found { body: said.body, made: Moment(written), idle: since(said.times.last()), member });
+                }
                 // What stands where we are about to write is only in the way.
                 Err(_) if matches!(member, Member::To(_)) => {}
                 Err(refused @ (Refused::Signature | Refused::Mixed | Refused::Unreadable)) => {
@@ -183,18 +210,18 @@ impl Shared {
         None
     }
 
-    /// Learns that what was found of a layer is of no use: what is said of it does not count any more.
-    pub fn doubt(&self, desk: Desk<'_>, member: Member, layer: &Fingerprint) {
-        self.doubted.lock().unwrap_or_else(PoisonError::into_inner).insert(*layer);
+    /// Learns that what was found of something is of no use: what is said of it does not count any more. `what` is wrong, for people.
+    pub fn doubt(&self, desk: Desk<'_>, member: Member, of: &Fingerprint, what: &str) {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner).insert(*of);
         if let Some(place) = self.place(member) {
-            place.complain(desk, &format!("the result {layer} cannot be had"));
+            place.complain(desk, what);
         }
     }
 
-    /// Whether what is said of a layer does not count.
+    /// Whether what is said of something does not count.
     #[must_use]
-    pub fn is_doubted(&self, layer: &Fingerprint) -> bool {
-        self.doubted.lock().unwrap_or_else(PoisonError::into_inner).contains(layer)
+    pub fn is_doubted(&self, of: &Fingerprint) -> bool {
+        self.doubted.lock().unwrap_or_else(PoisonError::into_inner).contains(of)
     }
 
     /// Whether a cache has a blob.
@@ -256,26 +283,33 @@ impl Shared {
         self.put_blob(desk, member, &blob, &source).then_some(blob)
     }
 
-    /// Writes what is known of a key, once all blobs that it speaks of are there. Says whether it was taken.
+    /// Writes what is known of a key and was found out then, once all blobs that it speaks of are there. Says whether it was taken.
     pub fn put<T: Serialize>(
         &self,
         desk: Desk<'_>,
         member: Member,
         (kind, key, preimage): (Kind, &Fingerprint, &[u8]),
+        made: Moment,
         body: &T,
         blobs: &[Descriptor],
     ) -> bool {
         let Some(place) = self.place(member) else { return false };
         let signer = self.keys.sign.as_ref();
         let name = RecordName::new(kind, key, signer.map(SigningKey::public));
-        let Some(text) = statement::say(kind, key, preimage, now(), body, signer) else { return false };
-        place.ask(desk, |cache| cache.put_record(&name, &text, blobs, desk.cancel)).is_some()
+        let (Moment(written), now) = (made, now());
+        let times = Times { written, renewed: (written < now).then_some(now) };
+        let Some(text) = statement::say(kind, key, preimage, times, body, signer) else { return false };
+        let is_put = place.ask(desk, |cache| cache.put_record(&name, &text, blobs, desk.cancel)).is_some();
+        if is_put {
+            place.has_grown.store(true, Ordering::SeqCst);
+        }
+        is_put
     }
 
-    /// Whether a record of this age has to be written anew so that it is not taken for one that nobody uses.
+    /// Whether a record for which nobody has cared so long has to be written anew so that it is not taken for one that nobody uses.
     #[must_use]
-    pub fn is_fading(&self, member: Member, age: Duration) -> bool {
-        self.place(member).and_then(|place| place.max_age).is_some_and(|max_age| age > max_age / 2)
+    pub fn is_fading(&self, member: Member, idle: Duration) -> bool {
+        self.place(member).and_then(|place| place.max_age).is_some_and(|max_age| idle > max_age / 2)
     }
 
     /// The repository in which a registry finds a cache's blobs.
@@ -288,11 +322,12 @@ impl Shared {
         .and_then(|place| place.cache.repository())
     }
 
-    /// Removes some of the records that are too old from the caches that have a limit: those that come after `near` in the order of
-    /// names, so that builds which write other records look at others.
+    /// Removes some of the records that are too old from the caches that have a limit and were written to: those that come after `near` in
+    /// the order of names, so that builds which write other records look at others.
     pub fn make_room(&self, desk: Desk<'_>, near: &Fingerprint) {
         for place in &self.to {
-            let Some(max_age) = place.max_age.filter(|_| !place.is_off()) else { continue };
+            let has_grown = place.has_grown.load(Ordering::SeqCst);
+            let Some(max_age) = place.max_age.filter(|_| has_grown && !place.is_off()) else { continue };
             let near = RecordName::new(Kind::Result, near, None);
             let _ = place.ask(desk, |cache| {
                 let mut names = cache.names(desk.cancel)?;
@@ -326,7 +361,7 @@ fn remove_old(cache: &dyn RemoteCache, names: &[RecordName], max_age: Duration, 
     for name in names {
         let Some(text) = cache.record(name, cancel)? else { continue };
         // What says no time is nobody's.
-        if statement::written(&text).is_none_or(|written| since(written) > max_age) {
+        if statement::times(&text).is_none_or(|times| since(times.last()) > max_age) {
             cache.remove(name, &text, cancel)?;
             pruned.removed += 1;
         } else {

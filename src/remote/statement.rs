@@ -81,12 +81,31 @@ struct Written {
     preimage: String,
     /// Seconds since 1970.
     written: u64,
+    /// Seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    renewed: Option<u64>,
     body: Value,
+}
+
+/// When something was said, in seconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    /// When it was found out.
+    pub(super) written: u64,
+    /// When somebody used it last and said it again.
+    pub(super) renewed: Option<u64>,
+}
+
+impl Times {
+    /// When somebody cared for it last.
+    pub(super) fn last(self) -> u64 {
+        self.renewed.map_or(self.written, |renewed| renewed.max(self.written))
+    }
 }
 
 /// A statement that passed every check.
 pub(super) struct Said<T> {
-    pub(super) written: u64,
+    pub(super) times: Times,
     pub(super) body: T,
 }
 
@@ -106,13 +125,13 @@ pub(super) fn say<T: Serialize>(
     kind: Kind,
     key: &Fingerprint,
     preimage: &[u8],
-    written: u64,
+    Times { written, renewed }: Times,
     body: &T,
     signer: Option<&SigningKey>,
 ) -> Option<String> {
     let body = serde_json::to_value(body).ok()?;
-    let written =
-        Written { version: VERSION, kind: kind.name().to_owned(), key: key.hex(), preimage: STANDARD.encode(preimage), written, body };
+    let (kind, preimage) = (kind.name().to_owned(), STANDARD.encode(preimage));
+    let written = Written { version: VERSION, kind, key: key.hex(), preimage, written, renewed, body };
     let statement = serde_json::to_string(&written).ok()?;
     let signature = match signer {
         Some(signer) => STANDARD.encode(signer.sign(&message(&statement))?),
@@ -136,19 +155,20 @@ pub(super) fn hear<T: DeserializeOwned>(
             return Err(Refused::Signature);
         }
     }
-    let Written { version, kind: said_kind, key: said_key, preimage: said_preimage, written, body } =
+    let Written { version, kind: said_kind, key: said_key, preimage: said_preimage, written, renewed, body } =
         serde_json::from_str(statement).map_err(|_| Refused::Unreadable)?;
     if version != VERSION || said_kind != kind.name() || said_key != key.hex() || said_preimage != STANDARD.encode(preimage) {
         return Err(Refused::Mixed);
     }
     let body = serde_json::from_value(body).map_err(|_| Refused::Unreadable)?;
-    Ok(Said { written, body })
+    Ok(Said { times: Times { written, renewed }, body })
 }
 
-/// When a record was written, in seconds since 1970, by its own word; `None` for what is no record.
-pub(super) fn written(text: &str) -> Option<u64> {
+/// The times of a record by its own word; `None` for what is no record.
+pub(super) fn times(text: &str) -> Option<Times> {
     let (_, statement) = text.split_once(' ')?;
-    serde_json::from_str::<Written>(statement).ok().map(|written| written.written)
+    let Written { version: _, kind: _, key: _, preimage: _, written, renewed, body: _ } = serde_json::from_str(statement).ok()?;
+    Some(Times { written, renewed })
 }
 
 fn message(statement: &str) -> Vec<u8> {

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use lapstrake_cache::Fingerprint;
 use proptest::prelude::*;
 
-use super::statement::{Refused, hear, say, written};
+use super::statement::{Refused, Times, hear, say, times};
 use super::*;
 use crate::tree::arbitrary::{directory, file, path, symlink, tree_of};
 use crate::tree::{Change, Difference, Entry, TreePath};
@@ -19,6 +19,8 @@ fn key(seed: u8) -> SigningKey {
     SigningKey::from_pem(&format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n")).unwrap()
 }
 
+const SEVEN: Times = Times { written: 7, renewed: None };
+
 fn name() -> Fingerprint {
     Fingerprint::of(b"preimage")
 }
@@ -29,9 +31,9 @@ fn said(text: &str, signer: Option<&PublicKey>) -> Result<u32, Refused> {
 
 #[test]
 fn a_statement_counts_for_its_own_key_and_preimage_alone() {
-    let text = say(Kind::Result, &name(), b"preimage", 7, &5_u32, None).unwrap();
+    let text = say(Kind::Result, &name(), b"preimage", SEVEN, &5_u32, None).unwrap();
     assert_eq!(said(&text, None), Ok(5));
-    assert_eq!(written(&text), Some(7));
+    assert_eq!(times(&text), Some(SEVEN));
     let other = |kind, key: &Fingerprint, preimage: &[u8]| hear::<u32>(&text, kind, key, preimage, None).map(|said| said.body);
     assert_eq!(other(Kind::Part, &name(), b"preimage"), Err(Refused::Mixed));
     assert_eq!(other(Kind::Result, &Fingerprint::of(b"other"), b"preimage"), Err(Refused::Mixed));
@@ -43,14 +45,25 @@ fn a_statement_counts_for_its_own_key_and_preimage_alone() {
 }
 
 #[test]
+fn what_is_renewed_is_as_old_as_it_was_and_not_idle() {
+    let renewed = Times { written: 7, renewed: Some(9) };
+    let text = say(Kind::Result, &name(), b"preimage", renewed, &5_u32, None).unwrap();
+    assert_eq!(said(&text, None), Ok(5));
+    assert_eq!(times(&text), Some(renewed));
+    assert_eq!((SEVEN.last(), renewed.last()), (7, 9));
+    // A clock that went back takes nothing away.
+    assert_eq!(Times { written: 7, renewed: Some(3) }.last(), 7);
+}
+
+#[test]
 fn with_a_key_only_its_own_signature_over_these_very_bytes_counts() {
     let (ours, theirs) = (key(1), key(2));
-    let text = say(Kind::Result, &name(), b"preimage", 7, &5_u32, Some(&ours)).unwrap();
+    let text = say(Kind::Result, &name(), b"preimage", SEVEN, &5_u32, Some(&ours)).unwrap();
     assert_eq!(said(&text, Some(ours.public())), Ok(5));
     // Who asks for no signature is not bothered by one.
     assert_eq!(said(&text, None), Ok(5));
-    let unsigned = say(Kind::Result, &name(), b"preimage", 7, &5_u32, None).unwrap();
-    let foreign = say(Kind::Result, &name(), b"preimage", 7, &5_u32, Some(&theirs)).unwrap();
+    let unsigned = say(Kind::Result, &name(), b"preimage", SEVEN, &5_u32, None).unwrap();
+    let foreign = say(Kind::Result, &name(), b"preimage", SEVEN, &5_u32, Some(&theirs)).unwrap();
     let (signature, statement) = text.split_once(' ').unwrap();
     let changed = format!("{signature} {}", statement.replace("\"body\":5", "\"body\":6"));
     let moved = format!("{signature} {}", unsigned.split_once(' ').unwrap().1.replace("\"written\":7", "\"written\":8"));

@@ -223,3 +223,61 @@ fn a_store_inside_the_context_is_no_part_of_it() {
     assert_eq!(first.digest(), second.digest());
     assert_eq!(lab.build(&project, &[]).layers().len(), 1);
 }
+
+#[test]
+fn a_blob_that_is_damaged_in_the_store_is_made_again_for_a_push() {
+    let (first, second) = (RealRegistry::start("", &[]), RealRegistry::start("", &[]));
+    let lab = Lab::new();
+    let project = lab.project(
+        "spec = 1\nstages.app = { from = \"scratch\", steps = [{ copy = \"noise\", to = \"/\" }] }\nimages.web = { stage = \"app\" }\n",
+        &[],
+    );
+    let mut bytes = [0; 32];
+    // Too many, and too far from regular, for a blob that is hashed whenever it is opened.
+    let noise: Vec<u8> = (0..20_000_u32)
+        .flat_map(|number| {
+            bytes = *lapstrake::cache::Fingerprint::of(&[&bytes[..], &number.to_le_bytes()].concat()).as_bytes();
+            bytes
+        })
+        .collect();
+    std::fs::write(project.join("noise"), noise).unwrap();
+    let at = |registry: &RealRegistry| format!("{}/team/web:1", registry.address);
+    let built = lab.build(&project, &["--push", "--tag", &at(&first)]);
+    let hex = built.layers()[0].strip_prefix("sha256:").unwrap().to_owned();
+    let blob = lab.store().join("blobs/sha256").join(hex);
+    let mut stored = std::fs::read(&blob).unwrap();
+    let middle = stored.len() / 2;
+    stored[middle] ^= 1;
+    set_mode(&blob, 0o644);
+    std::fs::write(&blob, stored).unwrap();
+    let again = lab.build(&project, &["--push", "--tag", &at(&second)]);
+    assert_eq!(again.digest(), built.digest());
+    assert!(again.err.contains("was damaged in the store"), "{}", again.err);
+    crate::real::run(
+        "skopeo",
+        &["copy", "--src-tls-verify=false", &format!("docker://{}", at(&second)), &format!("dir:{}", lab.path("pulled").display())],
+    );
+    lab.verify();
+}
+
+#[test]
+fn a_stage_without_cache_is_done_anew_beside_one_that_has_the_same_steps() {
+    let lab = Lab::new();
+    let step = "{ run = \"cat /proc/sys/kernel/random/uuid > /id\" }";
+    let spec = format!(
+        "spec = 1\nstages.a = {{ from = \"tar:base.tar\", steps = [{step}] }}\nstages.b = {{ from = \"tar:base.tar\", steps = [{step}] }}\nimages.a = {{ stage = \"a\" }}\nimages.b = {{ stage = \"b\" }}\n"
+    );
+    let project = lab.project(&spec, &[]);
+    let digests =
+        |built: &Built| -> Vec<String> { built.images().iter().map(|image| image["digest"].as_str().unwrap().to_owned()).collect() };
+    let once = lab.build(&project, &[]);
+    let [a, b] = &digests(&once)[..] else { panic!("two images") };
+    assert_eq!(a, b, "equal steps are done once");
+    for stage in ["b", "a", "b"] {
+        let before = digests(&lab.build(&project, &[]));
+        let anew = lab.build(&project, &[&format!("--no-cache={stage}")]);
+        assert_eq!(anew.ran().len(), 1, "{}", anew.err);
+        let number = usize::from(stage == "b");
+        assert_ne!(digests(&anew)[number], before[number], "{stage}");
+    }
+}

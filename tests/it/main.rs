@@ -28,6 +28,7 @@ mod hostile;
 mod interoperation;
 mod kill;
 mod memory;
+mod mistrust;
 mod platforms;
 mod remote;
 mod running;

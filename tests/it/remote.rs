@@ -70,14 +70,14 @@ fn noise(seed: u64, count: usize) -> Vec<u8> {
 const BALLAST_BYTES: usize = 6 << 20;
 
 /// A registry with a base in it, and what counts the bytes to and from it.
-struct World {
-    registry: RealRegistry,
-    relay: Relay,
-    lab: Lab,
+pub(crate) struct World {
+    pub(crate) registry: RealRegistry,
+    pub(crate) relay: Relay,
+    pub(crate) lab: Lab,
 }
 
 impl World {
-    fn new() -> World {
+    pub(crate) fn new() -> World {
         World::of(RealRegistry::start("", &[]))
     }
 
@@ -100,15 +100,15 @@ impl World {
         world
     }
 
-    fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.relay.address
     }
 
-    fn at(&self, name: &str) -> String {
+    pub(crate) fn at(&self, name: &str) -> String {
         format!("{}/{name}", self.address())
     }
 
-    fn project(&self) -> PathBuf {
+    pub(crate) fn project(&self) -> PathBuf {
         self.lab.path("project")
     }
 
@@ -117,12 +117,12 @@ impl World {
         std::fs::write(self.project().join("src/main.py"), noise(seed, 200_000)).unwrap();
     }
 
-    fn cache(&self) -> String {
+    pub(crate) fn cache(&self) -> String {
         self.at("team/web-cache")
     }
 
     /// Fills the cache.
-    fn warm(&self) -> String {
+    pub(crate) fn warm(&self) -> String {
         let cache = self.cache();
         let built = Machine::new().build(&self.project(), &["--cache-from", &cache, "--cache-to", &cache]);
         assert!(!built.err.contains("warning"), "{}", built.err);
@@ -131,12 +131,40 @@ impl World {
     }
 
     /// What a machine without any cache builds.
-    fn expected(&self) -> String {
+    pub(crate) fn expected(&self) -> String {
         Machine::new().build(&self.project(), &[]).digest().to_owned()
     }
 
+    /// Changes what records say, in the order of their names, where `change` says that it did. Unsigned ones are as good as before.
+    pub(crate) fn rewrite(&self, change: &mut dyn FnMut(&mut serde_json::Value) -> bool) {
+        let data = self.registry.directory().join("data/docker/registry/v2");
+        let manifests = data.join("repositories/team/web-cache/_manifests");
+        let place = |digest: &str| {
+            let hex = digest.strip_prefix("sha256:").unwrap();
+            data.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]))
+        };
+        for tag in self.records() {
+            let link = manifests.join("tags").join(tag).join("current/link");
+            let manifest = std::fs::read(place(&std::fs::read_to_string(&link).unwrap())).unwrap();
+            let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+            let record = &mut manifest["annotations"]["vnd.lapstrake.record"];
+            let (_, statement) = record.as_str().unwrap().split_once(' ').unwrap();
+            let mut statement: serde_json::Value = serde_json::from_str(statement).unwrap();
+            if !change(&mut statement) {
+                continue;
+            }
+            *record = format!("- {statement}").into();
+            let bytes = serde_json::to_vec(&manifest).unwrap();
+            let digest = lapstrake::cache::Digest::of(&bytes).to_string();
+            write(&manifests.join("revisions/sha256").join(&digest["sha256:".len()..]).join("link"), &digest);
+            std::fs::create_dir_all(place(&digest).parent().unwrap()).unwrap();
+            std::fs::write(place(&digest), bytes).unwrap();
+            std::fs::write(link, digest).unwrap();
+        }
+    }
+
     /// How many records the cache has.
-    fn records(&self) -> Vec<String> {
+    pub(crate) fn records(&self) -> Vec<String> {
         let tags = self.registry.directory().join("data/docker/registry/v2/repositories/team/web-cache/_manifests/tags");
         let mut tags: Vec<String> = std::fs::read_dir(tags)
             .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
@@ -147,18 +175,18 @@ impl World {
 }
 
 /// A machine with an empty store.
-struct Machine(Lab);
+pub(crate) struct Machine(pub(crate) Lab);
 
 impl Machine {
-    fn new() -> Machine {
+    pub(crate) fn new() -> Machine {
         Machine(Lab::new())
     }
 
-    fn build(&self, project: &Path, arguments: &[&str]) -> Built {
+    pub(crate) fn build(&self, project: &Path, arguments: &[&str]) -> Built {
         self.0.build(project, arguments)
     }
 
-    fn settings(self, text: &str) -> Machine {
+    pub(crate) fn settings(self, text: &str) -> Machine {
         write(&self.0.path("config/lapstrake/config.toml"), text);
         self
     }
@@ -359,7 +387,7 @@ fn records_and_blobs_that_are_damaged_are_misses() {
 }
 
 /// A key pair as `openssl` writes it: the file with the private half, and the public one in PEM.
-fn key(lab: &Lab, name: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn key(lab: &Lab, name: &str) -> (PathBuf, PathBuf) {
     let (private, public) = (lab.path(&format!("{name}.pem")), lab.path(&format!("{name}.pub")));
     crate::real::run("openssl", &["genpkey", "-algorithm", "ed25519", "-out", private.to_str().unwrap()]);
     crate::real::run("openssl", &["pkey", "-in", private.to_str().unwrap(), "-pubout", "-out", public.to_str().unwrap()]);
@@ -430,38 +458,25 @@ fn a_second_writer_without_the_key_changes_nothing() {
 fn what_is_found_in_a_cache_that_is_only_written_to_decides_nothing() {
     let world = World::new();
     let expected = world.warm();
-    let data = world.registry.directory().join("data/docker/registry/v2");
-    let manifests = data.join("repositories/team/web-cache/_manifests");
-    let place = |digest: &str| {
-        let hex = digest.strip_prefix("sha256:").unwrap();
-        data.join(format!("blobs/sha256/{}/{hex}/data", &hex[..2]))
+    let mut layers = Vec::new();
+    let told = |statement: &serde_json::Value| {
+        let layers = &statement["body"]["files"]["layers"];
+        layers.is_array().then(|| layers.clone())
     };
-    let mut records = Vec::new();
-    for tag in world.records() {
-        let link = manifests.join("tags").join(tag).join("current/link");
-        let manifest = std::fs::read(place(&std::fs::read_to_string(&link).unwrap())).unwrap();
-        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-        let (name, text) = manifest["annotations"].as_object().unwrap().iter().next().unwrap();
-        let (_, statement) = text.as_str().unwrap().split_once(' ').unwrap();
-        let statement: serde_json::Value = serde_json::from_str(statement).unwrap();
-        if statement["body"]["files"]["layers"].is_array() {
-            let name = name.clone();
-            records.push((link, name, manifest, statement));
-        }
-    }
-    assert!(records.len() > 2, "{records:?}");
+    world.rewrite(&mut |statement| {
+        layers.extend(told(statement));
+        false
+    });
+    assert!(layers.len() > 2, "{layers:?}");
     // Each says the truth of its result, but for the blob that is its layer: that is another's.
-    let layers: Vec<serde_json::Value> = records.iter().map(|(_, _, _, statement)| statement["body"]["files"]["layers"].clone()).collect();
-    for (at, (link, name, manifest, statement)) in records.iter_mut().enumerate() {
-        statement["body"]["files"]["layers"] = layers[(at + 1) % layers.len()].clone();
-        manifest["annotations"][name.as_str()] = format!("- {statement}").into();
-        let bytes = serde_json::to_vec(&manifest).unwrap();
-        let digest = lapstrake::cache::Digest::of(&bytes).to_string();
-        write(&manifests.join("revisions/sha256").join(&digest["sha256:".len()..]).join("link"), &digest);
-        std::fs::create_dir_all(place(&digest).parent().unwrap()).unwrap();
-        std::fs::write(place(&digest), bytes).unwrap();
-        std::fs::write(link, digest).unwrap();
-    }
+    let mut others = layers.iter().cycle().skip(1).cloned();
+    world.rewrite(&mut |statement| match told(statement) {
+        Some(_) => {
+            statement["body"]["files"]["layers"] = others.next().unwrap();
+            true
+        }
+        None => false,
+    });
     let built = Machine::new().build(&world.project(), &["--cache-to", &world.cache()]);
     assert_eq!(built.digest(), expected, "{}", built.err);
     let trusting = Machine::new().settings(&format!("[cache]\ntrust = [\"{}\"]\n", key(&world.lab, "ours").1.display()));

@@ -189,3 +189,32 @@ fn what_stays_is_told_with_host_repository_request_status_and_remedy() {
         assert!(error.to_string().contains(wanted), "`{wanted}` is not in: {error}");
     }
 }
+
+#[test]
+fn a_record_that_is_denied_is_put_again_until_somebody_wishes_to_stop() {
+    use lapstrake::cache::Fingerprint;
+    use lapstrake::remote::{Kind, RecordName, RemoteCache as _, RemoteError, Repository};
+    let fake = FakeRegistry::open();
+    let denied = Fault::Answer(Response::error(404, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry"));
+    fake.fault("PUT /v2/team/cache/manifests", 2, denied.clone());
+    let name = RecordName::new(Kind::Part, &Fingerprint::of(b"key"), None);
+    let reference = at(fake.address(), "team/cache");
+    Repository::new(anonymous(), reference.clone()).put_record(&name, "- {}", &[], &Cancel::new()).unwrap();
+    // Where each wait is a week, only the wish ends it.
+    let week = Duration::from_secs(7 * 24 * 3600);
+    let patience = Patience { first_wait: week, longest_wait: week, ..settings().patience };
+    let patient = Registry::new(Settings { patience, ..settings() }, Arc::new(Anonymous)).unwrap();
+    fake.fault("PUT /v2/team/cache/manifests", 1, denied);
+    let puts = || fake.lines().iter().filter(|line| line.starts_with("PUT /v2/team/cache/manifests")).count();
+    let cancel = Cancel::new();
+    let put = std::thread::scope(|scope| {
+        let put = scope.spawn(|| Repository::new(patient, reference).put_record(&name, "- {}", &[], &cancel));
+        while puts() < 4 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        cancel.cancel();
+        put.join().unwrap()
+    });
+    assert!(matches!(put, Err(RemoteError::Registry(Error::Cancelled))), "{put:?}");
+    assert_eq!(puts(), 4);
+}

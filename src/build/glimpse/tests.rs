@@ -23,7 +23,7 @@ fn glimpse(layers: &[(Difference, bool)]) -> Glimpse<'_> {
         },
         Some(_) | None => View::Whole(Box::new(difference.clone())),
     });
-    Glimpse { views: views.collect(), pages: Mutex::default() }
+    Glimpse { views: views.collect(), claims: Vec::new(), pages: Mutex::default() }
 }
 
 /// What a step does to a tree.
@@ -110,7 +110,7 @@ fn only_what_is_needed_is_asked_for() {
         let range = pointer.range();
         Page::read(&bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()], pointer)
     };
-    let glimpse = Glimpse { views: vec![View::Pages { root, find: Box::new(find) }], pages: Mutex::default() };
+    let glimpse = Glimpse { views: vec![View::Pages { root, find: Box::new(find) }], claims: Vec::new(), pages: Mutex::default() };
     let found = glimpse.work(&BTreeSet::new(), |below, _| Ok((step(1, below, ("", ""), "/srv/app/new", below)?, ())));
     assert!(found.is_some());
     // The root, /srv and /srv/app.

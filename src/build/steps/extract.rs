@@ -46,7 +46,7 @@ pub(in crate::build) fn find(site: &Site<'_>, sources: &Sources, extract: &Extra
             match tree.get(&at) {
                 Some(Node::File(file)) => Ok(Archive::File { source, at, content: file.content }),
                 Some(Node::Directory(_) | Node::Symlink(_) | Node::Special(_)) => Err(StepError::NoArchive { path: path.clone() }.into()),
-                None => Err(super::copy::missing(path, &at, &tree, &crate::build::execute::place(from)).into()),
+                None => Err(super::copy::missing(path, &at, &tree, &crate::build::parts::place(from)).into()),
             }
         }
     }

@@ -9,14 +9,18 @@ use crate::build::site::Site;
 use crate::plan::Fetch;
 use crate::tree::{Content, Editor, File, LastLink, Node, Tree};
 
-/// Downloads the file and puts it where it belongs.
-pub(in crate::build) fn fetch(site: &Site<'_>, fetch: &Fetch, below: &Tree, accounts: &Accounts<'_>) -> Result<Edited, Failure> {
+/// Downloads the file.
+pub(in crate::build) fn download(site: &Site<'_>, fetch: &Fetch) -> Result<Content, Failure> {
+    let blob = site.outside.download(&fetch.download)?;
+    content(site, &fetch.download.digest, blob.file)
+}
+
+/// Puts the downloaded file where it belongs.
+pub(in crate::build) fn put(fetch: &Fetch, content: Content, below: &Tree, accounts: &Accounts<'_>) -> Result<Edited, StepError> {
     let Fetch { download, to, owner, mode } = fetch;
     let owner = owner.as_deref().map_or(Ok(Owner::default()), |owner| accounts.owner(owner))?;
-    let blob = site.outside.download(download)?;
-    let content = content(site, &download.digest, blob.file)?;
     let mut editor = Editor::new(below);
-    let target = editor.resolve(to.as_bytes(), LastLink::Follow).map_err(StepError::from)?;
+    let target = editor.resolve(to.as_bytes(), LastLink::Follow)?;
     let into = to.ends_with('/') || matches!(editor.get(&target), Some(Node::Directory(_)));
     let path = if into { format!("{}/{}", to.trim_end_matches('/'), file_name(&download.url)) } else { to.clone() };
     super::write::put_file(&mut editor, &path, File { metadata: made(*mode, owner), content })?;
