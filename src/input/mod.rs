@@ -17,7 +17,7 @@ use lapstrake_cache::{Digest, Store};
 
 pub use base::{Base, BaseLayer};
 pub use context::Context;
-pub use git::{GitCheckout, GitError, GitFiles, GitLimits, GitSettings};
+pub use git::{GitCheckout, GitError, GitFiles, GitLimits, GitLogins, GitSettings, InvalidLogin};
 pub use resolve::{NothingStale, Resolved, Stale, Unresolved};
 
 use crate::event::{Cancel, Event, EventKind, EventSink, Outcome, TaskId, TaskKind};

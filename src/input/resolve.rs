@@ -3,7 +3,7 @@
 use crate::diagnostic::Span;
 use crate::image::Platform;
 use crate::pins::{ImagePin, Pins};
-use crate::plan::{self, BaseImage, Found, FoundImage, ImageSource, Requirement};
+use crate::plan::{self, BaseImage, Found, FoundImage, ImageSource, Moving, Requirement};
 
 use super::base::FoundBase;
 use super::{Error, Outside};
@@ -75,7 +75,7 @@ impl Outside<'_> {
                 let digest = self.address(url, pins, resolved)?;
                 resolved.found.downloads.insert(url.clone(), digest);
             }
-            plan::Outside::Commit { url, reference, commit: None } => {
+            plan::Outside::Commit { url, reference, commit: None, moving: _ } => {
                 let commit = match pins.commit(url, reference) {
                     Some(commit) => commit.clone(),
                     None => {
@@ -86,7 +86,11 @@ impl Outside<'_> {
                 };
                 resolved.found.commits.insert((url.clone(), reference.clone()), commit);
             }
-            plan::Outside::Download { url: _, sha256: Some(_) } | plan::Outside::Commit { url: _, reference: _, commit: Some(_) } => {}
+            plan::Outside::Commit { url, reference, commit: Some(commit), moving: Moving::Refused } => {
+                self.still_at(url, reference, commit)?
+            }
+            plan::Outside::Download { url: _, sha256: Some(_) }
+            | plan::Outside::Commit { url: _, reference: _, commit: Some(_), moving: Moving::Allowed } => {}
         }
         Ok(())
     }

@@ -47,11 +47,21 @@ pub enum GitDirectory {
     Dropped,
 }
 
+/// Whether a branch or tag may have gone on from the commit that is written beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moving {
+    /// The commit counts, wherever the reference is.
+    Allowed,
+    /// The build fails.
+    Refused,
+}
+
 /// A repository as it is asked for.
 pub(super) struct Asked {
     pub(super) url: String,
     pub(super) reference: String,
     pub(super) commit: Option<Commit>,
+    pub(super) moving: Moving,
     /// Where the spec says so.
     pub(super) span: Span,
 }
@@ -65,7 +75,7 @@ impl Asked {
 
 /// Settles which repository and what of it is meant.
 pub(super) fn asked(git: &spec::Git, scope: Scope<'_>, sink: &mut Sink) -> Option<Asked> {
-    let spec::Git { url, reference, commit, path: _, submodules: _, keep_git: _ } = git;
+    let spec::Git { url, reference, commit, check_ref, path: _, submodules: _, keep_git: _ } = git;
     let scope = Scope { env: None, ..scope };
     let span = url.span;
     let address = scope.word(url, sink);
@@ -84,7 +94,8 @@ pub(super) fn asked(git: &spec::Git, scope: Scope<'_>, sink: &mut Sink) -> Optio
         return None;
     }
     let commit = commit.as_ref().and_then(|commit| Commit::new(&commit.value)).or_else(|| Commit::new(&reference));
-    Some(Asked { url, reference, commit, span })
+    let moving = if check_ref.as_ref().is_some_and(|check| check.value) { Moving::Refused } else { Moving::Allowed };
+    Some(Asked { url, reference, commit, moving, span })
 }
 
 /// What is wrong with the address of a repository. Whatever comes through is no option of a program and no program to run.
@@ -138,7 +149,7 @@ pub fn invalid_reference(reference: &str) -> Option<&'static str> {
 impl Knowledge<'_> {
     /// Finds a repository's commit by what the spec says.
     pub(super) fn git(self, git: &spec::Git, scope: Scope<'_>, sink: &mut Sink) -> Option<Git> {
-        let Asked { url, reference, commit, span } = asked(git, scope, sink)?;
+        let Asked { url, reference, commit, moving: _, span } = asked(git, scope, sink)?;
         let commit = match (commit, self) {
             (Some(commit), _) => commit,
             (None, Knowledge::NotYet) => Commit::new(&"0".repeat(40))?,

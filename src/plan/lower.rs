@@ -1,6 +1,6 @@
 //! The needed stages and wanted images, and what is known of the outside → the plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostics as say;
 use super::on_build;
@@ -11,10 +11,10 @@ use super::sink::Sink;
 use super::steps::{self, Surroundings};
 use super::target::{Found, Outside, Requirement, Target};
 use super::wish;
-use super::{Base, Context, Image, ImageSource, Plan, Stage, StageId};
+use super::{Base, Context, Image, ImageSource, Moving, Plan, Stage, StageId};
 use crate::diagnostic::{Diagnosed, Span};
 use crate::image::{ImageConfig, Reference};
-use crate::spec::{self, DEFAULT_EPOCH_SECONDS, Spanned, Spec};
+use crate::spec::{self, DEFAULT_EPOCH_SECONDS, Name, Spanned, Spec};
 
 /// What a stage leaves to the images and stages that are made from it.
 #[derive(Debug, Clone)]
@@ -43,12 +43,17 @@ pub fn requirements(spec: &Spec, target: &Target) -> Diagnosed<Vec<Requirement>>
 pub fn further_requirements(spec: &Spec, target: &Target, found: &Found) -> Diagnosed<Vec<Requirement>> {
     let mut sink = Sink::default();
     let Some(expanded) = on_build::expand(spec, target, found, &mut sink) else { return sink.finish(Some(Vec::new())) };
-    let selection = select(&expanded, target, &mut sink);
+    let selection = select(&expanded.spec, target, &mut sink);
     let mut requirements = outside::requirements(&selection, &mut sink);
+    let mut unsaid = Sink::default();
+    let known = outside::requirements(&select(spec, target, &mut unsaid), &mut Sink::default());
     requirements.retain(|requirement| match &requirement.outside {
         Outside::Image { source, platform } => !found.images.contains_key(&(source.clone(), platform.clone())),
         Outside::Download { url, sha256 } => sha256.is_none() && !found.downloads.contains_key(url),
-        Outside::Commit { url, reference, commit } => commit.is_none() && !found.commits.contains_key(&(url.clone(), reference.clone())),
+        Outside::Commit { url, reference, commit: None, moving: _ } => !found.commits.contains_key(&(url.clone(), reference.clone())),
+        Outside::Commit { url: _, reference: _, commit: Some(_), moving } => {
+            *moving == Moving::Refused && !known.iter().any(|known| known.outside == requirement.outside)
+        }
     });
     sink.finish(Some(requirements))
 }
@@ -57,8 +62,14 @@ pub fn further_requirements(spec: &Spec, target: &Target, found: &Found) -> Diag
 #[must_use]
 pub fn unclaimed<'t>(spec: &Spec, target: &'t Target, found: &Found) -> Vec<&'t str> {
     let expanded = on_build::expand(spec, target, found, &mut Sink::default());
-    let args = &expanded.as_ref().unwrap_or(spec).args;
+    let args = &expanded.as_ref().map_or(spec, |expanded| &expanded.spec).args;
     target.offered.keys().map(String::as_str).filter(|name| !args.contains_key(*name)).collect()
+}
+
+/// The arguments that the `ONBUILD` instructions of the bases declare that were found.
+#[must_use]
+pub fn declared_by_bases(spec: &Spec, target: &Target, found: &Found) -> BTreeSet<Name> {
+    on_build::expand(spec, target, found, &mut Sink::default()).map_or_else(BTreeSet::new, |expanded| expanded.declared)
 }
 
 /// Settles everything: which stages, in which order, with which steps, and the config of each image.
@@ -66,7 +77,7 @@ pub fn unclaimed<'t>(spec: &Spec, target: &'t Target, found: &Found) -> Vec<&'t 
 pub fn plan(spec: &Spec, target: &Target, found: &Found) -> Diagnosed<Plan> {
     let mut sink = Sink::default();
     let expanded = on_build::expand(spec, target, found, &mut sink);
-    let spec = expanded.as_ref().unwrap_or(spec);
+    let spec = expanded.as_ref().map_or(spec, |expanded| &expanded.spec);
     let selection = select(spec, target, &mut sink);
     let plan = lower(spec, &selection, Knowledge::Found(found), &mut sink);
     sink.finish(plan)

@@ -13,8 +13,15 @@ use super::target::{Found, Target};
 use crate::frontend::dockerfile::{Options, SeenArgument, Triggers, triggers};
 use crate::spec::{Base, Change, INHERITED, Image, Name, OnBuild, Piece, Setting, Spanned, Spec, Stage, Template, Text, Verb};
 
+/// A spec with all that the `ONBUILD` instructions of its bases say.
+pub(super) struct Expanded {
+    pub(super) spec: Spec,
+    /// The arguments that they declare.
+    pub(super) declared: BTreeSet<Name>,
+}
+
 /// The spec with all that the bases' instructions say; `None` where no needed stage carries out any.
-pub(super) fn expand(spec: &Spec, target: &Target, found: &Found, sink: &mut Sink) -> Option<Spec> {
+pub(super) fn expand(spec: &Spec, target: &Target, found: &Found, sink: &mut Sink) -> Option<Expanded> {
     let mut instructions: BTreeMap<&str, &Vec<String>> = BTreeMap::new();
     // What is wrong with the spec itself is said when it is planned.
     let mut unsaid = Sink::default();
@@ -38,17 +45,19 @@ pub(super) fn expand(spec: &Spec, target: &Target, found: &Found, sink: &mut Sin
     if instructions.is_empty() {
         return None;
     }
-    let mut expanded = spec.clone();
+    let mut expanded = Expanded { spec: spec.clone(), declared: BTreeSet::new() };
     for (name, texts) in instructions {
         carry_out(&mut expanded, name, texts, sink);
     }
     Some(expanded)
 }
 
-fn carry_out(spec: &mut Spec, name: &str, texts: &[String], sink: &mut Sink) {
+fn carry_out(expanded: &mut Expanded, name: &str, texts: &[String], sink: &mut Sink) {
+    let Expanded { spec, declared } = expanded;
     let known: Vec<Name> = spec.stages.keys().cloned().collect();
     let Some((name, at)) = spec.stages.get_key_value(name).map(|(name, stage)| (name.clone(), stage.from.span)) else { return };
-    let read = triggers(texts, &name, &known, &Options::default(), at);
+    let arguments: BTreeSet<Name> = spec.args.keys().cloned().collect();
+    let read = triggers(texts, &name, &known, &arguments, &Options::default(), at);
     read.diagnostics.into_iter().for_each(|diagnostic| sink.push(diagnostic));
     let Some(mut triggers) = read.value else { return };
     let images: Vec<Name> =
@@ -57,6 +66,7 @@ fn carry_out(spec: &mut Spec, name: &str, texts: &[String], sink: &mut Sink) {
         spec.stages.entry(stage_name).or_insert(stage);
     }
     for (argument_name, argument) in std::mem::take(&mut triggers.args) {
+        declared.insert(argument_name.clone());
         spec.args.entry(argument_name).or_insert(argument);
     }
     show(spec, &name, &triggers.seen, BTreeSet::new(), &mut BTreeSet::new());

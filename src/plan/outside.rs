@@ -31,7 +31,7 @@ pub(super) fn requirements(selection: &Selection<'_>, sink: &mut Sink) -> Vec<Re
                 Use::Download(download) => url(download, scope, sink)
                     .map(|url| (Outside::Download { url, sha256: download.sha256.as_ref().map(|digest| digest.value) }, download.url.span)),
                 Use::Git(asked) => git::asked(asked, scope, sink)
-                    .map(|git::Asked { url, reference, commit, span }| (Outside::Commit { url, reference, commit }, span)),
+                    .map(|git::Asked { url, reference, commit, moving, span }| (Outside::Commit { url, reference, commit, moving }, span)),
                 Use::Stage(_) => None,
             };
             if let Some((outside, span)) = outside
@@ -217,7 +217,7 @@ impl Requirement {
                 pins.image(reference, platform).is_some()
             }
             Outside::Download { url, sha256: None } => pins.url(url).is_some(),
-            Outside::Commit { url, reference, commit: None } => pins.commit(url, reference).is_some(),
+            Outside::Commit { url, reference, commit: None, moving: _ } => pins.commit(url, reference).is_some(),
             Outside::Image { .. } | Outside::Download { .. } | Outside::Commit { .. } => return Standing::NeedsNoPin,
         };
         if pinned { Standing::Pinned } else { Standing::Open }
@@ -229,7 +229,7 @@ impl Requirement {
         match &self.outside {
             Outside::Image { source, .. } => source.to_string(),
             Outside::Download { url, .. } => url.clone(),
-            Outside::Commit { url, reference, commit: _ } => git::Asked::name(url, reference),
+            Outside::Commit { url, reference, commit: _, moving: _ } => git::Asked::name(url, reference),
         }
     }
 

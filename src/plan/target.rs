@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lapstrake_cache::Digest;
 
-use super::ImageSource;
+use super::{ImageSource, Moving};
 use crate::diagnostic::Span;
 use crate::image::{ImageConfig, Platform};
 use crate::pins::Commit;
@@ -102,6 +102,8 @@ pub enum Outside {
         reference: String,
         /// The commit where the spec gives it. Where it does not, the lock or the repository must.
         commit: Option<Commit>,
+        /// Whether the reference may be another commit by now than the one that the spec gives.
+        moving: Moving,
     },
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use toml::de::DeTable;
 
 use super::sink::Sink;
-use super::{Spec, check, diagnostics, read, toml_version};
+use super::{OnBuild, Spec, check, diagnostics, read, toml_version};
 use crate::diagnostic::{Diagnosed, Diagnostic, Severity, SourceId};
 
 /// Reads a spec.
@@ -34,13 +34,26 @@ pub fn parse(source: SourceId, text: &str) -> Diagnosed<Spec> {
     if well_formed {
         // The reader has said where stages are missing, and an unread part may be what would have used an argument.
         let new = |diagnostic: &Diagnostic| diagnostic.code.0 != "no-stages" && (readable || diagnostic.severity == Severity::Error);
-        found.extend(check::check(&spec).into_iter().filter(new));
+        found.extend(check::check(&spec).into_iter().filter(new).filter(|diagnostic| !is_for_a_base(&spec, diagnostic)));
     } else {
         found = without_consequences(text, found);
     }
     found.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| (label.span.start, label.span.end)));
     found.dedup();
     Diagnosed { value: readable.then_some(spec), diagnostics: found }
+}
+
+/// Whether an argument that nothing uses may be one that the base of a stage declares: `A.NAME`, for the stages `A.…`.
+fn is_for_a_base(spec: &Spec, diagnostic: &Diagnostic) -> bool {
+    let span = diagnostic.labels.first().map(|label| label.span);
+    let argument = spec.args.iter().find(|(_, argument)| Some(argument.span) == span).map(|(name, _)| name.as_str());
+    let Some((owner, _)) = argument.filter(|_| diagnostic.code.0 == "unused-argument").and_then(|name| name.split_once('.')) else {
+        return false;
+    };
+    spec.stages.iter().any(|(name, stage)| {
+        let carries_out = stage.onbuild.as_ref().is_some_and(|onbuild| onbuild.value == OnBuild::Run);
+        carries_out && name.as_str().split_once('.').is_some_and(|(of, _)| of == owner)
+    })
 }
 
 /// Where the TOML itself is broken, a line has one message, and what may only be a consequence has none.

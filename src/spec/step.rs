@@ -444,4 +444,6 @@ pub struct Git {
     pub submodules: Option<Spanned<bool>>,
     /// Whether there is a `.git`; `None` means that there is none. Not with `path`.
     pub keep_git: Option<Spanned<bool>>,
+    /// Whether it is an error that the reference is another commit by now than `commit`; unless said, `commit` counts.
+    pub check_ref: Option<Spanned<bool>>,
 }

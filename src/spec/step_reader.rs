@@ -196,6 +196,7 @@ fn fetch(mut fields: Fields<'_, '_, '_>) -> Fetch {
     let path = fields.text("path", Grammar::SourcePath);
     let submodules = fields.flag("submodules", false, true);
     let keep_git = fields.flag("keep_git", false, true);
+    let check_ref = fields.flag("check_ref", false, true);
     let owner = fields.text("owner", Grammar::Owner);
     let mode = fields.mode("mode");
     let source = match source_text::after(&address, "git+") {
@@ -210,10 +211,13 @@ fn fetch(mut fields: Fields<'_, '_, '_>) -> Fetch {
             if path.is_some() && keep_git.is_some_and(|keep| keep.value) {
                 does_not_fit(&mut fields, "keep_git", "with `path`, the files are no longer those that a `.git` speaks of");
             }
-            FetchSource::Git(Git { url, reference, commit, path, submodules, keep_git })
+            if commit.is_none() && check_ref.is_some_and(|check| check.value) {
+                does_not_fit(&mut fields, "check_ref", "there is no `commit` that the reference could be held against");
+            }
+            FetchSource::Git(Git { url, reference, commit, path, submodules, keep_git, check_ref })
         }
         None => {
-            for key in ["ref", "commit", "path", "submodules", "keep_git"] {
+            for key in ["ref", "commit", "path", "submodules", "keep_git", "check_ref"] {
                 does_not_fit(&mut fields, key, "the address is not that of a git repository, which begins with `git+`");
             }
             FetchSource::Url(Download { url: address, sha256 })

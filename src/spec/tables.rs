@@ -213,6 +213,11 @@ pub(super) static FETCH: Table = Table {
         optional("path", Kind::Text(Grammar::SourcePath), "With git: which directory or file of it. Default: all."),
         optional("submodules", Kind::Flag, "With git: whether its submodules are fetched too. Default `true`."),
         optional("keep_git", Kind::Flag, "With git: whether there is a `.git`. Not with `path`. Default `false`."),
+        optional(
+            "check_ref",
+            Kind::Flag,
+            "With git: whether it is an error that `ref` is by now another commit than `commit`. Default `false`: `commit` counts.",
+        ),
         optional("owner", OWNER, "Its owner. Default `0:0`."),
         optional("mode", Kind::Mode, "Its mode. Default `0644`. Not with git."),
         optional("history", FREE, HISTORY),

@@ -101,7 +101,7 @@ fn visit_step<'s>(step: &'s Step, visit: &mut dyn FnMut(&'s Template)) {
         Verb::Fetch(Fetch { source, to, owner, mode: _ }) => {
             match source {
                 FetchSource::Url(download) => visit_download(download, visit),
-                FetchSource::Git(Git { url, reference, commit: _, path, submodules: _, keep_git: _ }) => {
+                FetchSource::Git(Git { url, reference, commit: _, path, submodules: _, keep_git: _, check_ref: _ }) => {
                     texts([url].into_iter().chain(reference).chain(path), visit);
                 }
             }

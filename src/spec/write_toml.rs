@@ -439,13 +439,14 @@ fn add_fetch(entries: &mut Entries, fetch: &Fetch) {
             entries.add("fetch", template(&download.url));
             entries.add_some("sha256", download.sha256.map(|digest| string(&digest.hex())));
         }
-        FetchSource::Git(Git { url, reference, commit, path, submodules, keep_git }) => {
+        FetchSource::Git(Git { url, reference, commit, path, submodules, keep_git, check_ref }) => {
             entries.add("fetch", string(&format!("git+{}", template_text::write(url))));
             entries.add_some("ref", reference.as_ref().map(|reference| template(reference)));
             entries.add_some("commit", commit.as_ref().map(|commit| string(commit)));
             entries.add_some("path", path.as_ref().map(|path| template(path)));
             entries.add_some("submodules", submodules.map(|fetched| fetched.value.to_string()));
             entries.add_some("keep_git", keep_git.map(|keep| keep.value.to_string()));
+            entries.add_some("check_ref", check_ref.map(|check| check.value.to_string()));
         }
     }
     entries.add("to", template(to));

@@ -15,6 +15,7 @@ mod web;
 mod real;
 
 mod caching;
+mod compose;
 mod converting;
 mod copying;
 mod debug;

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::lab::{Lab, set_mode, write};
 
 /// The files below a directory that hold these bytes, plain or in a layer.
-fn holding(directory: &Path, canary: &str) -> Vec<String> {
+pub(crate) fn holding(directory: &Path, canary: &str) -> Vec<String> {
     let mut found = Vec::new();
     for entry in walkdir::WalkDir::new(directory) {
         let entry = entry.unwrap();

@@ -4,22 +4,40 @@
 use std::path::{Path, PathBuf};
 
 use lapstrake::diagnostic::{SourceId, SourceMap, render_plain};
-use lapstrake::frontend::compose::{self, Compose, Files, Options, Reason, SecretSource};
+use lapstrake::frontend::GitAddress;
+use lapstrake::frontend::compose::{self, AgentSource, Compose, Files, Options, Reason, RepositoryKeys, SecretSource};
 use lapstrake::spec;
 
 struct Folder {
     path: PathBuf,
     map: SourceMap,
+    fetched: Vec<String>,
 }
 
 impl Files for Folder {
     fn read(&mut self, path: &str) -> Result<Option<(SourceId, String)>, String> {
-        let file = self.path.join(path);
+        let file = self.path.join(path.trim_start_matches('/'));
         if !file.exists() {
             return Ok(None);
         }
         let text = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
         Ok(Some((self.map.add(path, text.as_str()), text)))
+    }
+
+    /// Every repository has the files of the case's `repository`.
+    fn repository(&mut self, address: &str, keys: &RepositoryKeys) -> Result<Option<String>, String> {
+        let agent = match &keys.agent {
+            None => "no agent".to_owned(),
+            Some(agent) => agent_text(agent).to_owned(),
+        };
+        let secrets: Vec<&str> = keys.secrets.keys().map(spec::Name::as_str).collect();
+        self.fetched.push(format!("{address} with {agent} and the secrets [{}]", secrets.join(", ")));
+        match GitAddress::parse(address) {
+            Ok(None) => Ok(None),
+            Ok(Some(_)) if self.path.join("repository").is_dir() => Ok(Some("/repository".to_owned())),
+            Ok(Some(_)) => Err("there is no network here".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
     }
 
     fn add(&mut self, name: &str, text: &str) -> SourceId {
@@ -42,8 +60,15 @@ fn options(case: &Path) -> Options {
     options
 }
 
+fn agent_text(agent: &AgentSource) -> &str {
+    match agent {
+        AgentSource::Callers => "the caller's",
+        AgentSource::At(path) => path,
+    }
+}
+
 /// The spec, with all else as comments.
-fn shown(compose: &Compose) -> String {
+fn shown(compose: &Compose, fetched: &[String]) -> String {
     let mut text = spec::to_toml(&compose.spec);
     for service in &compose.not_built {
         let why = match &service.reason {
@@ -60,7 +85,13 @@ fn shown(compose: &Compose) -> String {
         text.push_str(&format!("# secret {name}: {from}\n"));
     }
     for (name, agent) in &compose.agents {
-        text.push_str(&format!("# agent {name}: {}\n", agent.as_deref().unwrap_or("the caller's")));
+        text.push_str(&format!("# agent {name}: {}\n", agent_text(&agent.value)));
+    }
+    for name in compose.offered.keys() {
+        text.push_str(&format!("# for a base: {name}\n"));
+    }
+    for what in fetched {
+        text.push_str(&format!("# fetched: {what}\n"));
     }
     text
 }
@@ -69,11 +100,11 @@ fn shown(compose: &Compose) -> String {
 fn each_compose_file_is_the_spec_that_is_expected_of_it() {
     super::all_agree(super::cases("compose").into_iter().flat_map(|case| {
         let text = std::fs::read_to_string(case.join("compose.yaml")).unwrap();
-        let mut files = Folder { path: case.clone(), map: SourceMap::new() };
+        let mut files = Folder { path: case.clone(), map: SourceMap::new(), fetched: Vec::new() };
         let source = files.map.add("compose.yaml", text.as_str());
         let parsed = compose::parse(source, &text, &options(&case), &mut files);
         assert!(parsed.value.is_some() || parsed.has_errors(), "{}: nothing, and no error", case.display());
-        let toml = parsed.value.as_ref().map(shown).unwrap_or_default();
+        let toml = parsed.value.as_ref().map(|compose| shown(compose, &files.fetched)).unwrap_or_default();
         let said = render_plain(&files.map, &parsed.diagnostics);
         let mut found = Vec::new();
         for (file, text) in [("expected.toml", &toml), ("expected.txt", &said)] {
@@ -97,7 +128,7 @@ fn every_code_of_compose_has_a_case_and_a_page() {
     let mut seen = std::collections::BTreeSet::new();
     for case in super::cases("compose") {
         let text = std::fs::read_to_string(case.join("compose.yaml")).unwrap();
-        let mut files = Folder { path: case.clone(), map: SourceMap::new() };
+        let mut files = Folder { path: case.clone(), map: SourceMap::new(), fetched: Vec::new() };
         let source = files.map.add("compose.yaml", text.as_str());
         seen.extend(compose::parse(source, &text, &options(&case), &mut files).diagnostics.iter().map(|diagnostic| diagnostic.code.0));
     }

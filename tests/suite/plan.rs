@@ -64,7 +64,7 @@ fn found(case: &Path, requirements: &[Requirement]) -> Found {
             Outside::Download { url, sha256: _ } => {
                 found.downloads.insert(url.clone(), digest);
             }
-            Outside::Commit { url, reference, commit: _ } => {
+            Outside::Commit { url, reference, .. } => {
                 let commit = Commit::new(&digest.hex());
                 found.commits.extend(commit.map(|commit| ((url.clone(), reference.clone()), commit)));
             }

@@ -9,7 +9,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 command -v apt-get >/dev/null || die "the tests install Debian packages; apt-get is not here"
 command -v cargo >/dev/null || die "Rust is missing: install it with rustup (any toolchain from $(rust_version "$here/../..") on)"
 install_packages \
-    ca-certificates curl debian-archive-keyring gcc git jq libc6-dev python3 util-linux procps \
+    ca-certificates curl debian-archive-keyring gcc git jq libc6-dev openssh-client openssh-server python3 util-linux procps \
     busybox-static mmdebstrap uidmap \
     docker-registry apache2-utils openssl \
     podman runc docker.io iptables buildah skopeo umoci \

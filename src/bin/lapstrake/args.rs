@@ -157,6 +157,22 @@ pub(crate) struct Lints {
     pub(crate) allow: Vec<String>,
 }
 
+/// What opens doors.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Keys {
+    /// Give a secret to the steps that mount it
+    ///
+    /// Without src or env, the variable of that name, else the file of that name. GIT_AUTH_TOKEN and GIT_AUTH_HEADER, alone or with a dot and
+    /// a host behind them, are shown to servers of git, over https.
+    #[arg(long = "secret", value_name = "id=NAME[,src=FILE|,env=VAR]")]
+    pub(crate) secrets: Vec<String>,
+    /// Let the steps that mount it use an SSH agent; that called default serves git, too
+    ///
+    /// Without a place, the agent in SSH_AUTH_SOCK. Files with private keys are given to an agent that ends with the build.
+    #[arg(long, value_name = "ID[=SOCKET|KEY[,KEY]]")]
+    pub(crate) ssh: Vec<String>,
+}
+
 /// How outside inputs are found.
 #[derive(Debug, Args)]
 pub(crate) struct Pinning {
@@ -198,14 +214,8 @@ pub(crate) struct Build {
     /// Docker's words work too: type=oci|docker|local|tar,dest=PATH.
     #[arg(long = "output", short = 'o', value_name = "[IMAGE=]KIND:PATH")]
     pub(crate) outputs: Vec<String>,
-    /// Give a secret to the steps that mount it
-    ///
-    /// Without src or env, the variable of that name, else the file of that name.
-    #[arg(long = "secret", value_name = "id=NAME[,src=FILE|,env=VAR]")]
-    pub(crate) secrets: Vec<String>,
-    /// Let the steps that mount it use an SSH agent; without a socket, the one in SSH_AUTH_SOCK
-    #[arg(long, value_name = "ID[=SOCKET]")]
-    pub(crate) ssh: Vec<String>,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
     /// Run every step, or those of one stage, whatever the cache holds
     #[arg(long, value_name = "STAGE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) no_cache: Vec<String>,
@@ -289,6 +299,8 @@ pub(crate) struct Habits {
 pub(crate) struct Check {
     #[command(flatten)]
     pub(crate) project: Project,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
     #[command(flatten)]
     pub(crate) lints: Lints,
 }
@@ -420,6 +432,8 @@ pub(crate) struct Plan {
     pub(crate) project: Project,
     #[command(flatten)]
     pub(crate) pinning: Pinning,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
 }
 
 /// `lapstrake lock`
@@ -430,9 +444,8 @@ pub(crate) struct Lock {
     /// Find everything anew, or only this reference or URL
     #[arg(long, value_name = "REF", num_args = 0..=1, require_equals = true, default_missing_value = "")]
     pub(crate) upgrade: Option<String>,
-    /// The agent whose keys git has, as `default[=SOCKET]`; without a socket, the one in SSH_AUTH_SOCK
-    #[arg(long, value_name = "ID[=SOCKET]")]
-    pub(crate) ssh: Vec<String>,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
 }
 
 /// `lapstrake why`
@@ -445,6 +458,8 @@ pub(crate) struct Why {
     pub(crate) project: Project,
     #[command(flatten)]
     pub(crate) pinning: Pinning,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
 }
 
 /// Which images of an index.

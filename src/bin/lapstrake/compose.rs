@@ -3,22 +3,34 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use lapstrake::diagnostic::{Diagnosed, SourceId, SourceMap};
-use lapstrake::frontend::compose::{self, Compose, NotBuilt, Options, Reason, SecretSource};
+use lapstrake::build::Class;
+use lapstrake::diagnostic::{Diagnosed, Diagnostic, SourceId, SourceMap};
+use lapstrake::frontend::compose::{self, AgentSource, Compose, NotBuilt, Options, Reason, RepositoryKeys, SecretSource};
 use lapstrake::frontend::dockerfile::Purpose;
 use lapstrake::image::Platform;
+use lapstrake::input::GitCheckout;
 use lapstrake::spec::{Name, Spec};
 
 use crate::exit::Failure;
+use crate::given;
+use crate::keys::{Given, Keys};
+use crate::machine::Machine;
+use crate::remote::{self, Asking};
 use crate::settings::Surroundings;
 use crate::source::{Context, Source};
 use crate::text;
 
 /// What a Compose file gives to a build beside its spec.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Beside {
-    /// Secrets by name; paths are absolute.
-    pub(crate) secrets: BTreeMap<String, SecretSource>,
+    /// Secrets and agents.
+    pub(crate) given: Given,
+    /// Arguments that only a base may declare, with what is to be said where none does.
+    pub(crate) offered: BTreeMap<Name, Diagnostic>,
+    /// Holds the contexts that were fetched.
+    pub(crate) fetched: Vec<GitCheckout>,
+    /// Who is to blame where something could not be fetched.
+    pub(crate) blame: Option<Class>,
     /// The services that are not built.
     pub(crate) not_built: Vec<NotBuilt>,
     /// A remark on files that are not read.
@@ -35,24 +47,112 @@ pub(crate) struct Words<'a> {
     /// Values of arguments.
     pub(crate) arguments: &'a BTreeMap<String, String>,
     pub(crate) purpose: Purpose,
-    pub(crate) surroundings: &'a Surroundings,
+    pub(crate) machine: &'a Machine,
+    /// What the command line gives.
+    pub(crate) keys: &'a Keys,
+    /// What may be asked of servers of git; `None` where everything has to be on this machine.
+    pub(crate) asking: Option<Asking>,
 }
 
-/// Files below the directory of the Compose file.
+/// Files below the directory of the Compose file, and of the repositories that it names.
 struct Disk<'m> {
     directory: &'m Path,
     sources: &'m mut SourceMap,
+    machine: &'m Machine,
+    keys: &'m Keys,
+    asking: Option<Asking>,
+    /// By their addresses, with their directories.
+    repositories: BTreeMap<String, String>,
+    fetched: Vec<GitCheckout>,
+    blame: Option<Class>,
+}
+
+impl Disk<'_> {
+    /// The repository that a path is in: what messages call it, and its directory.
+    fn repository_of(&self, path: &str) -> Option<(&str, &str)> {
+        let inside = |root: &str| path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
+        self.repositories.iter().find(|(_, root)| inside(root)).map(|(address, root)| (remote::without_user(address), root.as_str()))
+    }
+
+    fn fetch(&self, address: &str, keys: &RepositoryKeys) -> Result<Option<GitCheckout>, Failure> {
+        let RepositoryKeys { agent, secrets } = keys;
+        let given = Given {
+            agents: agent.iter().map(|agent| ("default".to_owned(), absolute_agent(self.directory, agent))).collect(),
+            secrets: secrets.iter().map(|(name, secret)| (name.to_string(), absolute_secret(self.directory, secret))).collect(),
+        };
+        let git = self.keys.git(self.machine, &given)?;
+        remote::fetch_with(self.machine, address, self.asking, &git.settings)
+    }
+}
+
+fn absolute(directory: &Path, path: &str) -> String {
+    directory.join(path).to_string_lossy().into_owned()
+}
+
+fn absolute_secret(directory: &Path, secret: &SecretSource) -> SecretSource {
+    match secret {
+        SecretSource::File(path) => SecretSource::File(absolute(directory, path)),
+        SecretSource::Variable(name) => SecretSource::Variable(name.clone()),
+    }
+}
+
+fn absolute_agent(directory: &Path, agent: &AgentSource) -> AgentSource {
+    match agent {
+        AgentSource::Callers => AgentSource::Callers,
+        AgentSource::At(paths) => {
+            let paths: Vec<String> = paths.split(',').map(|path| absolute(directory, path)).collect();
+            AgentSource::At(paths.join(","))
+        }
+    }
 }
 
 impl compose::Files for Disk<'_> {
     fn read(&mut self, path: &str) -> Result<Option<(SourceId, String)>, String> {
-        match text::of_file(&self.directory.join(path)) {
+        let whole = self.directory.join(path);
+        let name = match self.repository_of(path) {
+            None => path.to_owned(),
+            Some((address, root)) => {
+                // No link leads out of a repository.
+                let resolved = |path: &Path| path.canonicalize().ok();
+                if resolved(&whole).is_some_and(|file| !resolved(Path::new(root)).is_some_and(|root| file.starts_with(root))) {
+                    return Err("it leads out of the repository".to_owned());
+                }
+                format!("{address}{}", path.strip_prefix(root).unwrap_or_default())
+            }
+        };
+        match text::of_file(&whole) {
             Ok(bytes) => {
                 let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
-                Ok(Some((self.sources.add(path, text.as_str()), text)))
+                Ok(Some((self.sources.add(name, text.as_str()), text)))
             }
             Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn repository(&mut self, address: &str, keys: &RepositoryKeys) -> Result<Option<String>, String> {
+        if let Some(known) = self.repositories.get(address) {
+            return Ok(Some(known.clone()));
+        }
+        let fetched = self.fetch(address, keys).and_then(|checkout| {
+            let Some(checkout) = checkout else { return Ok(None) };
+            let path = checkout.path.canonicalize().map_err(|error| Failure::world(format!("{}: {error}", checkout.path.display())))?;
+            let path = path.to_str().ok_or_else(|| Failure::world(format!("`{}` is not UTF-8", path.display())))?;
+            Ok(Some((checkout, path.to_owned())))
+        });
+        match fetched {
+            Ok(None) => Ok(None),
+            Ok(Some((checkout, path))) => {
+                self.fetched.push(checkout);
+                self.repositories.insert(address.to_owned(), path.clone());
+                Ok(Some(path))
+            }
+            Err(failure) => {
+                let (class, text) = failure.into_parts();
+                // What the world did weighs more than what is written wrong beside it.
+                self.blame = Some(self.blame.filter(|earlier| *earlier != Class::Spec).unwrap_or(class));
+                Err(text)
+            }
         }
     }
 
@@ -74,24 +174,28 @@ pub(crate) fn parse(
             "`{name}` is a Compose file, which says itself where its contexts are; leave the directory out"
         )));
     }
+    let &Words { machine, keys, asking, .. } = words;
     let options = Options {
-        variables: words.surroundings.texts(),
+        variables: machine.surroundings.texts(),
         profiles: words.profiles.iter().cloned().collect::<BTreeSet<String>>(),
         services: words.images.iter().cloned().collect(),
         platform: Some(words.platform.clone()),
         arguments: words.arguments.clone(),
         purpose: words.purpose,
     };
-    let Diagnosed { value, diagnostics } = compose::parse(id, &source.text, &options, &mut Disk { directory: &source.directory, sources });
-    let Some(Compose { spec, not_built, secrets, agents: _ }) = value else {
-        return Ok((Diagnosed { value: None, diagnostics }, Beside::default()));
+    let directory = &source.directory;
+    let (repositories, fetched) = (BTreeMap::new(), Vec::new());
+    let mut disk = Disk { directory, sources, machine, keys, asking, repositories, fetched, blame: None };
+    let Diagnosed { value, diagnostics } = compose::parse(id, &source.text, &options, &mut disk);
+    let Disk { fetched, blame, .. } = disk;
+    let Some(Compose { spec, not_built, secrets, agents, offered }) = value else {
+        return Ok((Diagnosed { value: None, diagnostics }, Beside { blame, ..Beside::default() }));
     };
-    let absolute = |secret: SecretSource| match secret {
-        SecretSource::File(path) => SecretSource::File(source.directory.join(path).to_string_lossy().into_owned()),
-        SecretSource::Variable(name) => SecretSource::Variable(name),
+    let given = Given {
+        agents: agents.iter().map(|(name, agent)| (name.to_string(), absolute_agent(directory, agent))).collect(),
+        secrets: secrets.iter().map(|(name, secret)| (name.to_string(), absolute_secret(directory, secret))).collect(),
     };
-    let secrets = secrets.into_iter().map(|(name, secret)| (name.to_string(), absolute(secret.value))).collect();
-    Ok((Diagnosed { value: Some(spec), diagnostics }, Beside { secrets, not_built, unread: unread(source) }))
+    Ok((Diagnosed { value: Some(spec), diagnostics }, Beside { given, offered, fetched, blame, not_built, unread: unread(source) }))
 }
 
 /// Docker lays another file over the one that it finds by itself.
@@ -103,7 +207,7 @@ fn unread(source: &Source) -> Option<String> {
     Some(format!("note: `{}` is there and is not read\n", over.display()))
 }
 
-/// `--build-arg` of Compose: an argument of every service that declares it.
+/// `--build-arg` of Compose: an argument of every service that declares it, and of every base that does.
 pub(crate) fn expand(given: &[String], spec: &Spec, surroundings: &Surroundings) -> Vec<String> {
     given
         .iter()
@@ -116,7 +220,10 @@ pub(crate) fn expand(given: &[String], spec: &Spec, surroundings: &Surroundings)
             let declared: Vec<String> =
                 spec.images.keys().map(of_service).filter(|argument| spec.args.contains_key(argument.as_str())).collect();
             match value {
-                Some(value) if !declared.is_empty() => declared.iter().map(|argument| format!("{argument}={value}")).collect(),
+                Some(value) if !declared.is_empty() => {
+                    let of_bases = given::carries_out(spec).then(|| format!("{name}={value}"));
+                    declared.iter().map(|argument| format!("{argument}={value}")).chain(of_bases).collect()
+                }
                 Some(_) | None => vec![text.clone()],
             }
         })

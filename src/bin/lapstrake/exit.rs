@@ -45,6 +45,16 @@ impl Failure {
         Failure { text: "cancelled".to_owned(), finished: true, class: Class::Cancelled }
     }
 
+    /// The same, for which another is to blame.
+    pub(crate) fn of(self, class: Class) -> Failure {
+        Failure { class, ..self }
+    }
+
+    /// Who is to blame, and what there is to be said.
+    pub(crate) fn into_parts(self) -> (Class, String) {
+        (self.class, self.text)
+    }
+
     /// The code as the process gives it back.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.class.exit_code())

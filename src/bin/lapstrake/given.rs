@@ -79,7 +79,7 @@ pub(crate) fn arguments(
 }
 
 /// Whether a stage carries out what its base has for it, which may declare arguments.
-fn carries_out(spec: &Spec) -> bool {
+pub(crate) fn carries_out(spec: &Spec) -> bool {
     spec.stages.values().any(|stage| stage.onbuild.as_ref().is_some_and(|onbuild| onbuild.value == OnBuild::Run))
 }
 

@@ -9,8 +9,10 @@ use lapstrake::spec::{self, Spanned, Spec};
 
 use crate::compose::{self, Beside};
 use crate::exit::Failure;
+use crate::keys::Keys;
+use crate::machine::Machine;
 use crate::overlay::BuildContexts;
-use crate::settings::Surroundings;
+use crate::remote::Asking;
 use crate::source::{Kind, Source};
 
 /// What the caller says that decides what a text means.
@@ -29,8 +31,11 @@ pub(crate) struct Words<'a> {
     pub(crate) profiles: &'a [String],
     /// What becomes of the spec.
     pub(crate) purpose: Purpose,
-    /// The variables of the caller.
-    pub(crate) surroundings: &'a Surroundings,
+    pub(crate) machine: &'a Machine,
+    /// `--secret` and `--ssh`
+    pub(crate) keys: &'a Keys,
+    /// What may be asked of servers of git.
+    pub(crate) asking: Option<Asking>,
 }
 
 /// Reads the text with the front end of its language. Other texts that it names are added to `sources`.
@@ -53,7 +58,9 @@ pub(crate) fn parse(
                 platform: words.platform.unwrap_or_else(Platform::builder),
                 arguments: &words.arguments,
                 purpose: words.purpose,
-                surroundings: words.surroundings,
+                machine: words.machine,
+                keys: words.keys,
+                asking: words.asking,
             };
             compose::parse(source, id, &words, sources)
         }
@@ -61,7 +68,7 @@ pub(crate) fn parse(
 }
 
 fn of_dockerfile(source: &Source, id: SourceId, words: Words<'_>) -> Diagnosed<Spec> {
-    let Words { target, arguments, platform, contexts, images: _, profiles: _, purpose, surroundings: _ } = words;
+    let Words { target, arguments, platform, contexts, images: _, profiles: _, purpose, machine: _, keys: _, asking: _ } = words;
     let options = dockerfile::Options {
         target: target.map(str::to_owned),
         arguments,

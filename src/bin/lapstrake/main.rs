@@ -1,5 +1,6 @@
 //! The command line of lapstrake. Data goes to standard output, everything else to standard error.
 
+mod agent;
 mod args;
 mod caches;
 mod checkout;
@@ -9,6 +10,7 @@ mod debug;
 mod exit;
 mod foreign;
 mod given;
+mod keys;
 mod language;
 mod lints;
 mod load;

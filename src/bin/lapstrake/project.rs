@@ -9,18 +9,18 @@ use lapstrake::build::Class;
 use lapstrake::cache::Store;
 use lapstrake::diagnostic::{Diagnosed, Diagnostic, Severity, SourceMap};
 use lapstrake::event::{Cancel, Event, EventKind, EventSink, TaskId};
-use lapstrake::frontend::compose::SecretSource;
 use lapstrake::frontend::dockerfile::{Purpose, reworded};
 use lapstrake::image::Platform;
-use lapstrake::input::{GitCheckout, GitSettings, NetworkUse, Outside, Resolved, Stale};
+use lapstrake::input::{GitCheckout, NetworkUse, Outside, Resolved, Stale};
 use lapstrake::layer::LAYER_FORMAT;
 use lapstrake::pins::{Layers, Pins};
 use lapstrake::plan::{self, ArchiveSource, ExtraTag, MountKind, Plan, Requirement, StepKind, Target, TreeSource, Wanted};
 use lapstrake::registry::Registry;
-use lapstrake::spec::Spec;
+use lapstrake::spec::{Name, Spec};
 
 use crate::args;
 use crate::exit::{Failure, Voice, chain, remark};
+use crate::keys::{self, Given, Keys};
 use crate::lints::Lints;
 use crate::machine::Machine;
 use crate::overlay::{self, BuildContexts};
@@ -56,9 +56,11 @@ pub(crate) struct Project {
     /// Its language.
     pub(crate) kind: Kind,
     /// How `git` is run.
-    pub(crate) git: GitSettings,
-    /// Secrets that a Compose file gives to builds.
-    pub(crate) secrets: BTreeMap<String, SecretSource>,
+    pub(crate) git: keys::Git,
+    /// What a Compose file gives to builds.
+    pub(crate) given: Given,
+    /// Arguments that only a base may declare, with what is to be said where none does.
+    pub(crate) offered: BTreeMap<Name, Diagnostic>,
     has_context: HasContext,
     lints: Lints,
     voice: Voice,
@@ -81,14 +83,28 @@ pub(crate) struct Reading<'a> {
     pub(crate) lints: Lints,
     /// What becomes of the spec.
     pub(crate) purpose: Purpose,
-    /// What may be asked of servers of git while it is read; `None` where it has to be on this machine.
+    /// What the command line gives.
+    pub(crate) keys: Option<&'a Keys>,
+    /// What may be asked of servers of git while it is read; `None` where everything has to be on this machine.
     pub(crate) asking: Option<Asking>,
+    /// Where the spec itself may be.
+    pub(crate) spec: SpecPlace,
+}
+
+/// Where a spec may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SpecPlace {
+    /// On a server, too.
+    Anywhere,
+    /// On this machine.
+    Here,
 }
 
 impl Reading<'_> {
     /// Without further words.
     pub(crate) fn plain() -> Reading<'static> {
-        Reading { tags: &[], lints: Lints::default(), purpose: Purpose::Build, asking: None }
+        let (lints, purpose, spec) = (Lints::default(), Purpose::Build, SpecPlace::Anywhere);
+        Reading { tags: &[], lints, purpose, keys: None, asking: None, spec }
     }
 }
 
@@ -104,10 +120,16 @@ impl Project {
     /// As [`Project::load`], with the warnings kept.
     pub(crate) fn read(machine: &Machine, arguments: &args::Project, reading: Reading<'_>) -> Result<Project, Failure> {
         let voice = machine.voice;
-        let Reading { tags, lints, purpose, asking } = reading;
+        let Reading { tags, lints, purpose, keys, asking, spec } = reading;
+        let none = Keys::default();
+        let keys = keys.unwrap_or(&none);
         let mut fetched = Vec::new();
         let address = arguments.spec.as_deref().and_then(Path::to_str);
-        let source = match address.map(|text| remote::fetch(machine, text, asking)).transpose()?.flatten() {
+        let source = match address
+            .map(|text| remote::fetch(machine, text, asking.filter(|_| spec == SpecPlace::Anywhere), keys))
+            .transpose()?
+            .flatten()
+        {
             Some(checkout) => {
                 let source = source::of_repository(&checkout.path, arguments.file.as_deref())?;
                 if source.directory.join(LOCK).exists() {
@@ -127,7 +149,7 @@ impl Project {
         let args::Docker { build_args, target, build_contexts, network } = &arguments.docker;
         let mut on_disk = Vec::new();
         for text in build_contexts {
-            let context = text.split_once('=').map(|(_, place)| remote::fetch(machine, place, asking)).transpose()?.flatten();
+            let context = text.split_once('=').map(|(_, place)| remote::fetch(machine, place, asking, keys)).transpose()?.flatten();
             match (context, text.split_once('=')) {
                 (Some(checkout), Some((name, _))) => {
                     on_disk.push(format!("{name}={}", checkout.path.display()));
@@ -151,7 +173,9 @@ impl Project {
             images: &arguments.images,
             profiles: &arguments.profiles,
             purpose,
-            surroundings: &machine.surroundings,
+            machine,
+            keys,
+            asking,
         };
         let (parsed, beside) = language::parse(&source, id, words, &mut sources)?;
         remark(&beside.remarks(), voice);
@@ -159,7 +183,14 @@ impl Project {
             Ok(()) => Failure::new(Class::Bug, "nothing came of the spec, and nothing was said about it; please report this"),
             Err(failure) => failure,
         };
-        let (mut spec, mut warnings) = parsed.into_result().map_err(|found| errors(&sources, found))?;
+        let (mut spec, mut warnings) = parsed.into_result().map_err(|found| {
+            let failure = errors(&sources, found);
+            match beside.blame {
+                Some(class) => failure.of(class),
+                None => failure,
+            }
+        })?;
+        fetched.extend(beside.fetched);
         let lock = source.directory.join(LOCK);
         let pins = match text::of_file(&lock).and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other)) {
             Ok(text) => {
@@ -219,8 +250,9 @@ impl Project {
             source_date: given.source_date,
             warnings,
             kind: source.kind,
-            git: machine.git()?,
-            secrets: beside.secrets,
+            git: git(machine, keys, &beside.given)?,
+            given: beside.given,
+            offered: beside.offered,
             has_context,
             lints,
             voice,
@@ -264,7 +296,7 @@ impl Project {
         events: &'a dyn EventSink,
         cancel: &'a Cancel,
     ) -> Outside<'a> {
-        Outside { store, registry, git: &self.git, network, directory: &self.directory, contexts: &self.contexts, events, cancel }
+        Outside { store, registry, git: &self.git.settings, network, directory: &self.directory, contexts: &self.contexts, events, cancel }
     }
 
     /// Finds out what the plan needs and plans. With `locked`, whatever is not in the lock is an error.
@@ -285,8 +317,17 @@ impl Project {
         resolved.found.downloads.extend(more.found.downloads);
         resolved.found.commits.extend(more.found.commits);
         resolved.fresh.absorb(more.fresh);
+        // What some service of a Compose file has is not unused because no base has it.
+        let is_of_service = |name: &str| {
+            let names = self.spec.args.keys().filter_map(|known| known.as_str().split_once('.'));
+            self.kind == Kind::Compose && names.into_iter().any(|(_, own)| own == name)
+        };
+        let unclaimed = plan::unclaimed(&self.spec, &self.target, &resolved.found).into_iter().filter(|name| !is_of_service(name));
+        let unused: Vec<Diagnostic> = unclaimed.map(|name| given::unused(name, &self.spec)).collect();
+        self.show(&unused)?;
+        let declared = plan::declared_by_bases(&self.spec, &self.target, &resolved.found);
         let unused: Vec<Diagnostic> =
-            plan::unclaimed(&self.spec, &self.target, &resolved.found).into_iter().map(|name| given::unused(name, &self.spec)).collect();
+            self.offered.iter().filter(|(name, _)| !declared.contains(*name)).map(|(_, said)| said.clone()).collect();
         self.show(&unused)?;
         let plan = self.settle(plan::plan(&self.spec, &self.target, &resolved.found))?;
         self.check_context(&plan)?;
@@ -341,6 +382,14 @@ impl Project {
             Kind::Dockerfile | Kind::Compose => diagnostics.iter().cloned().map(reworded).collect(),
         };
         show(&self.sources, &diagnostics, &self.lints, self.voice)
+    }
+}
+
+/// How `git` is run. What a Compose file names and is not there is missed by what needs it.
+fn git(machine: &Machine, keys: &Keys, given: &Given) -> Result<keys::Git, Failure> {
+    match keys.git(machine, given) {
+        Ok(git) => Ok(git),
+        Err(_) => keys.git(machine, &Given::default()),
     }
 }
 

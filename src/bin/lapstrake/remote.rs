@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use lapstrake::build::{Class, input_class};
 use lapstrake::event::Silent;
 use lapstrake::frontend::GitAddress;
-use lapstrake::input::{GitCheckout, NetworkUse, Outside};
+use lapstrake::input::{GitCheckout, GitSettings, NetworkUse, Outside};
 use lapstrake::pins::Commit;
 use lapstrake::plan::{self, Git, GitDirectory, Submodules};
 
 use crate::args;
 use crate::exit::{Failure, chain, remark};
+use crate::keys::{Given, Keys};
 use crate::machine::Machine;
 
 /// What may be asked of servers.
@@ -46,15 +47,23 @@ impl Asking {
 }
 
 /// An address without what stands before its host, which may be a password.
-fn without_user(text: &str) -> &str {
+pub(crate) fn without_user(text: &str) -> &str {
     let Some((_, rest)) = text.split_once("://") else { return text };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let start = rest.get(..end).and_then(|authority| authority.rfind('@')).map_or(0, |at| at + 1);
     rest.get(start..).unwrap_or_default()
 }
 
-/// Fetches what an address names; `None` where the text is none of a git repository.
-pub(crate) fn fetch(machine: &Machine, text: &str, asking: Option<Asking>) -> Result<Option<GitCheckout>, Failure> {
+/// Fetches what an address names, with the keys of the command line; `None` where the text is none of a git repository.
+pub(crate) fn fetch(machine: &Machine, text: &str, asking: Option<Asking>, keys: &Keys) -> Result<Option<GitCheckout>, Failure> {
+    match GitAddress::parse(text) {
+        Ok(None) => Ok(None),
+        Ok(Some(_)) | Err(_) => fetch_with(machine, text, asking, &keys.git(machine, &Given::default())?.settings),
+    }
+}
+
+/// As [`fetch`], with `git` run so.
+pub(crate) fn fetch_with(machine: &Machine, text: &str, asking: Option<Asking>, git: &GitSettings) -> Result<Option<GitCheckout>, Failure> {
     let shown = without_user(text);
     let wrong = |reason: &str| Failure::usage(format!("`{shown}`: {reason}"));
     let Some(address) = GitAddress::parse(text).map_err(|error| wrong(&error.to_string()))? else { return Ok(None) };
@@ -70,12 +79,12 @@ pub(crate) fn fetch(machine: &Machine, text: &str, asking: Option<Asking>) -> Re
         Some(text) => Some(Commit::new(&text).ok_or_else(|| wrong("a commit is written in full: 40 or 64 lower-case hexadecimal digits"))?),
         None => Commit::new(&reference),
     };
-    let (store, registry, git) = (machine.store()?, machine.registry()?, machine.git()?);
+    let (store, registry) = (machine.store()?, machine.registry()?);
     let (directory, contexts) = (PathBuf::from("/"), std::collections::BTreeMap::new());
     let outside = Outside {
         store: &store,
         registry: &registry,
-        git: &git,
+        git,
         network: asking.network,
         directory: &directory,
         contexts: &contexts,
@@ -84,7 +93,12 @@ pub(crate) fn fetch(machine: &Machine, text: &str, asking: Option<Asking>) -> Re
     };
     let failed = |error: lapstrake::input::Error| Failure::new(input_class(&error), chain(&error));
     let commit = match (said, asking.names) {
-        (Some(commit), _) => commit,
+        (Some(commit), Names::Allowed) => {
+            // What is written beside a branch or tag is held against it.
+            outside.still_at(&url, &reference, &commit).map_err(failed)?;
+            commit
+        }
+        (Some(commit), Names::Refused) => commit,
         (None, Names::Refused) => {
             return Err(wrong("with `--locked` a repository is named with its commit in full: `#COMMIT`, or `?commit=COMMIT`"));
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::diagnostics as say;
+use super::path;
 use super::reader::Pairs;
 use crate::diagnostic::{Diagnostic, Span};
 use crate::frontend::dockerfile::NamedContext;
@@ -108,13 +109,18 @@ pub(super) fn read(
     pairs: &Pairs,
     spec: &mut Spec,
     stands: &mut Stands,
+    fetch: &mut dyn FnMut(&str) -> Result<Option<String>, String>,
     report: &mut dyn FnMut(Diagnostic),
 ) -> BTreeMap<String, NamedContext> {
     let mut contexts = BTreeMap::new();
     for (name, pair) in pairs {
         let what = format!("services.{service}.build.additional_contexts.{name}");
         let Some(value) = pair.value.as_deref().filter(|value| !value.is_empty()) else {
-            report(say::bad_value(pair.span, &what, "expected a directory, `docker-image://…`, `oci-layout://…` or `service:…`"));
+            report(say::bad_value(
+                pair.span,
+                &what,
+                "expected a directory, `docker-image://…`, `oci-layout://…`, `service:…` or the address of a git repository",
+            ));
             continue;
         };
         let context = if let Some(reference) = value.strip_prefix("docker-image://") {
@@ -131,15 +137,24 @@ pub(super) fn read(
             NamedContext::Image(stands.add(Stand::Layout { path: path.to_owned(), tag, span: pair.span }))
         } else if let Some(other) = value.strip_prefix("service:") {
             NamedContext::Image(stands.add(Stand::Service { service: other.to_owned(), span: pair.span }))
-        } else if value.contains("://") || value.starts_with("git@") {
-            report(say::not_supported(pair.span, format!("the context `{value}` is not on this machine, and is not fetched")));
-            continue;
         } else {
+            let path = match path::is_remote(value).then(|| fetch(value)) {
+                None => value.to_owned(),
+                Some(Ok(Some(directory))) => directory,
+                Some(Ok(None)) => {
+                    report(say::no_repository(pair.span, value));
+                    continue;
+                }
+                Some(Err(why)) => {
+                    report(say::not_fetched(pair.span, &what, &why));
+                    continue;
+                }
+            };
             let Some(key) = context_name(service, name) else {
                 report(say::bad_value(pair.span, &what, "its name is too long"));
                 continue;
             };
-            let path = Spanned::new(value.to_owned(), pair.span);
+            let path = Spanned::new(path, pair.span);
             spec.contexts.insert(key.clone(), Spanned::new(Context { path, ignore: None }, pair.span));
             NamedContext::Files(key)
         };

@@ -83,6 +83,10 @@ pub(super) fn unreadable(span: Span, path: &str, why: &str) -> Diagnostic {
     Diagnostic::error(Code("compose-file"), span, format!("cannot read `{path}`: {why}"))
 }
 
+pub(super) fn not_fetched(span: Span, what: &str, why: &str) -> Diagnostic {
+    Diagnostic::error(Code("compose-file"), span, format!("`{what}` cannot be fetched: {why}"))
+}
+
 pub(super) fn not_supported(span: Span, message: impl Into<String>) -> Diagnostic {
     Diagnostic::error(Code("compose-not-supported"), span, message)
 }
@@ -91,8 +95,25 @@ pub(super) fn no_effect(span: Span, key: &str, why: &str) -> Diagnostic {
     Diagnostic::warning(Code("compose-no-effect"), span, format!("`{key}` has no effect here: {why}"))
 }
 
-pub(super) fn unused_argument<'a>(span: Span, name: &str, known: impl IntoIterator<Item = &'a str>) -> Diagnostic {
-    let message = format!("the Dockerfile declares no argument `{name}`, so nothing reads this");
+pub(super) fn no_repository(span: Span, address: &str) -> Diagnostic {
+    let message = format!("`{address}` is not on this machine, and is no git repository, whose address over http ends in `.git`");
+    not_supported(span, message).hint("clone or download it, and name the directory")
+}
+
+/// Who may declare an argument beside the Dockerfile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Declarer {
+    Nobody,
+    Base,
+}
+
+pub(super) fn unused_argument<'a>(span: Span, name: &str, declarer: Declarer, known: impl IntoIterator<Item = &'a str>) -> Diagnostic {
+    let message = match declarer {
+        Declarer::Nobody => format!("the Dockerfile declares no argument `{name}`, so nothing reads this"),
+        Declarer::Base => {
+            format!("neither the Dockerfile nor an `ONBUILD` of its base declares an argument `{name}`, so nothing reads this")
+        }
+    };
     let diagnostic = Diagnostic::warning(Code("compose-unused-argument"), span, message);
     match nearest(name, known) {
         Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),

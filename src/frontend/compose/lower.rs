@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::contexts::{self, Stands};
-use super::diagnostics as say;
+use super::diagnostics::{self as say, Declarer};
 use super::document::Document;
 use super::dotenv;
 use super::extends::Documents;
@@ -13,11 +13,11 @@ use super::node::{Node, Value};
 use super::path;
 use super::reader::{Reader, Variables};
 use super::service::{Build, Grant, Service};
-use super::{Compose, Files, NotBuilt, Options, Reason, SecretSource};
+use super::{AgentSource, Compose, Files, NotBuilt, Options, Reason, RepositoryKeys, SecretSource};
 use crate::diagnostic::{Diagnostic, Label, SourceId, Span};
 use crate::frontend::dockerfile;
 use crate::image::{Platform, Reference};
-use crate::spec::{Argument, Change, Context, Image, Name, Network, Spanned, Spec, Template, Verb};
+use crate::spec::{Argument, Change, Context, Image, Name, Network, OnBuild, Spanned, Spec, Template, Verb};
 
 /// A service that is built.
 struct Built {
@@ -26,6 +26,14 @@ struct Built {
     name: Spanned<Name>,
     service: Service,
     build: Build,
+}
+
+/// Where a context comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Here,
+    /// What is in it is not to be trusted with more than itself.
+    Repository,
 }
 
 /// Where a service's files come from, and which file says what is left out.
@@ -73,7 +81,7 @@ pub(super) fn lower(
         options,
         variables: &variables,
         files,
-        compose: Compose { spec: Spec::default(), not_built, secrets: BTreeMap::new(), agents: BTreeMap::new() },
+        compose: Compose { spec: Spec::default(), not_built, secrets: BTreeMap::new(), agents: BTreeMap::new(), offered: BTreeMap::new() },
         stands: Stands::default(),
         places: BTreeMap::new(),
         dockerfiles: BTreeMap::new(),
@@ -160,16 +168,31 @@ impl Lowering<'_> {
         stands.put(&mut compose.spec, &mut |diagnostic| found.push(diagnostic));
     }
 
+    /// The directory of a service's context: fetched where it is a git repository.
+    fn context(&mut self, built: &Built, what: &str) -> Option<(Spanned<String>, Origin)> {
+        let context = built.build.context.clone()?;
+        if !path::is_remote(&context) {
+            return Some((context, Origin::Here));
+        }
+        let keys = self.repository_keys(built);
+        match self.files.repository(&context, &keys) {
+            Ok(Some(directory)) => Some((Spanned::new(directory, context.span), Origin::Repository)),
+            Ok(None) => {
+                self.found.push(say::no_repository(context.span, &context));
+                None
+            }
+            Err(why) => {
+                self.found.push(say::not_fetched(context.span, &format!("{what}.context"), &why));
+                None
+            }
+        }
+    }
+
     /// The Dockerfile of a service, and where its files come from.
     fn dockerfile(&mut self, built: &Built) -> Option<(SourceId, String, Place)> {
         let Built { name, build, .. } = built;
         let what = format!("services.{}.build", name.value);
-        let context = build.context.clone()?;
-        if context.contains("://") || context.starts_with("git@") {
-            let message = format!("the context `{}` is not on this machine, and is not fetched", context.value);
-            self.found.push(say::not_supported(context.span, message).hint("clone or download it, and name the directory"));
-            return None;
-        }
+        let (context, origin) = self.context(built, &what)?;
         if let (Some(file), Some(inline)) = (&build.dockerfile, &build.inline) {
             let diagnostic = say::bad_value(inline.span, &what, "there can be one of `dockerfile` and `dockerfile_inline`");
             self.found.push(diagnostic.also(file.span, "the other"));
@@ -181,12 +204,22 @@ impl Lowering<'_> {
         }
         let (named, span) = build.dockerfile.as_ref().map_or(("Dockerfile", context.span), |file| (file.value.as_str(), file.span));
         let file = path::join(&context, named);
+        if origin == Origin::Repository && !file.strip_prefix(context.as_str()).is_some_and(|rest| rest.starts_with('/')) {
+            let why = format!("`{named}` leads out of the repository that is the context");
+            self.found.push(say::bad_value(span, &format!("{what}.dockerfile"), &why));
+            return None;
+        }
         let (source, text) = match self.dockerfiles.get(&file) {
             Some(known) => known.clone(),
             None => match self.files.read(&file) {
                 Ok(Some(read)) => self.dockerfiles.entry(file.clone()).or_insert(read).clone(),
                 Ok(None) => {
-                    self.found.push(say::no_file(span, "Dockerfile", &file));
+                    // Where a repository was put is nobody's matter.
+                    let shown = match origin {
+                        Origin::Here => &file,
+                        Origin::Repository => named,
+                    };
+                    self.found.push(say::no_file(span, "Dockerfile", shown));
                     return None;
                 }
                 Err(why) => {
@@ -224,8 +257,11 @@ impl Lowering<'_> {
     fn image(&mut self, built: &Built, source: SourceId, text: &str, place: &Place) {
         let Built { document, name, service, build } = built;
         let what = format!("services.{}.build", name.value);
-        let Lowering { compose, stands, found, .. } = self;
-        let contexts = contexts::read(name, &build.contexts, &mut compose.spec, stands, &mut |diagnostic| found.push(diagnostic));
+        let keys = self.repository_keys(built);
+        let Lowering { compose, stands, found, files, .. } = self;
+        let mut fetch = |address: &str| files.repository(address, &keys);
+        let contexts =
+            contexts::read(name, &build.contexts, &mut compose.spec, stands, &mut fetch, &mut |diagnostic| found.push(diagnostic));
         let platforms = self.platforms(&what, service, build);
         let arguments = self.arguments(build);
         let values = arguments.iter().map(|(name, value)| (name.clone(), value.value.clone()));
@@ -283,12 +319,25 @@ impl Lowering<'_> {
                     let hint = format!("give it with `--build-arg {name}=…`, which reaches every step that uses the network");
                     self.found.push(say::no_effect(value.span, &name, "a proxy belongs to the machine").hint(hint));
                 }
-                None => {
-                    let prefix = format!("{service}.");
-                    let known = spec.args.keys().filter_map(|known| known.as_str().strip_prefix(&prefix));
-                    self.found.push(say::unused_argument(value.span, &name, known));
-                }
+                None => self.offer(service, spec, &name, value),
             }
+        }
+    }
+
+    /// Makes an argument of a value that the Dockerfile does not declare, where a base may.
+    fn offer(&mut self, service: &Name, spec: &mut Spec, name: &str, value: Spanned<String>) {
+        let carries_out = spec.stages.values().any(|stage| stage.onbuild.as_ref().is_some_and(|onbuild| onbuild.value == OnBuild::Run));
+        let declarer = if carries_out { Declarer::Base } else { Declarer::Nobody };
+        let prefix = format!("{service}.");
+        let known = spec.args.keys().filter_map(|known| known.as_str().strip_prefix(&prefix));
+        let unused = say::unused_argument(value.span, name, declarer, known);
+        match Name::new(format!("{prefix}{name}")) {
+            Ok(full) if carries_out => {
+                let span = value.span;
+                spec.args.insert(full.clone(), Spanned::new(Argument { default: Some(value), ..Argument::default() }, span));
+                self.compose.offered.insert(full, unused);
+            }
+            Ok(_) | Err(_) => self.found.push(unused),
         }
     }
 
@@ -345,6 +394,19 @@ impl Lowering<'_> {
         }
     }
 
+    /// What a service gives to whoever fetches its context. What is wrong with it is said of its secrets.
+    fn repository_keys(&mut self, built: &Built) -> RepositoryKeys {
+        let Built { document, build, .. } = built;
+        let said = self.found.len();
+        let secret = |lowering: &mut Self, Grant { source, target }: &Grant| {
+            let declared = document.root.get("secrets").and_then(|secrets| secrets.get(&source.value))?;
+            Some((Name::new(target.value.clone()).ok()?, lowering.secret(&source.value, declared, &document.directory)?))
+        };
+        let secrets = build.secrets.iter().filter_map(|grant| secret(self, grant)).collect();
+        self.found.truncate(said);
+        RepositoryKeys { agent: build.ssh.get("default").map(|pair| agent_source(pair.value.as_ref())), secrets }
+    }
+
     /// The secrets that a build may see, from the top of the file.
     fn secrets(&mut self, document: &Document, build: &Build) {
         for Grant { source, target } in &build.secrets {
@@ -395,7 +457,7 @@ impl Lowering<'_> {
                 self.found.push(say::bad_value(pair.span, &format!("{what}.ssh"), &format!("`{id}` cannot be the name of an agent")));
                 continue;
             };
-            let agent = Spanned::new(pair.value.clone(), pair.span);
+            let agent = Spanned::new(agent_source(pair.value.as_ref()), pair.span);
             if let Some(first) = self.compose.agents.get(&name).filter(|first| **first != agent) {
                 let message = format!("another service knows another agent as `{name}`");
                 self.found.push(say::not_supported(pair.span, message).also(first.span, "that one"));
@@ -404,6 +466,10 @@ impl Lowering<'_> {
             }
         }
     }
+}
+
+fn agent_source(written: Option<&String>) -> AgentSource {
+    written.map_or(AgentSource::Callers, |path| AgentSource::At(path.clone()))
 }
 
 fn set_image(image: &mut Image, tags: Vec<Spanned<String>>, platforms: Vec<Spanned<Platform>>, build: &Build) {

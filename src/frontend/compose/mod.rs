@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use diagnostics::CODES;
 
-use crate::diagnostic::{Diagnosed, Severity, SourceId};
+use crate::diagnostic::{Diagnosed, Diagnostic, Severity, SourceId};
 use crate::frontend::dockerfile::Purpose;
 use crate::image::Platform;
 use crate::spec::{Name, Spanned, Spec};
@@ -52,6 +52,13 @@ pub trait Files {
     /// Why it cannot be read, as a fragment of a sentence.
     fn read(&mut self, path: &str) -> Result<Option<(SourceId, String)>, String>;
 
+    /// Fetches the files of a git repository, and says in which directory they are, absolute, without `.` and `..`. `None` where the text is
+    /// the address of none. What is read below that directory is a part of the repository.
+    ///
+    /// # Errors
+    /// Why they cannot be had, as a sentence without its end.
+    fn repository(&mut self, address: &str, keys: &RepositoryKeys) -> Result<Option<String>, String>;
+
     /// Takes a text that stands inside another, under a name for people, so that messages can point into it.
     fn add(&mut self, name: &str, text: &str) -> SourceId;
 }
@@ -65,8 +72,29 @@ pub struct Compose {
     pub not_built: Vec<NotBuilt>,
     /// The secrets that the file gives to builds, by the names that Dockerfiles know them by.
     pub secrets: BTreeMap<Name, Spanned<SecretSource>>,
-    /// The agents that the file gives to builds; the value is a socket or a key, `None` the caller's own agent.
-    pub agents: BTreeMap<Name, Spanned<Option<String>>>,
+    /// The agents that the file gives to builds.
+    pub agents: BTreeMap<Name, Spanned<AgentSource>>,
+    /// Arguments that the file gives a value and no Dockerfile declares. They are in the spec, since the `ONBUILD` instructions of a base may
+    /// declare them; where none does, this is to be said.
+    pub offered: BTreeMap<Name, Diagnostic>,
+}
+
+/// What a service gives to whoever fetches its context.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RepositoryKeys {
+    /// The agent that it calls `default`.
+    pub agent: Option<AgentSource>,
+    /// Its secrets.
+    pub secrets: BTreeMap<Name, SecretSource>,
+}
+
+/// Where an SSH agent is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentSource {
+    /// It is the caller's own.
+    Callers,
+    /// A socket, or files with keys and commas between them; relative to the directory of the Compose file.
+    At(String),
 }
 
 /// A service that is not built.

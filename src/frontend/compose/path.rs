@@ -1,8 +1,15 @@
 //! Paths as texts with slashes, joined without looking at any disk.
 
+use crate::frontend::GitAddress;
+
+/// Whether a text names no path of this machine but something elsewhere.
+pub(super) fn is_remote(text: &str) -> bool {
+    text.contains("://") || !matches!(GitAddress::parse(text), Ok(None))
+}
+
 /// A path relative to a directory, as short as it can be said without knowing links; `.` for the directory itself.
 pub(super) fn join(directory: &str, path: &str) -> String {
-    if path.starts_with('/') || path.starts_with('~') || path.contains("://") {
+    if path.starts_with('/') || path.starts_with('~') || is_remote(path) {
         return path.to_owned();
     }
     let whole = format!("{directory}/{path}");
@@ -50,6 +57,8 @@ mod tests {
             ("a", "/x", "/x"),
             ("/a", "../../b", "/b"),
             (".", "", "."),
+            ("a", "git@example.com:team/b.git#main:c", "git@example.com:team/b.git#main:c"),
+            ("a", "https://example.com/b.git", "https://example.com/b.git"),
         ] {
             assert_eq!(join(directory, path), expected, "{directory} {path}");
         }

@@ -157,7 +157,10 @@ fn key(build: &mut Build, what: &str, entry: &Entry, directory: &str, reader: &m
                 Value::Scalar(_) | Value::List(_) | Value::Map(_) => reader.pairs(what, node),
             };
             for pair in build.ssh.values_mut() {
-                pair.value = pair.value.take().filter(|value| !value.is_empty()).map(|value| path::join(directory, &value));
+                pair.value = pair.value.take().filter(|value| !value.is_empty()).map(|value| {
+                    let paths: Vec<String> = value.split(',').map(|path| path::join(directory, path)).collect();
+                    paths.join(",")
+                });
             }
         }
         "additional_contexts" => {

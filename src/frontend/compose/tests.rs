@@ -19,6 +19,14 @@ impl Files for Memory {
         Ok(self.texts.get(path).map(|text| (self.map.add(path, text.as_str()), text.clone())))
     }
 
+    fn repository(&mut self, address: &str, _: &RepositoryKeys) -> Result<Option<String>, String> {
+        match crate::frontend::GitAddress::parse(address) {
+            Ok(None) => Ok(None),
+            Ok(Some(_)) => Err("nothing is fetched here".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     fn add(&mut self, name: &str, text: &str) -> SourceId {
         self.map.add(name, text)
     }

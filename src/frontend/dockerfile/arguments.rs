@@ -13,10 +13,22 @@ use crate::spec::{Absent, Argument, Name, Operator, Piece, PlatformOf, PlatformP
 pub const PROXY_ARGUMENTS: [&str; 10] =
     ["ALL_PROXY", "FTP_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "NO_PROXY", "all_proxy", "ftp_proxy", "http_proxy", "https_proxy", "no_proxy"];
 
+/// What the spec calls arguments.
+#[derive(Debug, Default)]
+pub(super) enum Naming {
+    /// As they are called.
+    #[default]
+    Own,
+    /// With this in front, and a dot.
+    Prefixed(Name),
+    /// With this in front where that makes one of these names, else as they are called.
+    PrefixedAmong(String, BTreeSet<Name>),
+}
+
 /// The arguments of a file.
 #[derive(Debug, Default)]
 pub(super) struct Arguments {
-    prefix: Option<Name>,
+    naming: Naming,
     shapes: BTreeMap<String, Shape>,
 }
 
@@ -46,7 +58,7 @@ impl Arguments {
         globals: impl IntoIterator<Item = &'i ArgPair>,
         stages: impl IntoIterator<Item = &'i Instruction>,
         escape: char,
-        prefix: Option<Name>,
+        naming: Naming,
     ) -> Arguments {
         let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
         for pair in globals {
@@ -71,14 +83,18 @@ impl Arguments {
             };
             shapes.insert(name, shape);
         }
-        Arguments { prefix, shapes }
+        Arguments { naming, shapes }
     }
 
     /// The name that the spec has for an argument; `None` where it can have none.
     pub(super) fn name(&self, name: &str) -> Option<Name> {
-        match &self.prefix {
-            Some(prefix) => Name::new(format!("{prefix}.{name}")).ok(),
-            None => Name::new(name).ok(),
+        match &self.naming {
+            Naming::Own => Name::new(name).ok(),
+            Naming::Prefixed(prefix) => Name::new(format!("{prefix}.{name}")).ok(),
+            Naming::PrefixedAmong(prefix, names) => {
+                let full = Name::new(format!("{prefix}.{name}")).ok().filter(|full| names.contains(full));
+                full.or_else(|| Name::new(name).ok())
+            }
         }
     }
 

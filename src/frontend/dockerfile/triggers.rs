@@ -1,8 +1,8 @@
 //! The ONBUILD instructions of a base image in, steps and settings for the stage that starts from it out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::arguments::Arguments;
+use super::arguments::{Arguments, Naming};
 use super::instruction::{self, Instruction};
 use super::lines;
 use super::lowering::{InProgress, Lowering};
@@ -52,9 +52,17 @@ pub struct SeenArgument {
 /// Reads the ONBUILD instructions that a base image's config holds.
 ///
 /// `stage` is the stage that starts from the base, `known` are the stages that can be named by `--from`, and `at` is the place that all
-/// messages and values have: that of the stage's base.
+/// messages and values have: that of the stage's base. `arguments` are those of the spec: in a stage `A.B`, an `ARG` is the argument `A.NAME`
+/// if there is one, and `NAME` if not.
 #[must_use]
-pub fn triggers(texts: &[String], stage: &Name, known: &[Name], options: &Options, at: Span) -> Diagnosed<Triggers> {
+pub fn triggers(
+    texts: &[String],
+    stage: &Name,
+    known: &[Name],
+    arguments: &BTreeSet<Name>,
+    options: &Options,
+    at: Span,
+) -> Diagnosed<Triggers> {
     let mut diagnostics = Vec::new();
     let mut instructions: Vec<Instruction> = Vec::new();
     for text in texts {
@@ -65,7 +73,11 @@ pub fn triggers(texts: &[String], stage: &Name, known: &[Name], options: &Option
         };
         instructions.extend(instruction::read(line, lines.escape, &mut |diagnostic| diagnostics.push(diagnostic)));
     }
-    let arguments = Arguments::gather(&[], &instructions, '\\', options.prefix.clone());
+    let naming = match stage.as_str().split_once('.') {
+        Some((prefix, _)) => Naming::PrefixedAmong(prefix.to_owned(), arguments.clone()),
+        None => Naming::Own,
+    };
+    let arguments = Arguments::gather(&[], &instructions, '\\', naming);
     let mut triggers = Triggers { args: arguments.declared(), ..Triggers::default() };
     let mut lowering = Lowering::new('\\', options, arguments, &mut diagnostics);
     lowering.serve_triggers(known);

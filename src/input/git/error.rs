@@ -51,6 +51,21 @@ pub enum GitError {
         /// What `git` said.
         said: String,
     },
+    /// A branch or tag that is another commit than the one that is written beside it.
+    #[error(
+        "`{reference}` of `{url}` is {found} today, and not {wanted}, as the checksum says; to stay at that commit, name it in place of \
+         `{reference}`; to go on, write {found} for the checksum"
+    )]
+    Moved {
+        /// The repository.
+        url: String,
+        /// The branch or tag.
+        reference: String,
+        /// The commit that it should be.
+        wanted: String,
+        /// The commit that it is.
+        found: String,
+    },
     /// Something else than a commit.
     #[error("{id} in `{url}` is a {kind} and no commit; `git rev-parse {id}^{{commit}}` prints the commit, if it leads to one")]
     NotACommit {
@@ -174,6 +189,7 @@ fn login(url: &str) -> &'static str {
     if url.starts_with("ssh://") {
         "give the build an agent that has the key, with `--ssh default`, and the host's key to ~/.ssh/known_hosts"
     } else {
-        "name a repository that anybody may read, or fetch it by `git+ssh://` with `--ssh default`"
+        "give a token over https, as `--secret id=GIT_AUTH_TOKEN,…` or one for that host alone, `--secret id=GIT_AUTH_TOKEN.HOST,…`, or fetch it \
+         by ssh, with `--ssh default`"
     }
 }

@@ -9,6 +9,7 @@ mod directory;
 mod error;
 mod files;
 mod listing;
+mod logins;
 mod program;
 mod remote;
 mod settings;
@@ -32,6 +33,7 @@ use crate::tree::{Content, TreePath};
 pub use checkout::GitCheckout;
 pub use error::GitError;
 pub use files::GitFiles;
+pub use logins::{GitLogins, InvalidLogin};
 pub use settings::{GitLimits, GitSettings};
 
 /// The longest target of a link: what a kernel follows.
@@ -48,9 +50,28 @@ impl Outside<'_> {
         self.may_ask(url, || format!("what `{reference}` of `{url}` stands for"))?;
         self.task(TaskKind::Resolve, format!("{url}#{reference}"), |_| {
             let scratch = self.store.scratch()?;
-            let program = Program::find(self.git, scratch.path().to_path_buf(), self.cancel)?;
+            let program = Program::find(self.git, url, scratch.path().to_path_buf(), self.cancel)?;
             Ok((program.look_up(url, reference)?, Outcome::Done))
         })
+    }
+
+    /// Makes sure that a reference of a repository is still a commit; where the network is refused, the commit is taken at its word.
+    ///
+    /// # Errors
+    /// When it is another, or cannot be had.
+    pub fn still_at(&self, url: &str, reference: &str, wanted: &Commit) -> Result<(), Error> {
+        if self.network == super::NetworkUse::Refused && !is_here(url) {
+            return Ok(());
+        }
+        let found = match Commit::new(reference) {
+            Some(commit) => commit,
+            None => self.find_commit(url, reference)?,
+        };
+        if found == *wanted {
+            return Ok(());
+        }
+        let [wanted, found] = [wanted, &found].map(|commit| commit.as_str().to_owned());
+        Err(GitError::Moved { url: url.to_owned(), reference: reference.to_owned(), wanted, found }.into())
     }
 
     /// The files of a repository at a commit.
@@ -63,7 +84,7 @@ impl Outside<'_> {
             let scratch = self.store.scratch()?;
             let home = scratch.path().join("home");
             std::fs::create_dir(&home).map_err(|source| Error::File { path: home.clone(), source })?;
-            let program = Program::find(self.git, home, self.cancel)?;
+            let program = Program::find(self.git, &git.url, home, self.cancel)?;
             let spool = scratch.path().join("bytes");
             let spool = Spool::new(spool.clone()).map_err(|source| Error::File { path: spool, source })?;
             let settings = program.settings().limits;
@@ -85,8 +106,13 @@ impl Outside<'_> {
 
     /// A repository on this machine is no matter of the network.
     fn may_ask(&self, url: &str, what: impl FnOnce() -> String) -> Result<(), Error> {
-        if url.starts_with("file://") { Ok(()) } else { self.need_network(what) }
+        if is_here(url) { Ok(()) } else { self.need_network(what) }
     }
+}
+
+/// Whether a repository is on this machine.
+fn is_here(url: &str) -> bool {
+    url.starts_with("file://")
 }
 
 /// How many names deep a repository may be with all that is in it: half of what a tree may be, since it is put somewhere.

@@ -74,6 +74,8 @@ const CONFIG: &str = "\
 /// `git`, ready to be run.
 pub(super) struct Program<'a> {
     settings: &'a GitSettings,
+    /// The repository that is asked for; its submodules may be elsewhere.
+    asked: &'a str,
     program: PathBuf,
     cancel: &'a Cancel,
     /// What it takes for its home.
@@ -115,8 +117,8 @@ impl Drop for Running {
 }
 
 impl<'a> Program<'a> {
-    /// Finds the program. `home` is an empty directory of its own.
-    pub(super) fn find(settings: &'a GitSettings, home: PathBuf, cancel: &'a Cancel) -> Result<Program<'a>, GitError> {
+    /// Finds the program. `asked` is the repository that it is for, `home` is an empty directory of its own.
+    pub(super) fn find(settings: &'a GitSettings, asked: &'a str, home: PathBuf, cancel: &'a Cancel) -> Result<Program<'a>, GitError> {
         let program = std::env::split_paths(&settings.search_path)
             // An empty or relative entry would run whatever lies in the current directory.
             .filter(|directory| directory.is_absolute())
@@ -125,7 +127,7 @@ impl<'a> Program<'a> {
             .ok_or(GitError::NoProgram)?;
         let config = home.join("config");
         std::fs::write(&config, CONFIG).map_err(|source| GitError::File { path: config, source })?;
-        Ok(Program { settings, program, cancel, home })
+        Ok(Program { settings, asked, program, cancel, home })
     }
 
     /// The limits.
@@ -177,6 +179,7 @@ impl<'a> Program<'a> {
                 command.env("GIT_HTTP_LOW_SPEED_LIMIT", "1");
                 command.env("GIT_HTTP_LOW_SPEED_TIME", "60");
                 self.proxied(&mut command);
+                self.known(&mut command, url);
                 self.certified(&mut command, rest.split('/').next().unwrap_or_default())?;
             }
             "ssh" => {
@@ -199,6 +202,15 @@ impl<'a> Program<'a> {
         let separator = if except.is_empty() { "" } else { "," };
         // What is on this machine goes through nobody.
         command.env("no_proxy", format!("{except}{separator}localhost,127.0.0.1,::1"));
+    }
+
+    /// Says who we are, in the environment: what stands in a command line or in a file has more readers. Whoever is known follows no
+    /// server to another.
+    fn known(&self, command: &mut Command, url: &str) {
+        let Some((key, value)) = self.settings.logins.setting(url, self.asked) else { return };
+        command.env("GIT_CONFIG_COUNT", "2");
+        command.env("GIT_CONFIG_KEY_0", key).env("GIT_CONFIG_VALUE_0", value.expose());
+        command.env("GIT_CONFIG_KEY_1", "http.followRedirects").env("GIT_CONFIG_VALUE_1", "false");
     }
 
     /// Authorities and our own certificate for a host, as for registries.

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::logins::GitLogins;
 use crate::registry::{Host, Proxies};
 
 /// How long `git` may be silent where nothing else is said.
@@ -21,6 +22,8 @@ pub struct GitSettings {
     pub hosts: BTreeMap<String, Host>,
     /// The socket of the agent that has the keys for `ssh`. `None` means that there are no keys.
     pub agent: Option<PathBuf>,
+    /// Who we are over https.
+    pub logins: GitLogins,
     /// How long nothing may come from it before it is given up.
     pub silence: Duration,
     /// The most that a repository may hold.
@@ -50,6 +53,7 @@ impl Default for GitSettings {
             proxies: Proxies::default(),
             hosts: BTreeMap::new(),
             agent: None,
+            logins: GitLogins::default(),
             silence: SILENCE,
             limits: GitLimits::GENEROUS,
         }

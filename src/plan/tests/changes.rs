@@ -361,7 +361,7 @@ fn change_fetch(fetch: &mut Fetch, which: usize) -> Done {
 }
 
 fn change_git(git: &mut Git, which: usize) -> Done {
-    let Git { url, reference, commit, path, submodules, keep_git } = git;
+    let Git { url, reference, commit, path, submodules, keep_git, check_ref } = git;
     match which {
         0 => changed("url", || add(url)),
         1 => changed("ref", || add_to(reference)),
@@ -369,6 +369,8 @@ fn change_git(git: &mut Git, which: usize) -> Done {
         3 => changed("path", || add_to(path)),
         4 => changed("submodules", || *submodules = Some(Spanned::made(false))),
         5 => changed("keep_git", || *keep_git = Some(Spanned::made(true))),
+        // What is taken is the commit, which the plan has.
+        6 => inert("check_ref", || *check_ref = Some(Spanned::made(true))),
         _ => None,
     }
 }

@@ -34,7 +34,7 @@ fn found(requirements: &[Requirement]) -> Found {
             Outside::Download { url, sha256: None } => {
                 found.downloads.insert(url.clone(), digest);
             }
-            Outside::Commit { url, reference, commit: None } => {
+            Outside::Commit { url, reference, commit: None, moving: _ } => {
                 let commit = Commit::new(&digest.hex()).unwrap();
                 found.commits.insert((url.clone(), reference.clone()), commit);
             }

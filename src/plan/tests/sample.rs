@@ -129,6 +129,7 @@ fn git() -> Git {
         path: Some(text("docs")),
         submodules: None,
         keep_git: None,
+        check_ref: None,
     }
 }
 

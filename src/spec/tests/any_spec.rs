@@ -263,10 +263,11 @@ fn fetches() -> BoxedStrategy<Fetch> {
     let urls = prop_oneof![after("ssh://git@example.com/", arg()), after("file:///srv/", arg())];
     let flag = || of(made(any::<bool>()));
     let commits = prop_oneof!["[0-9a-f]{40}", "[0-9a-f]{64}"];
-    let git = (urls, of(after("v", arg())), of(made(commits)), of(after("src/", arg())), flag(), flag()).prop_map(
-        |(url, reference, commit, path, submodules, keep_git)| {
+    let git = (urls, of(after("v", arg())), of(made(commits)), of(after("src/", arg())), flag(), flag(), flag()).prop_map(
+        |(url, reference, commit, path, submodules, keep_git, check_ref)| {
             let keep_git = keep_git.filter(|_| path.is_none());
-            (FetchSource::Git(Git { url, reference, commit, path, submodules, keep_git }), None)
+            let check_ref = check_ref.filter(|_| commit.is_some());
+            (FetchSource::Git(Git { url, reference, commit, path, submodules, keep_git, check_ref }), None)
         },
     );
     let url = (downloads(), of(made(modes()))).prop_map(|(download, mode)| (FetchSource::Url(download), mode));

@@ -89,3 +89,67 @@ fn a_lock_holds_what_the_onbuild_instructions_of_a_base_take_from_outside() {
     assert!(ran.out.contains(&format!("added    {url} HEAD: {commit}\n")), "{}", ran.out);
     lab.build(&project, &["--locked"]);
 }
+
+#[test]
+fn services_of_a_compose_file_are_built_from_repositories_as_from_directories() {
+    let lab = Lab::new();
+    let (repository, commit) = project(&lab);
+    let served = served(&lab);
+    repository.publish(&served, "app.git");
+    let server = Server::http(&served, "smart");
+    let url = format!("{}/app.git", server.address);
+    let compose = |build: &str| {
+        let text = format!("services:\n  web:\n    build:\n{build}\n");
+        lab.files("compose", &[("compose.yaml", &text)])
+    };
+    let built = |place: &std::path::Path, further: &[&str]| {
+        let files = lab.path("files");
+        let _ = std::fs::remove_dir_all(&files);
+        let built = lab.build(place, &[&["-o", &format!("rootfs:{}", files.display())], further].concat());
+        (built.digest().to_owned(), files)
+    };
+    let (remote, files) = built(&compose(&format!("      context: {url}#main:sub")), &[]);
+    assert_eq!((names(&files.join("all")), read(&files, "all/file")), (vec!["file".to_owned()], "file\n".to_owned()));
+    let work = repository.0.display();
+    assert_eq!(built(&compose(&format!("      context: {work}/sub")), &[]).0, remote);
+    assert_eq!(built(&compose(&format!("      context: {url}#{commit}:sub")), &["--locked"]).0, remote);
+
+    let more = format!(
+        "      context: {url}#main:sub\n      dockerfile: other.Dockerfile\n      additional_contexts:\n        more: {url}#{commit}"
+    );
+    let (_, files) = built(&compose(&more), &[]);
+    assert_eq!((read(&files, "docs/page"), read(&files, "other")), ("page\n".to_owned(), "file\n".to_owned()));
+    // Another one beside a directory of this machine.
+    let beside =
+        format!("      context: {work}/sub\n      dockerfile: other.Dockerfile\n      additional_contexts:\n        more: {url}#{commit}");
+    assert_eq!(read(&built(&compose(&beside), &[]).1, "docs/page"), "page\n");
+
+    for (code, build, further, expected) in [
+        (2, format!("      context: {url}#main:sub"), &["--locked"][..], "is named with its commit in full"),
+        (3, format!("      context: {url}#{commit}:sub"), &["--offline"], "`--offline` refuses the network"),
+        (2, format!("      context: {url}#main:out"), &[], "it leads out of the repository"),
+        (2, format!("      context: {url}#main:sub\n      dockerfile: ../toml/x"), &[], "leads out of the repository"),
+        (2, format!("      context: {url}#main:docs"), &[], "there is no Dockerfile"),
+        (3, format!("      context: {url}#mian"), &[], "did you mean `main`?"),
+        (2, format!("      context: {}", url.replace("http://", "http://me:hunter2@")), &[], "it has a user or password in it"),
+    ] {
+        let said = lab.fail(code, &compose(&build), further);
+        assert!(said.contains(expected) && said.contains("compose.yaml:"), "{build}\n{said}");
+    }
+    // Mistakes in the Dockerfile are shown where it is from.
+    repository.write("sub/Dockerfile", "FROM scratch\nCOPPY a b\n");
+    repository.commit("two");
+    repository.publish(&served, "app.git");
+    let said = lab.fail(2, &compose(&format!("      context: {url}#main:sub")), &[]);
+    assert!(said.contains(&format!("{}/Dockerfile:2:1", format!("{url}#main:sub").replace("http://", ""))), "{said}");
+    // What it becomes is written down where its files are, so they have to be there.
+    let project = compose(&format!("      context: {url}#main:sub"));
+    let ran = lab.run(&["convert", project.to_str().unwrap()]);
+    assert!(ran.code == Some(2) && ran.err.contains("clone it and name the directory"), "{ran:#?}");
+    repository.write("sub/Dockerfile", "FROM scratch\nCOPY . /all/\n");
+    repository.commit("three");
+    repository.publish(&served, "app.git");
+    let ran = lab.run(&["lock", project.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    lab.verify();
+}

@@ -2,7 +2,10 @@
 
 mod contexts;
 mod hostile;
+mod known;
 mod locking;
+mod moved;
+mod over_ssh;
 mod served;
 
 use std::os::unix::fs::PermissionsExt as _;

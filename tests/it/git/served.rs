@@ -93,13 +93,13 @@ impl Server {
         panic!("git daemon took no connections within ten seconds");
     }
 
-    /// Over http: `smart`, `plain` or `login`.
+    /// Over http: `smart`, `plain` or `login`; or `known`, `spy` or `elsewhere` with a word behind it.
     pub(super) fn http(directory: &Path, kind: &str) -> Server {
         let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/git/server.py");
         let mut process = Command::new("python3")
             .arg(program)
             .arg(directory)
-            .arg(kind)
+            .args(kind.splitn(2, ' '))
             .env("GIT_CONFIG_GLOBAL", trusting(directory))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,8 +1,12 @@
 """In: a directory of bare repositories, and how they are served. Out: the port, on the first line; then http until it is ended.
 
     python3 server.py DIRECTORY smart|plain|login
+    python3 server.py DIRECTORY known HEADER
+    python3 server.py DIRECTORY spy FILE
+    python3 server.py DIRECTORY elsewhere URL
 
-`smart` is git's own `http-backend`, `plain` gives files alone, `login` answers 401 to everybody.
+`smart` is git's own `http-backend`, `plain` gives files alone, `login` answers 401 to everybody. `known` is `smart` for whoever sends this
+`Authorization`, `spy` is `smart` and writes down which each request has, `elsewhere` sends everybody to another server.
 """
 
 import functools
@@ -64,6 +68,35 @@ class Smart(Plain):
         self.wfile.write(body)
 
 
+class Known(Smart):
+    """Answers those who say the right word."""
+
+    def answer(self):
+        if self.headers.get("Authorization") == sys.argv[3]:
+            super().answer()
+        else:
+            Login.do_GET(self)
+
+
+class Spy(Smart):
+    """Writes down who everybody says that they are."""
+
+    def answer(self):
+        with open(sys.argv[3], "a", encoding="utf-8") as file:
+            file.write(f"{self.headers.get('Authorization')}\n")
+        super().answer()
+
+
+class Elsewhere(Plain):
+    """Has moved."""
+
+    def do_GET(self):
+        self.send_response(302)
+        self.send_header("Location", sys.argv[3] + self.path)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
 class Login(Plain):
     """Wants to know who asks."""
 
@@ -75,8 +108,9 @@ class Login(Plain):
 
 
 def main():
-    directory, kind = sys.argv[1:]
-    handler = functools.partial({"smart": Smart, "plain": Plain, "login": Login}[kind], directory=directory)
+    directory, kind = sys.argv[1:3]
+    kinds = {"smart": Smart, "plain": Plain, "login": Login, "known": Known, "spy": Spy, "elsewhere": Elsewhere}
+    handler = functools.partial(kinds[kind], directory=directory)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     print(server.server_port, flush=True)
     server.serve_forever()

@@ -1,12 +1,10 @@
 //! `lapstrake build`: images, pushed and written where they are wanted.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use lapstrake::build::{Built, BuiltImage, Engine, Fresh, Options, Secrets};
+use lapstrake::build::{Built, BuiltImage, Engine, Fresh, Options};
 use lapstrake::event::{Cancel, EventSink};
-use lapstrake::frontend::compose::SecretSource;
 use lapstrake::input::{NetworkUse, NothingStale, Outside, Resolved, Stale};
 use lapstrake::output::{self, PushError, PushedTag, Sources, TagOutcome};
 use lapstrake::plan::{self, Plan, Requirement, StageId};
@@ -16,6 +14,7 @@ use serde_json::{Value, json};
 use crate::args;
 use crate::debug::{Gate, Shell};
 use crate::exit::{Failure, chain, print, remark};
+use crate::keys::Keys;
 use crate::lints::Lints;
 use crate::machine::Machine;
 use crate::outputs::{Outputs, Written, bundle};
@@ -28,8 +27,10 @@ pub(crate) const TRANSFERS: std::num::NonZeroUsize = std::num::NonZeroUsize::MIN
 
 pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Failure> {
     let habits = &arguments.habits;
+    let keys = Keys::read(machine, &arguments.keys)?;
     let reading = Reading {
         tags: &arguments.tags,
+        keys: Some(&keys),
         lints: Lints::new(&arguments.lints)?,
         asking: Some(Asking::of(&arguments.pinning)),
         ..Reading::plain()
@@ -49,8 +50,6 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
         true => Some(Shell::on_failure(gate, machine.surroundings.variable("TERM").map(ToOwned::to_owned))?),
         false => None,
     };
-    // The agent that steps may use as `default` serves git too.
-    project.git.agent = agents(machine, &arguments.ssh)?.remove("default");
     let cancel = machine.cancel();
     let (store, registry) = (machine.store()?, machine.registry()?);
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &*events, cancel);
@@ -72,7 +71,13 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
         load::check(&plan)?;
     }
     let engine = machine.engine(arguments.isolation)?;
-    let options = Options { on_failure, ..options(machine, arguments, &project, &plan, outputs.unpacked(&plan))? };
+    let agents = keys.agents(machine, &plan, &project.given, &project.git)?;
+    let options = Options {
+        on_failure,
+        secrets: keys.secrets(machine, &plan, &project.given)?,
+        agents: agents.sockets.clone(),
+        ..options(machine, arguments, &project, &plan, outputs.unpacked(&plan))?
+    };
     let mut attempts = 0;
     let (built, written, pushed) = loop {
         let built = engine.build(&plan, &outside, &options).map_err(|error| project.failed(&error))?;
@@ -166,12 +171,10 @@ fn options(
         created,
         jobs: arguments.jobs.unwrap_or(defaults.jobs),
         fresh,
-        secrets: with_compose(machine, project, plan, &arguments.secrets)?,
-        agents: agents(machine, &arguments.ssh)?,
         proxies: project.proxies.clone(),
         unpacked,
-        on_failure: None,
         shared: crate::caches::shared(machine, &arguments.cache_from, &arguments.cache_to)?.map(Arc::new),
+        ..defaults
     })
 }
 
@@ -183,94 +186,6 @@ fn time(what: &str, text: &str) -> Result<i64, Failure> {
     text.parse::<jiff::Timestamp>().map(jiff::Timestamp::as_second).map_err(|_| {
         Failure::usage(format!("`{what}`: `{text}` is no time: expected RFC 3339, such as 2026-01-31T12:00:00Z, or seconds since 1970"))
     })
-}
-
-/// `ID[=SOCKET]`; without a place, the agent in `SSH_AUTH_SOCK`.
-pub(crate) fn agents(machine: &Machine, given: &[String]) -> Result<BTreeMap<String, PathBuf>, Failure> {
-    let mut agents = BTreeMap::new();
-    for text in given {
-        let wrong = |reason: &str| Failure::usage(format!("`--ssh {text}`: {reason}"));
-        let (id, socket) = match text.split_once('=') {
-            Some((id, socket)) => (id, PathBuf::from(socket)),
-            None => {
-                let variable = machine.surroundings.variable("SSH_AUTH_SOCK");
-                (
-                    text.as_str(),
-                    PathBuf::from(variable.ok_or_else(|| wrong("SSH_AUTH_SOCK is not set; start an agent, or name its socket"))?),
-                )
-            }
-        };
-        let socket = std::path::absolute(&socket).map_err(|error| wrong(&error.to_string()))?;
-        let kind = std::fs::metadata(&socket).map_err(|error| wrong(&format!("`{}`: {error}", socket.display())))?.file_type();
-        if !std::os::unix::fs::FileTypeExt::is_socket(&kind) {
-            return Err(wrong(&format!("`{}` is no socket; keys are forwarded by an agent alone: `ssh-add` them", socket.display())));
-        }
-        agents.insert(id.to_owned(), socket);
-    }
-    Ok(agents)
-}
-
-/// `id=NAME[,src=FILE|,env=VAR]`; without a place, the variable or file of that name.
-pub(crate) fn secrets(machine: &Machine, given: &[String]) -> Result<Secrets, Failure> {
-    let mut secrets = Secrets::new();
-    for text in given {
-        let wrong =
-            |reason: &str| Failure::usage(format!("`--secret {text}`: {reason}; expected id=NAME,src=FILE or id=NAME,env=VARIABLE"));
-        let (mut id, mut file, mut variable, mut kind) = (None, None, None, "file");
-        for part in text.split(',') {
-            match part.split_once('=') {
-                Some(("id", value)) if !value.is_empty() => id = Some(value),
-                Some(("src" | "source", value)) => file = Some(value),
-                Some(("env", value)) => variable = Some(value),
-                Some(("type", word @ ("file" | "env"))) => kind = word,
-                Some((key, _)) => return Err(wrong(&format!("`{key}` is not known"))),
-                None => return Err(wrong(&format!("`{part}` has no `=`"))),
-            }
-        }
-        let id = id.ok_or_else(|| wrong("it has no `id`"))?;
-        if kind == "env" && variable.is_none() {
-            variable = file.take();
-        }
-        let value = match (file, variable) {
-            (Some(_), Some(_)) => return Err(wrong("it has two places")),
-            (Some(file), None) => of_file(id, file)?,
-            (None, Some(name)) => of_variable(machine, id, name)?,
-            (None, None) if machine.surroundings.variable(id).is_none() && std::path::Path::new(id).is_file() => of_file(id, id)?,
-            (None, None) => of_variable(machine, id, id)?,
-        };
-        secrets.insert(id, value);
-    }
-    Ok(secrets)
-}
-
-/// Those of the command line, and those of a Compose file that the plan needs and the command line does not give.
-fn with_compose(machine: &Machine, project: &Project, plan: &Plan, given: &[String]) -> Result<Secrets, Failure> {
-    let mut secrets = secrets(machine, given)?;
-    let needed = plan.secrets();
-    for (id, source) in &project.secrets {
-        let is_given = given.iter().any(|text| text.split(',').any(|part| part.strip_prefix("id=") == Some(id)));
-        if is_given || !needed.contains_key(id.as_str()) {
-            continue;
-        }
-        let value = match source {
-            SecretSource::File(file) => of_file(id, file)?,
-            SecretSource::Variable(name) => of_variable(machine, id, name)?,
-        };
-        secrets.insert(id, value);
-    }
-    Ok(secrets)
-}
-
-fn of_file(id: &str, file: &str) -> Result<Vec<u8>, Failure> {
-    std::fs::read(file).map_err(|error| Failure::usage(format!("the secret `{id}`: cannot read `{file}`: {error}")))
-}
-
-fn of_variable(machine: &Machine, id: &str, name: &str) -> Result<Vec<u8>, Failure> {
-    use std::os::unix::ffi::OsStrExt;
-    match machine.surroundings.variable(name) {
-        Some(value) => Ok(value.as_bytes().to_vec()),
-        None => Err(Failure::usage(format!("the secret `{id}`: the variable `{name}` is not set, or empty"))),
-    }
 }
 
 /// What each image's tags point to now, by the image's name.

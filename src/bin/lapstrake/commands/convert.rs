@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io::Write;
 use std::path::{Component, Path};
 
-use lapstrake::frontend::compose::SecretSource;
+use lapstrake::frontend::compose::{AgentSource, SecretSource};
 use lapstrake::frontend::convert::{Manner, to_toml};
 use lapstrake::frontend::dockerfile::Purpose;
 use lapstrake::spec::{Base, FileSource, ImageSource, Spanned, Template, Text};
@@ -12,6 +12,7 @@ use lapstrake::spec::{Base, FileSource, ImageSource, Spanned, Template, Text};
 use crate::args;
 use crate::checkout::Checkouts;
 use crate::exit::{Failure, print, remark};
+use crate::keys::Given;
 use crate::machine::Machine;
 use crate::project::{Project, Reading};
 use crate::source::Kind;
@@ -46,15 +47,23 @@ pub(crate) fn convert(machine: &Machine, arguments: &args::Convert) -> Result<()
 
 /// What a Compose file gives to a build and no spec holds is for the command line.
 fn needed_words(project: &Project) -> String {
-    if project.secrets.is_empty() {
-        return String::new();
-    }
-    let word = |(name, secret): (&String, &SecretSource)| match secret {
+    let Given { agents, secrets } = &project.given;
+    let secret = |(name, secret): (&String, &SecretSource)| match secret {
         SecretSource::File(path) => format!("--secret id={name},src={path}"),
         SecretSource::Variable(variable) => format!("--secret id={name},env={variable}"),
     };
-    let words: Vec<String> = project.secrets.iter().map(word).collect();
-    format!("note: a lapstrake.toml says nothing of where secrets are; build it with `{}`\n", words.join(" "))
+    let agent = |(name, agent): (&String, &AgentSource)| match agent {
+        AgentSource::Callers => format!("--ssh {name}"),
+        AgentSource::At(path) => format!("--ssh {name}={path}"),
+    };
+    let words: Vec<String> = secrets.iter().map(secret).chain(agents.iter().map(agent)).collect();
+    let what = match (secrets.is_empty(), agents.is_empty()) {
+        (true, true) => return String::new(),
+        (false, true) => "secrets",
+        (true, false) => "agents",
+        (false, false) => "secrets and agents",
+    };
+    format!("note: a lapstrake.toml says nothing of where {what} are; build it with `{}`\n", words.join(" "))
 }
 
 /// Paths of a spec are relative to where it is.

@@ -7,19 +7,21 @@ use lapstrake::plan::{Requirement, Upgrade, further_requirements, to_resolve};
 use lapstrake::spec::{OnBuild, Spec};
 
 use crate::args;
-use crate::commands::build::agents;
 use crate::exit::{Failure, print};
+use crate::keys::Keys;
 use crate::machine::Machine;
-use crate::project::{Project, Reading, known_layers};
+use crate::project::{Project, Reading, SpecPlace, known_layers};
+use crate::remote::Asking;
 
 pub(crate) fn lock(machine: &Machine, arguments: &args::Lock) -> Result<(), Failure> {
-    let mut project = Project::load(machine, &arguments.project, Reading::plain())?;
+    let keys = Keys::read(machine, &arguments.keys)?;
+    let reading = Reading { keys: Some(&keys), asking: Some(Asking::ANYTHING), spec: SpecPlace::Here, ..Reading::plain() };
+    let project = Project::load(machine, &arguments.project, reading)?;
     let upgrade = match arguments.upgrade.as_deref() {
         None => Upgrade::Nothing,
         Some("") => Upgrade::All,
         Some(name) => Upgrade::One(name.to_owned()),
     };
-    project.git.agent = agents(machine, &arguments.ssh)?.remove("default");
     let mut requirements = project.requirements()?;
     let (store, registry, cancel) = (machine.store()?, machine.registry()?, machine.cancel());
     let outside = project.outside(&store, &registry, NetworkUse::Allowed, &Silent, cancel);

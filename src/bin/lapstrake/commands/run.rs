@@ -14,10 +14,11 @@ use lapstrake::image::{Config, Platform};
 use lapstrake::input::{NetworkUse, NothingStale, Outside};
 use lapstrake::sandbox::{Console, DirectoryAccess, Exit, SandboxError, Signals};
 
-use super::build::{network, secrets};
+use super::build::network;
 use super::inspect::opened;
 use crate::args;
 use crate::exit::{Failure, chain, report};
+use crate::keys::{Git, Keys};
 use crate::machine::Machine;
 use crate::progress;
 use crate::project::{Project, Reading};
@@ -57,14 +58,15 @@ fn attempt(machine: &Machine, arguments: &args::Run) -> Result<u8, Ended> {
     let (store, registry) = (machine.store()?, machine.registry()?);
     let engine = machine.engine(arguments.isolation)?;
     let network = network(&arguments.pinning);
-    if let Some(project) = project(machine, arguments)? {
+    let keys = Keys::read(machine, &args::Keys { secrets: arguments.secrets.clone(), ssh: Vec::new() })?;
+    if let Some(project) = project(machine, arguments, &keys)? {
         let outside = project.outside(&store, &registry, network, &*events, machine.cancel());
         let (plan, _) = project.plan(&outside, &arguments.pinning, &NothingStale)?;
         let [image] = plan.images.as_slice() else {
             return Err(Failure::usage(format!("`{}` is for several platforms; pick one with `--platform`", arguments.what)).into());
         };
         let options = Options {
-            secrets: secrets(machine, &arguments.secrets)?,
+            secrets: keys.secrets(machine, &plan, &project.given)?,
             proxies: project.proxies.clone(),
             unpacked: BTreeSet::from([image.stage]),
             ..Options::default()
@@ -84,7 +86,7 @@ fn attempt(machine: &Machine, arguments: &args::Run) -> Result<u8, Ended> {
     }
     let opened = opened(machine, &registry, &arguments.what, &platform)?;
     let place = opened.place.to_string();
-    let (contexts, git) = (BTreeMap::new(), machine.git()?);
+    let (contexts, git) = (BTreeMap::new(), Git::plain(machine)?.settings);
     let outside = Outside {
         store: &store,
         registry: &registry,
@@ -100,7 +102,7 @@ fn attempt(machine: &Machine, arguments: &args::Run) -> Result<u8, Ended> {
 }
 
 /// The spec, with the one image that is wanted of it; `None` where something else is meant.
-fn project(machine: &Machine, arguments: &args::Run) -> Result<Option<Project>, Failure> {
+fn project(machine: &Machine, arguments: &args::Run, keys: &Keys) -> Result<Option<Project>, Failure> {
     let (name, stage_alone) = match arguments.what.strip_prefix("stage:") {
         Some(name) => (name, true),
         None => (arguments.what.as_str(), false),
@@ -122,7 +124,7 @@ fn project(machine: &Machine, arguments: &args::Run) -> Result<Option<Project>, 
             contexts: arguments.contexts.clone(),
             docker,
         };
-        Project::read(machine, &words, Reading::plain())
+        Project::read(machine, &words, Reading { keys: Some(keys), ..Reading::plain() })
     };
     let all = read(Vec::new(), None)?;
     let images: Vec<&str> = all.spec.images.keys().map(lapstrake::spec::Name::as_str).collect();

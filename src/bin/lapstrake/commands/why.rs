@@ -8,6 +8,7 @@ use lapstrake::plan::{Plan, StageId, StepId, StepKind};
 use crate::args;
 use crate::commands::build::network;
 use crate::exit::{Failure, print};
+use crate::keys::Keys;
 use crate::machine::Machine;
 use crate::project::{Project, Reading};
 use crate::remote::Asking;
@@ -16,7 +17,9 @@ use crate::remote::Asking;
 const SHOWN_CHARACTERS: usize = 160;
 
 pub(crate) fn why(machine: &Machine, arguments: &args::Why) -> Result<(), Failure> {
-    let project = Project::load(machine, &arguments.project, Reading { asking: Some(Asking::of(&arguments.pinning)), ..Reading::plain() })?;
+    let keys = Keys::read(machine, &arguments.keys)?;
+    let reading = Reading { keys: Some(&keys), asking: Some(Asking::of(&arguments.pinning)), ..Reading::plain() };
+    let project = Project::load(machine, &arguments.project, reading)?;
     let (store, registry, cancel) = (machine.store()?, machine.registry()?, machine.cancel());
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &Silent, cancel);
     let (plan, _) = project.plan(&outside, &arguments.pinning, &NothingStale)?;

@@ -102,7 +102,7 @@ impl Lowering<'_> {
             "an address holds no white space"
         } else if host.is_empty() && (pieces.len() == 1 || !rest.is_empty()) {
             "an address needs a host"
-        } else if host.contains('@') && (leading(address).starts_with("http") || host.contains(':')) {
+        } else if host.rsplit_once('@').is_some_and(|(login, _)| leading(address).starts_with("http") || login.contains(':')) {
             "an address must hold no user name or password: they would stand in the history of the image"
         } else {
             return true;
@@ -221,7 +221,8 @@ impl Lowering<'_> {
         };
         let filled = |template: Option<Template>| template.filter(|template| !template.pieces().is_empty()).map(text);
         let url = text(self.git_url(url)?);
-        let mut git = Git { url, reference: filled(reference), commit: None, path: filled(path), submodules: None, keep_git: None };
+        let mut git =
+            Git { url, reference: filled(reference), commit: None, path: filled(path), submodules: None, keep_git: None, check_ref: None };
         let mut keep = add.keep_git_dir;
         if let Some(query) = query {
             self.git_query(&mut git, &mut keep, &query, span)?;
@@ -230,6 +231,10 @@ impl Lowering<'_> {
             let commit = self.settled(stage, checksum, "a checksum")?;
             git.commit = Some(self.commit(&commit, checksum.whole())?);
         }
+        // Docker holds what a reference is today against the checksum. One that is the commit itself can be nothing else.
+        let is_itself =
+            git.reference.as_ref().and_then(|reference| reference.as_literal()) == git.commit.as_ref().map(|commit| commit.as_str());
+        git.check_ref = git.commit.as_ref().filter(|_| !is_itself).map(|commit| Spanned::new(true, commit.span));
         // Docker keeps none with a subdirectory.
         git.keep_git = keep.filter(|keep| *keep && git.path.is_none()).map(|keep| Spanned::new(keep, span));
         Some(git)

@@ -14,7 +14,7 @@ mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::arguments::{Arguments, predefined};
+use super::arguments::{Arguments, Naming, predefined};
 use super::evaluate::{Today, evaluate};
 use super::instruction::{self, ArgPair, From, Instruction, Kind};
 use super::lines::Lines;
@@ -85,7 +85,7 @@ pub(super) fn lower(
     }
     let parts = parts(source, lines, diagnostics)?;
     let all = parts.stages.iter().flat_map(|stage| &stage.instructions);
-    let arguments = Arguments::gather(&parts.globals, all, lines.escape, options.prefix.clone());
+    let arguments = Arguments::gather(&parts.globals, all, lines.escape, options.prefix.clone().map_or(Naming::Own, Naming::Prefixed));
     let mut lowering = Lowering::new(lines.escape, options, arguments, diagnostics);
     lowering.name_stages(&parts.stages);
     let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
