@@ -1,6 +1,7 @@
 //! Files and directories that come whole or not at all.
 
 use std::fs::{self, File};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,9 +15,8 @@ pub(super) fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, WriteError>
 
 /// Writes a file beside its place and puts it there when `fill` is done.
 pub(super) fn whole(path: &Path, fill: impl FnOnce(&mut File) -> Result<(), WriteError>) -> Result<(), WriteError> {
-    let new = beside(path);
-    let result = at(&new, File::create(&new)).and_then(|mut file| {
-        fill(&mut file)?;
+    let (new, mut file) = beside(path)?;
+    let result = fill(&mut file).and_then(|()| {
         at(&new, file.sync_data())?;
         at(path, fs::rename(&new, path))
     });
@@ -55,9 +55,53 @@ pub(super) fn copy(
     }
 }
 
-/// A name in the same directory that nobody else uses.
-fn beside(path: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    path.with_file_name(name)
+/// How often another name is tried.
+const NAMES: u32 = 100;
+
+/// A new file in the same directory, which nobody else has: process ids are no names, as containers that share a directory all begin with 1.
+fn beside(path: &Path) -> Result<(PathBuf, File), WriteError> {
+    let mut taken = io::Error::from(io::ErrorKind::AlreadyExists);
+    for _ in 0..NAMES {
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        // What std seeds its hash tables with: another one each time.
+        name.push(format!(".{:016x}.new", RandomState::new().hash_one(0_u8)));
+        let new = path.with_file_name(name);
+        match File::create_new(&new) {
+            Ok(file) => return Ok((new, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => taken = error,
+            Err(source) => return Err(WriteError::File { path: new, source }),
+        }
+    }
+    Err(WriteError::File { path: path.to_owned(), source: taken })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+
+    use super::*;
+
+    #[test]
+    fn several_that_write_one_file_at_once_each_write_it_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("image.tar");
+        let all_began = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for letter in [b'a', b'b', b'c', b'd'] {
+                let (path, all_began) = (&path, &all_began);
+                scope.spawn(move || {
+                    whole(path, |file| {
+                        at(path, file.write_all(&[letter; 1000]))?;
+                        all_began.wait();
+                        at(path, file.write_all(&vec![letter; 1000 * usize::from(letter - b'a' + 1)]))
+                    })
+                    .unwrap();
+                });
+            }
+        });
+        let bytes = fs::read(&path).unwrap();
+        assert!(bytes.iter().all(|byte| *byte == bytes[0]));
+        assert_eq!(bytes.len(), 1000 * (usize::from(bytes[0] - b'a') + 2));
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
 }

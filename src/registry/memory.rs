@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -224,8 +225,9 @@ fn make_room(directory: &Path) -> io::Result<()> {
 /// Puts a file in the place of another in one step.
 pub(super) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     make(directory)?;
-    let fresh = directory.join(format!(".{name}.{}", std::process::id()));
-    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh).and_then(|mut file| {
+    // Process ids are no names: containers that share a store all begin with 1.
+    let fresh = directory.join(format!(".{name}.{:016x}", RandomState::new().hash_one(0_u8)));
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).and_then(|mut file| {
         file.write_all(bytes)?;
         fs::rename(&fresh, directory.join(name))
     });
