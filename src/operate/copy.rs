@@ -106,14 +106,31 @@ pub struct Copied {
 ///
 /// When it is not there, is not what it claims to be, or cannot be written. No tag and no name points to half of it then.
 pub fn copy(from: &Place, to: &Place, selection: &Selection, others: Others, hands: &Hands<'_>) -> Result<Vec<Copied>, CopyError> {
+    copy_gathered(from, &gather(from, selection, hands.registry, hands.cancel)?, to, others, hands)
+}
+
+/// Copies what a place holds to each of several others, in order. It is looked up once: all get the same, whatever is pushed meanwhile.
+///
+/// # Errors
+///
+/// As [`copy`]; the places before the one that failed have it.
+pub fn copy_to_all(from: &Place, to: &[Place], selection: &Selection, others: Others, hands: &Hands<'_>) -> Result<Vec<Copied>, CopyError> {
     let gathered = gather(from, selection, hands.registry, hands.cancel)?;
+    let mut copied = Vec::new();
+    for to in to {
+        copied = copy_gathered(from, &gathered, to, others, hands)?;
+    }
+    Ok(copied)
+}
+
+fn copy_gathered(from: &Place, gathered: &Gathered, to: &Place, others: Others, hands: &Hands<'_>) -> Result<Vec<Copied>, CopyError> {
     match to {
-        Place::Registry(reference) => Ok(vec![push_one(from, &gathered, std::slice::from_ref(reference), others, hands)?]),
-        Place::Layout { path, name } => write(from, to, &gathered, Target::Layout { path: path.clone(), tag: name.clone() }, hands),
-        Place::OciArchive { path, name } => write(from, to, &gathered, Target::OciArchive { path: path.clone(), tag: name.clone() }, hands),
+        Place::Registry(reference) => Ok(vec![push_one(from, gathered, std::slice::from_ref(reference), others, hands)?]),
+        Place::Layout { path, name } => write(from, to, gathered, Target::Layout { path: path.clone(), tag: name.clone() }, hands),
+        Place::OciArchive { path, name } => write(from, to, gathered, Target::OciArchive { path: path.clone(), tag: name.clone() }, hands),
         Place::DockerArchive { path, name } => {
             let target = Target::DockerArchive { path: path.clone(), reference: name.clone() };
-            write(from, to, &gathered, target, hands)
+            write(from, to, gathered, target, hands)
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Source of truth: OCI image-spec 1.1, "Image Index", "Image Layout"; distribution-spec 1.1, "Pulling manifests".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 
 use lapstrake_cache::Digest;
@@ -17,8 +17,12 @@ use crate::image::{
 use crate::output::{Bundle, Named, Part, Text};
 use crate::registry::Registry;
 
-/// The most documents that are read behind one name.
+/// The most documents that are read behind one name, and the most bytes of them.
 const DOCUMENTS: usize = 4096;
+const DOCUMENT_BYTES: u64 = 64 << 20;
+
+/// The most blobs that they may name.
+const BLOBS: usize = 100_000;
 
 /// What was found at a place. The blobs of a layout or archive can be read through [`Blobs`]; those of a registry are where each part says.
 #[derive(Debug)]
@@ -48,17 +52,17 @@ pub fn gather(place: &Place, selection: &Selection, registry: &Registry, cancel:
             let resolved = registry.resolve(reference, cancel).map_err(Box::new)?;
             let from = Origin::Registry { reference, registry, cancel };
             let text = Text { descriptor: resolved.descriptor, bytes: resolved.bytes };
-            let bundle = Walk { place, from: &from, selection }.bundle(text)?;
+            let bundle = Walk { place, from: &from, selection, cancel }.bundle(text)?;
             let names = vec![Reference { digest: None, ..reference.clone() }.to_string()];
             Ok(Gathered { images: vec![Named { bundle, names }], files: None })
         }
-        Place::Layout { path, name } => layout(place, Files::directory(path), name.as_deref(), selection),
-        Place::OciArchive { path, name } => layout(place, Files::archive(path)?, name.as_deref(), selection),
-        Place::DockerArchive { path, name } => docker_archive(place, Files::archive(path)?, name.as_deref(), selection),
+        Place::Layout { path, name } => layout(place, Files::directory(path), name.as_deref(), selection, cancel),
+        Place::OciArchive { path, name } => layout(place, Files::archive(path)?, name.as_deref(), selection, cancel),
+        Place::DockerArchive { path, name } => docker_archive(place, Files::archive(path)?, name.as_deref(), selection, cancel),
     }
 }
 
-fn layout(place: &Place, files: Files, name: Option<&str>, selection: &Selection) -> Result<Gathered, OpenError> {
+fn layout(place: &Place, files: Files, name: Option<&str>, selection: &Selection, cancel: &Cancel) -> Result<Gathered, OpenError> {
     let invalid = |source| OpenError::Invalid { place: place.to_string(), source };
     let index = Index::parse(&files.read("index.json", MANIFEST_LIMIT_BYTES)?, None).map_err(invalid)?;
     let wanted = |entry: &&Descriptor| name.is_none_or(|name| entry.annotations.get(NAME).is_some_and(|own| own == name));
@@ -82,7 +86,7 @@ fn layout(place: &Place, files: Files, name: Option<&str>, selection: &Selection
         match images.iter_mut().find(|known| known.bundle.root.descriptor.digest == entry.digest && own.is_some()) {
             Some(known) => known.names.extend(own.cloned()),
             None => {
-                let walk = Walk { place, from: &from, selection };
+                let walk = Walk { place, from: &from, selection, cancel };
                 let text = walk.read(&Descriptor::new(&entry.media_type, entry.digest, entry.size))?;
                 images.push(Named { bundle: walk.bundle(text)?, names: own.cloned().into_iter().collect() });
             }
@@ -91,14 +95,20 @@ fn layout(place: &Place, files: Files, name: Option<&str>, selection: &Selection
     Ok(Gathered { images, files: Some(files) })
 }
 
-fn docker_archive(place: &Place, mut files: Files, name: Option<&str>, selection: &Selection) -> Result<Gathered, OpenError> {
+fn docker_archive(
+    place: &Place,
+    mut files: Files,
+    name: Option<&str>,
+    selection: &Selection,
+    cancel: &Cancel,
+) -> Result<Gathered, OpenError> {
     let mut images = Vec::new();
     for image in saved(place, &mut files, name)? {
         let bytes = image.manifest.to_bytes();
         let text = Text { descriptor: Descriptor::of(MediaType::DOCKER_MANIFEST, &bytes), bytes };
         // The name that was asked for is the one that counts.
         let names = name.map_or(image.names, |name| vec![name.to_owned()]);
-        let bundle = Walk { place, from: &Origin::Files(&files), selection }.bundle(text)?;
+        let bundle = Walk { place, from: &Origin::Files(&files), selection, cancel }.bundle(text)?;
         images.push(Named { bundle, names });
     }
     Ok(Gathered { images, files: Some(files) })
@@ -114,6 +124,15 @@ struct Walk<'a> {
     place: &'a Place,
     from: &'a Origin<'a>,
     selection: &'a Selection,
+    cancel: &'a Cancel,
+}
+
+/// What was found on a walk so far.
+struct Found {
+    bundle: Bundle,
+    documents: BTreeSet<Digest>,
+    blobs: BTreeSet<Digest>,
+    document_bytes: u64,
 }
 
 impl Walk<'_> {
@@ -125,9 +144,7 @@ impl Walk<'_> {
     fn read(&self, descriptor: &Descriptor) -> Result<Text, OpenError> {
         small(self.place, descriptor, MANIFEST_LIMIT_BYTES, "the manifest")?;
         let bytes = match self.from {
-            Origin::Registry { reference, registry, cancel } => {
-                registry.manifest(reference, &descriptor.digest, cancel).map_err(Box::new)?.bytes
-            }
+            Origin::Registry { reference, registry, cancel } => registry.manifest(reference, descriptor, cancel).map_err(Box::new)?.bytes,
             Origin::Files(files) => files.blob(descriptor)?,
         };
         Ok(Text { descriptor: Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size), bytes })
@@ -146,45 +163,68 @@ impl Walk<'_> {
             }
         }
         let document = self.document(&root)?;
-        let mut bundle = Bundle { root: root.clone(), platform: None, documents: Vec::new(), blobs: Vec::new() };
+        let bundle = Bundle { root: root.clone(), platform: None, documents: Vec::new(), blobs: Vec::new() };
+        let mut found = Found { bundle, documents: BTreeSet::new(), blobs: BTreeSet::new(), document_bytes: 0 };
         match document {
             Document::Manifest(manifest) => {
-                bundle.platform = self.platform(&manifest)?;
-                self.add(&root, &manifest, &mut bundle);
+                found.bundle.platform = self.platform(&manifest)?;
+                self.add(&root, &manifest, &mut found)?;
             }
-            Document::Index(index) => self.below(&index, NESTED, &mut bundle)?,
+            Document::Index(index) => self.below(&index, NESTED, &mut found)?,
         }
-        Ok(bundle)
+        Ok(found.bundle)
     }
 
     /// Adds what an index names, the deepest first.
-    fn below(&self, index: &Index, depth: usize, bundle: &mut Bundle) -> Result<(), OpenError> {
+    fn below(&self, index: &Index, depth: usize, found: &mut Found) -> Result<(), OpenError> {
         for descriptor in &index.manifests {
-            if bundle.documents.iter().any(|known| known.descriptor.digest == descriptor.digest) {
+            if found.documents.contains(&descriptor.digest) {
                 continue;
             }
-            if depth == 0 || bundle.documents.len() >= DOCUMENTS {
+            if self.cancel.is_cancelled() {
+                return Err(OpenError::Cancelled);
+            }
+            if depth == 0 {
                 return Err(OpenError::Nested { place: self.place.to_string() });
+            }
+            if found.documents.len() >= DOCUMENTS {
+                return Err(self.too_much("manifests", DOCUMENTS as u64));
+            }
+            found.document_bytes = found.document_bytes.saturating_add(descriptor.size);
+            if found.document_bytes > DOCUMENT_BYTES {
+                return Err(self.too_much("bytes of manifests", DOCUMENT_BYTES));
             }
             let text = self.read(descriptor)?;
             match self.document(&text)? {
-                Document::Manifest(manifest) => self.add(&text, &manifest, bundle),
-                Document::Index(index) => self.below(&index, depth - 1, bundle)?,
+                Document::Manifest(manifest) => self.add(&text, &manifest, found)?,
+                Document::Index(index) => self.below(&index, depth - 1, found)?,
             }
-            bundle.documents.push(text);
+            found.documents.insert(descriptor.digest);
+            found.bundle.documents.push(text);
         }
         Ok(())
     }
 
-    fn add(&self, text: &Text, manifest: &Manifest, bundle: &mut Bundle) {
+    fn too_much(&self, what: &'static str, limit: u64) -> OpenError {
+        OpenError::TooMuch { place: self.place.to_string(), what, limit }
+    }
+
+    fn add(&self, text: &Text, manifest: &Manifest, found: &mut Found) -> Result<(), OpenError> {
         let from = match self.from {
             Origin::Registry { reference, .. } => Some(Reference { digest: Some(text.descriptor.digest), ..(*reference).clone() }),
             Origin::Files(_) => None,
         };
         for descriptor in manifest.layers.iter().chain([&manifest.config]) {
             let plain = Descriptor::new(&descriptor.media_type, descriptor.digest, descriptor.size);
-            bundle.add(Part { descriptor: plain, bytes: None, from: from.clone() });
+            let part = Part { descriptor: plain, bytes: None, from: from.clone() };
+            if part.is_passed_on() && found.blobs.insert(descriptor.digest) {
+                found.bundle.blobs.push(part);
+            }
+            if found.blobs.len() > BLOBS {
+                return Err(self.too_much("blobs", BLOBS as u64));
+            }
         }
+        Ok(())
     }
 
     /// What an image is for; `None` for artifacts that are no images.

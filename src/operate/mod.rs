@@ -13,7 +13,7 @@ mod place;
 mod text;
 
 pub use compare::{Comparison, FieldChange, FileChange, FileSide};
-pub use copy::{Copied, CopyError, Hands, Others, Selection, copy, push_from};
+pub use copy::{Copied, CopyError, Hands, Others, Selection, copy, copy_to_all, push_from};
 pub use files_shown::Detail;
 pub use gather::{Gathered, gather};
 pub use inspect::{Inspected, InspectedLayer};

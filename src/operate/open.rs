@@ -75,6 +75,19 @@ pub enum OpenError {
         /// The names there are.
         available: Vec<String>,
     },
+    /// An image or index of more than anybody makes.
+    #[error("`{place}` has more than {limit} {what}, which nothing honest needs")]
+    TooMuch {
+        /// Where.
+        place: String,
+        /// Of what.
+        what: &'static str,
+        /// How many are taken.
+        limit: u64,
+    },
+    /// [`crate::event::Cancel`] was used.
+    #[error("cancelled")]
+    Cancelled,
     /// Indexes that point to each other without end.
     #[error("`{place}` is an index of indexes of indexes without end")]
     Nested {
@@ -202,7 +215,8 @@ fn from_registry(
 ) -> Result<Opened, OpenError> {
     let resolved = registry.resolve(reference, cancel).map_err(Box::new)?;
     let found = follow(place, platform, resolved.descriptor, (resolved.bytes, resolved.document), &|descriptor| {
-        let resolved = registry.manifest(reference, &descriptor.digest, cancel).map_err(Box::new)?;
+        small(place, descriptor, MANIFEST_LIMIT_BYTES, "the manifest")?;
+        let resolved = registry.manifest(reference, descriptor, cancel).map_err(Box::new)?;
         Ok((resolved.bytes, resolved.document))
     })?;
     let config = &found.manifest.config;

@@ -32,6 +32,14 @@ pub struct Part {
     pub from: Option<Reference>,
 }
 
+impl Part {
+    /// Whether it may be passed on: some layers must be fetched from where their vendor has them.
+    #[must_use]
+    pub fn is_passed_on(&self) -> bool {
+        !matches!(MediaType::kind(&self.descriptor.media_type), Some(MediaKind::ForeignLayer(_)))
+    }
+}
+
 /// One root document and everything that it names.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Bundle {
@@ -79,9 +87,8 @@ impl Bundle {
     }
 
     /// Adds a blob, unless it is there already or is a layer that must not be passed on.
-    pub fn add(&mut self, part: Part) {
-        let foreign = matches!(MediaType::kind(&part.descriptor.media_type), Some(MediaKind::ForeignLayer(_)));
-        if !foreign && self.blobs.iter().all(|known| known.descriptor.digest != part.descriptor.digest) {
+    fn add(&mut self, part: Part) {
+        if part.is_passed_on() && self.blobs.iter().all(|known| known.descriptor.digest != part.descriptor.digest) {
             self.blobs.push(part);
         }
     }
@@ -158,35 +165,61 @@ struct Verified {
     inner: Box<dyn Read + Send>,
     expected: Digest,
     left: u64,
-    sha256: Option<Sha256>,
+    sha256: Sha256,
+    state: State,
+}
+
+/// How far it is.
+#[derive(Clone)]
+enum State {
+    Reading,
+    Right,
+    /// It is something else, and stays so, however often it is asked.
+    Wrong(String),
 }
 
 impl Verified {
     fn new(inner: Box<dyn Read + Send>, descriptor: &Descriptor) -> Verified {
-        Verified { inner, expected: descriptor.digest, left: descriptor.size, sha256: Some(Sha256::new()) }
+        Verified { inner, expected: descriptor.digest, left: descriptor.size, sha256: Sha256::new(), state: State::Reading }
+    }
+}
+
+impl Verified {
+    /// Counts what was read of it, 0 bytes for the end.
+    fn seen(&self, bytes: &[u8]) -> State {
+        if bytes.len() as u64 > self.left {
+            return State::Wrong("too many".to_owned());
+        }
+        if !bytes.is_empty() {
+            return State::Reading;
+        }
+        if self.left > 0 {
+            return State::Wrong("too few".to_owned());
+        }
+        let actual = self.sha256.clone().finish();
+        if actual == self.expected { State::Right } else { State::Wrong(format!("they have the digest `{actual}`")) }
     }
 }
 
 impl Read for Verified {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("it has other bytes than it should: {what}"));
-        let read = self.inner.read(buffer)?;
-        self.left = self.left.checked_sub(read as u64).ok_or_else(|| damaged("too many"))?;
-        if read > 0 {
-            if let Some(sha256) = &mut self.sha256 {
-                sha256.update(&buffer[..read]);
-            }
-        } else if self.left > 0 && !buffer.is_empty() {
-            return Err(damaged("too few"));
-        } else if !buffer.is_empty()
-            && let Some(sha256) = self.sha256.take()
-        {
-            let actual = sha256.finish();
-            if actual != self.expected {
-                return Err(damaged(&format!("they have the digest `{actual}`")));
-            }
+        if buffer.is_empty() {
+            return Ok(0);
         }
-        Ok(read)
+        let mut read = 0;
+        if matches!(self.state, State::Reading) {
+            read = self.inner.read(buffer)?;
+            self.state = self.seen(&buffer[..read]);
+        }
+        match &self.state {
+            State::Reading => {
+                self.sha256.update(&buffer[..read]);
+                self.left -= read as u64;
+                Ok(read)
+            }
+            State::Right => Ok(0),
+            State::Wrong(what) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("it has other bytes than it should: {what}"))),
+        }
     }
 }
 
@@ -199,4 +232,25 @@ pub(super) fn contents<'b>(bundles: impl Iterator<Item = &'b Bundle>) -> Vec<Par
         all.extend(bundle.blobs.iter().cloned().chain(texts).filter(|part| seen.insert(part.descriptor.digest)));
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_has_no_end_however_often_it_is_read() {
+        for (bytes, named) in [(&b"abc"[..], &b"abd"[..]), (b"ab", b"abd"), (b"abcd", b"abc")] {
+            let descriptor = Descriptor::of(MediaType::OCI_LAYER, named);
+            let mut verified = Verified::new(Box::new(io::Cursor::new(bytes.to_vec())), &descriptor);
+            assert_eq!(verified.read_to_end(&mut Vec::new()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+            for _ in 0..3 {
+                assert_eq!(verified.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::InvalidData);
+            }
+        }
+        let descriptor = Descriptor::of(MediaType::OCI_LAYER, b"abc");
+        let mut verified = Verified::new(Box::new(io::Cursor::new(b"abc".to_vec())), &descriptor);
+        assert_eq!(verified.read_to_end(&mut Vec::new()).unwrap(), 3);
+        assert_eq!(verified.read(&mut [0; 8]).unwrap(), 0);
+    }
 }

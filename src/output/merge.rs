@@ -22,8 +22,11 @@ pub fn merge_bundle(
     sources: &Sources<'_>,
     events: &dyn EventSink,
 ) -> Result<Vec<PushedTag>, PushError> {
-    let failed = |tag: &Reference, source| PushError { reference: tag.clone(), source: Box::new(source) };
     let mut pushed = Vec::with_capacity(tags.len());
+    if let Some(tag) = tags.iter().find(|tag| tag.digest.is_some()) {
+        let what = format!("what the index at `{tag}` becomes has a digest that nobody knows beforehand: leave it out");
+        return Err(PushError { reference: Box::new(tag.clone()), pushed, source: Box::new(Error::Settings { what }) });
+    }
     for tag in tags {
         let mut changed = None;
         let outcome = reported(events, tag.to_string(), |_| {
@@ -32,7 +35,9 @@ pub fn merge_bundle(
             changed = Some(done);
             Ok(outcome)
         });
-        outcome.map_err(|error| failed(tag, error))?;
+        if let Err(source) = outcome {
+            return Err(PushError { reference: Box::new(tag.clone()), pushed, source: Box::new(source) });
+        }
         let Some(changed) = changed else { continue };
         let outcome = match changed {
             Changed::Unchanged(_) => TagOutcome::Unchanged,

@@ -18,10 +18,12 @@ use crate::registry::{Error, Pushed, Registry};
 
 /// An image could not be pushed.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot push `{reference}`")]
+#[error("cannot push `{reference}`{}", before(.pushed))]
 pub struct PushError {
     /// The tag.
-    pub reference: Reference,
+    pub reference: Box<Reference>,
+    /// The tags before it, which point to the image now.
+    pub pushed: Vec<PushedTag>,
     /// Why.
     pub source: Box<Error>,
 }
@@ -46,6 +48,7 @@ impl PushError {
             | Error::DigestMismatch { .. }
             | Error::SizeMismatch { .. }
             | Error::ManifestDigest { .. }
+            | Error::OtherDigest { .. }
             | Error::TooLarge { .. }
             | Error::Invalid { .. }
             | Error::Changed { .. }
@@ -59,6 +62,13 @@ impl PushError {
             | Error::Cancelled => None,
         }
     }
+}
+
+/// What was moved before something failed, so that nobody has to look for it.
+fn before(pushed: &[PushedTag]) -> String {
+    let moved = pushed.iter().filter(|tag| tag.outcome == TagOutcome::Moved);
+    let moved: Vec<String> = moved.map(|tag| format!("`{}`", tag.reference)).collect();
+    if moved.is_empty() { String::new() } else { format!(" (moved before it: {})", moved.join(", ")) }
 }
 
 /// A tag that now points to the image.
@@ -112,13 +122,21 @@ pub fn push_bundle(
     events: &dyn EventSink,
 ) -> Result<Vec<PushedTag>, PushError> {
     let push = Push { bundle, transfers, sources: *sources, events };
+    let actual = bundle.root.descriptor.digest;
     let mut complete = BTreeSet::new();
     let mut pushed = Vec::with_capacity(tags.len());
+    // Nothing is moved where the last could not be.
+    if let Some(tag) = tags.iter().find(|tag| tag.digest.is_some_and(|named| named != actual)) {
+        let source = Box::new(Error::OtherDigest { target: tag.to_string(), actual });
+        return Err(PushError { reference: Box::new(tag.clone()), pushed, source });
+    }
     for tag in tags {
-        let outcome = reported(events, tag.to_string(), |_| push.tag(tag, &mut complete))
-            .map_err(|source| PushError { reference: tag.clone(), source: Box::new(source) })?;
-        let outcome = if outcome == Pushed::Existed { TagOutcome::Unchanged } else { TagOutcome::Moved };
-        pushed.push(PushedTag { reference: tag.clone(), digest: bundle.root.descriptor.digest, outcome });
+        let outcome = match reported(events, tag.to_string(), |_| push.tag(tag, &mut complete)) {
+            Ok(Pushed::Existed) => TagOutcome::Unchanged,
+            Ok(Pushed::Mounted | Pushed::Uploaded) => TagOutcome::Moved,
+            Err(source) => return Err(PushError { reference: Box::new(tag.clone()), pushed, source: Box::new(source) }),
+        };
+        pushed.push(PushedTag { reference: tag.clone(), digest: actual, outcome });
     }
     Ok(pushed)
 }

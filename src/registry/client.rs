@@ -12,12 +12,13 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, LOCATION};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::body::Upload;
-use super::connect::{Connections, chain, check};
+use super::connect::{Connections, Proof, chain, check};
 use super::endpoint::{Endpoint, Scopes, Transport, authority};
 use super::error::{Login, Unreachable, messages};
 use super::login::{Authorization, Logins};
 use super::memory::Memory;
 use super::retry::{is_damage, is_passing, is_transient, retry_after};
+use super::waits::Waits;
 use super::{Credentials, Error, Settings};
 
 /// How many redirects are followed.
@@ -32,6 +33,7 @@ pub(super) struct Client {
     pub(super) credentials: Arc<dyn Credentials>,
     pub(super) connections: Connections,
     pub(super) memory: Memory,
+    pub(super) waits: Waits,
     logins: Logins,
     /// Mirrors that could not be reached; they are not tried again.
     down: Mutex<BTreeSet<String>>,
@@ -107,6 +109,7 @@ impl Client {
             credentials,
             connections: Connections::default(),
             memory,
+            waits: Waits::default(),
             logins: Logins::default(),
             down: Mutex::default(),
             plain_hosts: Mutex::default(),
@@ -114,8 +117,8 @@ impl Client {
     }
 
     /// Begins a request.
-    pub(super) fn request(&self, method: Method, url: Url) -> Result<RequestBuilder, Error> {
-        Ok(self.connections.of(&self.settings, &url)?.request(method, url))
+    pub(super) fn request(&self, method: Method, url: Url, proof: Proof) -> Result<RequestBuilder, Error> {
+        Ok(self.connections.of(&self.settings, &url, proof)?.request(method, url))
     }
 
     /// Finds out what is spoken by a server that need not show who it is; every other is as its address says.
@@ -138,7 +141,7 @@ impl Client {
     }
 
     async fn answers(&self, endpoint: &Endpoint) -> bool {
-        match self.request(Method::GET, endpoint.base()) {
+        match self.request(Method::GET, endpoint.base(), endpoint.proof) {
             Ok(request) => self.head(&endpoint.host, "finding out what it speaks", request, &Payload::Nothing).await.is_ok(),
             Err(_) => false,
         }
@@ -210,7 +213,7 @@ impl Client {
                         return Ok(answer(response, authorization.as_ref()));
                     }
                     let asked = retry_after(response.headers());
-                    let Some(wait) = self.settings.patience.wait(failures, asked) else {
+                    let Some(wait) = self.waits.after(&self.settings.patience, &endpoint.host, &ask.doing, failures, asked) else {
                         return Ok(answer(response, authorization.as_ref()));
                     };
                     drop(response);
@@ -245,7 +248,7 @@ impl Client {
     async fn transmit(&self, endpoint: &Endpoint, ask: &Ask, authorization: Option<&Authorization>) -> Result<Response, Error> {
         let mut url = ask.url.clone();
         for _ in 0..=REDIRECTS {
-            let mut request = self.request(ask.method.clone(), url.clone())?.headers(ask.headers.clone());
+            let mut request = self.request(ask.method.clone(), url.clone(), endpoint.proof_of(&url))?.headers(ask.headers.clone());
             if let Some(authorization) = authorization
                 && endpoint.owns(&url)
             {

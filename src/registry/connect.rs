@@ -41,18 +41,18 @@ pub(super) struct Connections {
     plain: [OnceLock<reqwest::Client>; 2],
     secure: [OnceLock<reqwest::Client>; 2],
     /// By host and port; `None` for those that have nothing of their own.
-    own: Mutex<BTreeMap<String, Option<reqwest::Client>>>,
+    own: Mutex<BTreeMap<(String, Proof), Option<reqwest::Client>>>,
     permits: Mutex<BTreeMap<(Direction, String), Arc<Semaphore>>>,
 }
 
 impl Connections {
     /// The client for an address.
-    pub(super) fn of(&self, settings: &Settings, url: &Url) -> Result<reqwest::Client, Error> {
+    pub(super) fn of(&self, settings: &Settings, url: &Url, proof: Proof) -> Result<reqwest::Client, Error> {
         let way = if is_loopback(url) { Way::Direct } else { Way::Outside };
         if url.scheme() == "http" {
-            return shared(&self.plain, way, || build(settings, way, Vec::new(), None, Checked::Yes));
+            return shared(&self.plain, way, || build(settings, way, Vec::new(), None, Proof::Wanted));
         }
-        let name = authority(url);
+        let name = (authority(url), proof);
         if let Some(known) = lock(&self.own).get(&name) {
             return match known {
                 Some(client) => Ok(client.clone()),
@@ -60,7 +60,7 @@ impl Connections {
             };
         }
         // Two that make it at once make the same.
-        let own = own(settings, &name, way)?;
+        let own = own(settings, &name.0, way, proof)?;
         lock(&self.own).insert(name, own.clone());
         match own {
             Some(client) => Ok(client),
@@ -108,30 +108,31 @@ fn shared(
 }
 
 fn secure(settings: &Settings, way: Way) -> Result<reqwest::Client, Error> {
-    build(settings, way, settings.certificates.load()?, None, Checked::Yes)
+    build(settings, way, settings.certificates.load()?, None, Proof::Wanted)
 }
 
 /// Whether a server must show who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Checked {
-    Yes,
-    No,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Proof {
+    /// By a certificate that one of our authorities vouches for.
+    Wanted,
+    /// It need not: registries.conf says so of the place that is asked for.
+    Waived,
 }
 
 /// A client for a host that has something of its own.
-fn own(settings: &Settings, name: &str, way: Way) -> Result<Option<reqwest::Client>, Error> {
+fn own(settings: &Settings, name: &str, way: Way, proof: Proof) -> Result<Option<reqwest::Client>, Error> {
     let configured = settings.host(name);
     let found = certificates::of_host(&settings.certificate_directories, name)?;
     let identity = configured.and_then(|host| host.identity.as_ref()).map(Secret::expose).or(found.identity.as_deref());
     let mut further = authorities(&found.authorities)?;
     further.extend(configured.map(|host| authorities(&host.authorities)).transpose()?.unwrap_or_default());
-    let checked = if settings.containers.is_insecure(name) { Checked::No } else { Checked::Yes };
-    if further.is_empty() && identity.is_none() && checked == Checked::Yes {
+    if further.is_empty() && identity.is_none() && proof == Proof::Wanted {
         return Ok(None);
     }
     let identity = identity.map(certificates::identity).transpose()?;
     further.extend(settings.certificates.load()?);
-    build(settings, way, further, identity, checked).map(Some)
+    build(settings, way, further, identity, proof).map(Some)
 }
 
 fn build(
@@ -139,7 +140,7 @@ fn build(
     way: Way,
     certificates: Vec<Certificate>,
     identity: Option<reqwest::Identity>,
-    checked: Checked,
+    proof: Proof,
 ) -> Result<reqwest::Client, Error> {
     let mut builder = reqwest::Client::builder()
         .user_agent(&settings.user_agent)
@@ -149,7 +150,7 @@ fn build(
         .referer(false)
         .no_proxy()
         .connect_timeout(settings.patience.connect);
-    if checked == Checked::No {
+    if proof == Proof::Waived {
         builder = builder.tls_danger_accept_invalid_certs(true);
     }
     if let Some(identity) = identity {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::Error;
+use super::connect::Proof;
 use crate::image::Reference;
 
 /// What registries.conf and the files beside it say.
@@ -63,6 +64,8 @@ struct File {
 pub(super) struct Place {
     pub(super) registry: String,
     pub(super) repository: String,
+    /// Whether it must show who it is.
+    pub(super) proof: Proof,
 }
 
 /// registries.conf cannot be used.
@@ -147,9 +150,12 @@ impl ContainersRegistries {
 
     /// The rule with the longest prefix of a reference's name.
     fn rule(&self, reference: &Reference) -> Option<(&str, &Rule)> {
-        let name = reference.name();
+        self.rule_of(&reference.registry, &reference.name())
+    }
+
+    fn rule_of(&self, registry: &str, name: &str) -> Option<(&str, &Rule)> {
         let matches = self.rules.iter().filter(|(prefix, _)| match prefix.strip_prefix('*') {
-            Some(domain) => reference.registry.ends_with(domain) && reference.registry.len() > domain.len(),
+            Some(domain) => registry.ends_with(domain) && registry.len() > domain.len(),
             None => name.strip_prefix(prefix.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
         });
         matches.max_by_key(|(prefix, _)| prefix.len()).map(|(prefix, rule)| (prefix.as_str(), rule))
@@ -168,7 +174,8 @@ impl ContainersRegistries {
 
     /// Where to look for a reference, in order.
     pub(super) fn places(&self, reference: &Reference) -> Vec<Place> {
-        let itself = Place { registry: reference.registry.clone(), repository: reference.repository.clone() };
+        let (registry, repository) = (reference.registry.clone(), reference.repository.clone());
+        let itself = Place { proof: self.proof(&registry, &repository), registry, repository };
         let Some((prefix, rule)) = self.rule(reference) else { return vec![itself] };
         let by_digest = reference.digest.is_some();
         let asked = rule.mirror.iter().filter(|mirror| match mirror.pull_from_mirror {
@@ -177,34 +184,34 @@ impl ContainersRegistries {
             Some(PullFromMirror::TagOnly) => !by_digest,
             None => by_digest || !rule.mirror_by_digest_only,
         });
-        let mut places: Vec<Place> = asked.filter_map(|mirror| moved(reference, prefix, &mirror.location)).collect();
-        let own = rule.location.as_deref().and_then(|location| moved(reference, prefix, location));
+        let moved = |location: &str, insecure: bool| {
+            let (registry, repository) = moved(reference, prefix, location)?;
+            let proof = if insecure { Proof::Waived } else { self.proof(&registry, &repository) };
+            Some(Place { registry, repository, proof })
+        };
+        let mut places: Vec<Place> = asked.filter_map(|mirror| moved(&mirror.location, mirror.insecure)).collect();
+        let own = rule.location.as_deref().and_then(|location| moved(location, rule.insecure));
         places.push(own.unwrap_or(itself));
         places
     }
 
-    /// Whether a host need not show who it is, and may speak plain http.
-    pub(super) fn is_insecure(&self, authority: &str) -> bool {
-        let host = |location: &str| location.split('/').next() == Some(authority);
-        self.rules.iter().any(|(prefix, rule)| {
-            let itself = rule.insecure
-                && match prefix.strip_prefix('*') {
-                    Some(domain) => authority.ends_with(domain),
-                    None => host(rule.location.as_deref().unwrap_or(prefix)) || (rule.location.is_some() && host(prefix)),
-                };
-            itself || rule.mirror.iter().any(|mirror| mirror.insecure && host(&mirror.location))
-        })
+    /// Whether a repository's server must show who it is, or need not and may speak plain http. What is said of a part of a registry counts for
+    /// that part alone. `repository` may be empty for the registry itself.
+    pub(super) fn proof(&self, registry: &str, repository: &str) -> Proof {
+        let name = if repository.is_empty() { registry.to_owned() } else { format!("{registry}/{repository}") };
+        let insecure = self.rule_of(registry, &name).is_some_and(|(_, rule)| rule.insecure);
+        if insecure { Proof::Waived } else { Proof::Wanted }
     }
 }
 
 /// A name with its prefix replaced by a location.
-fn moved(reference: &Reference, prefix: &str, location: &str) -> Option<Place> {
+fn moved(reference: &Reference, prefix: &str, location: &str) -> Option<(String, String)> {
     let name = reference.name();
     let rest = if prefix.starts_with('*') { name.strip_prefix(&reference.registry)? } else { name.strip_prefix(prefix)? };
     let (registry, repository) = location.split_once('/').map_or((location, String::new()), |(host, path)| (host, path.to_owned()));
     let repository = format!("{repository}{rest}");
     let repository = repository.trim_matches('/');
-    (!repository.is_empty()).then(|| Place { registry: registry.to_owned(), repository: repository.to_owned() })
+    (!repository.is_empty()).then(|| (registry.to_owned(), repository.to_owned()))
 }
 
 fn bare(text: &str) -> String {
@@ -305,17 +312,43 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_insecure_where_it_or_its_mirror_entry_says_so() {
-        let found = parsed(TEXT).unwrap();
-        for (host, expected) in [
-            ("digests.example.com", true),
-            ("internal.example.net:5000", true),
-            ("internal.example.net", false),
-            ("cache.example.com", false),
-            ("docker.io", false),
+    fn what_need_not_show_who_it_is_is_the_part_that_is_named_and_nothing_beside_it() {
+        let text = r#"
+            [[registry]]
+            prefix = "r.example.com/scratch"
+            insecure = true
+            [[registry]]
+            location = "docker.io"
+            [[registry.mirror]]
+            location = "m.example.com/hub"
+            insecure = true
+            [[registry]]
+            prefix = "example.com/team"
+            location = "internal.example.net:5000/moved"
+            insecure = true
+            [[registry]]
+            prefix = "*.dev.example.com"
+            insecure = true
+        "#;
+        let found = parsed(text).unwrap();
+        use Proof::{Waived, Wanted};
+        for (reference, expected) in [
+            ("r.example.com/scratch/a", vec![Waived]),
+            ("r.example.com/scratch", vec![Waived]),
+            ("r.example.com/scratches", vec![Wanted]),
+            ("r.example.com/prod", vec![Wanted]),
+            ("python", vec![Waived, Wanted]),
+            ("m.example.com/hub/library/python", vec![Wanted]),
+            ("example.com/team/web", vec![Waived]),
+            ("example.com/other", vec![Wanted]),
+            ("internal.example.net:5000/moved/web", vec![Wanted]),
+            ("a.dev.example.com/x", vec![Waived]),
+            ("dev.example.com/x", vec![Wanted]),
         ] {
-            assert_eq!(found.is_insecure(host), expected, "{host}");
+            let places = found.places(&reference.parse().unwrap());
+            assert_eq!(places.iter().map(|place| place.proof).collect::<Vec<_>>(), expected, "{reference}");
         }
+        assert_eq!((found.proof("r.example.com", ""), found.proof("a.dev.example.com", "")), (Wanted, Waived));
     }
 
     #[test]

@@ -46,7 +46,9 @@ pub struct BlobReader {
     digest: Digest,
     size: u64,
     received: u64,
-    sha256: Option<Sha256>,
+    sha256: Sha256,
+    /// What became of it, once all has come.
+    ended: Option<End>,
     current: Bytes,
     messages: Receiver<Message>,
     task: Option<AbortHandle>,
@@ -77,7 +79,8 @@ impl BlobReader {
             digest: descriptor.digest,
             size: descriptor.size,
             received: 0,
-            sha256: Some(Sha256::new()),
+            sha256: Sha256::new(),
+            ended: None,
             current: Bytes::new(),
             messages,
             task,
@@ -86,10 +89,10 @@ impl BlobReader {
         }
     }
 
-    /// The next bytes; `None` once all have come and are right.
+    /// The next bytes; `None` once all have come and are right. What is wrong stays wrong, however often it is asked.
     pub(super) fn next(&mut self) -> Result<Option<Bytes>, Error> {
-        if self.sha256.is_none() {
-            return Ok(None);
+        if let Some(end) = &self.ended {
+            return self.told(end);
         }
         loop {
             if self.cancel.is_cancelled() {
@@ -97,13 +100,15 @@ impl BlobReader {
             }
             match self.messages.recv_timeout(LOOK) {
                 Ok(Message::Piece(bytes, _room)) => {
-                    if let Some(sha256) = &mut self.sha256 {
-                        sha256.update(&bytes);
-                    }
+                    self.sha256.update(&bytes);
                     self.received += bytes.len() as u64;
                     return Ok(Some(bytes));
                 }
-                Ok(Message::End(hosts)) => return self.end(&hosts),
+                Ok(Message::End(hosts)) => {
+                    let end = self.end(hosts);
+                    self.ended = Some(end.clone());
+                    return self.told(&end);
+                }
                 Ok(Message::Failed(error)) => return Err(error),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(ended()),
@@ -112,22 +117,41 @@ impl BlobReader {
     }
 }
 
+/// What became of a blob that came.
+#[derive(Clone)]
+enum End {
+    Right,
+    /// It has other bytes; these hosts gave them.
+    OtherBytes(Vec<String>, Digest),
+    /// It has another size.
+    OtherSize(Vec<String>),
+}
+
 impl BlobReader {
     /// Compares what came with what should have come.
-    fn end(&mut self, hosts: &[String]) -> Result<Option<Bytes>, Error> {
-        let actual = self.sha256.take().map(Sha256::finish);
-        let (host, doing) = (hosts.join("` and `"), self.doing.clone());
-        match actual {
-            Some(actual) if actual != self.digest => {
-                for host in hosts {
-                    self.client.memory.note_damage(host, &self.digest);
-                }
-                Err(Error::DigestMismatch { host, doing, expected: self.digest, actual })
+    fn end(&self, hosts: Vec<String>) -> End {
+        let actual = self.sha256.clone().finish();
+        if actual != self.digest {
+            for host in &hosts {
+                self.client.memory.note_damage(host, &self.digest);
             }
-            Some(_) | None if self.received != self.size => {
+            return End::OtherBytes(hosts, actual);
+        }
+        if self.received == self.size { End::Right } else { End::OtherSize(hosts) }
+    }
+
+    fn told(&self, end: &End) -> Result<Option<Bytes>, Error> {
+        let named = |hosts: &[String]| (hosts.join("` and `"), self.doing.clone());
+        match end {
+            End::Right => Ok(None),
+            End::OtherBytes(hosts, actual) => {
+                let (host, doing) = named(hosts);
+                Err(Error::DigestMismatch { host, doing, expected: self.digest, actual: *actual })
+            }
+            End::OtherSize(hosts) => {
+                let (host, doing) = named(hosts);
                 Err(Error::SizeMismatch { host, doing, digest: self.digest, expected: self.size, actual: self.received })
             }
-            Some(_) | None => Ok(None),
         }
     }
 }

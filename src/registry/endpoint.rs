@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use reqwest::Url;
 
+use super::connect::Proof;
 use super::{Error, Settings};
 use crate::image::Reference;
 
@@ -22,6 +23,8 @@ pub(super) struct Endpoint {
     /// The repository there.
     pub(super) repository: String,
     pub(super) transport: Transport,
+    /// Whether it must show who it is.
+    pub(super) proof: Proof,
     root: Url,
 }
 
@@ -35,7 +38,7 @@ pub(super) enum Transport {
 }
 
 impl Endpoint {
-    fn new(settings: &Settings, registry: &str, repository: String) -> Result<Endpoint, Error> {
+    fn new(settings: &Settings, registry: &str, repository: String, proof: Proof) -> Result<Endpoint, Error> {
         let host = if registry == "docker.io" { "registry-1.docker.io" } else { registry };
         let bad = || Error::Settings {
             what: format!("`{registry}` is not the host of a registry: expected a name or address, with a port if need be"),
@@ -51,14 +54,14 @@ impl Endpoint {
             return Err(bad());
         }
         let plain = settings.plain_http.contains(registry) || (is_loopback(&secure) && !settings.tls.contains(registry));
-        let transport = if !plain && settings.containers.is_insecure(host) { Transport::Insecure } else { Transport::Settled };
+        let transport = if !plain && proof == Proof::Waived { Transport::Insecure } else { Transport::Settled };
         let root = if plain { address("http")? } else { secure };
-        Ok(Endpoint { registry: registry.to_owned(), host: host.to_owned(), repository, transport, root })
+        Ok(Endpoint { registry: registry.to_owned(), host: host.to_owned(), repository, transport, proof, root })
     }
 
-    /// A registry by its name alone.
+    /// A registry by its name alone, or a part of it.
     pub(super) fn host(settings: &Settings, registry: &str, repository: &str) -> Result<Endpoint, Error> {
-        Endpoint::new(settings, registry, repository.to_owned())
+        Endpoint::new(settings, registry, repository.to_owned(), settings.containers.proof(registry, repository))
     }
 
     /// The same, spoken to in plain http.
@@ -77,7 +80,7 @@ impl Endpoint {
     /// The registry of a reference itself, to which things are pushed.
     pub(super) fn of(settings: &Settings, reference: &Reference) -> Result<Endpoint, Error> {
         settings.containers.permit(reference)?;
-        Endpoint::new(settings, &reference.registry, reference.repository.clone())
+        Endpoint::host(settings, &reference.registry, &reference.repository)
     }
 
     /// The mirrors of a reference's registry in their order, then the registry itself.
@@ -85,7 +88,7 @@ impl Endpoint {
         settings.containers.permit(reference)?;
         let Some(mirrors) = settings.mirrors.get(&reference.registry) else {
             let places = settings.containers.places(reference);
-            return places.into_iter().map(|place| Endpoint::new(settings, &place.registry, place.repository)).collect();
+            return places.into_iter().map(|place| Endpoint::new(settings, &place.registry, place.repository, place.proof)).collect();
         };
         let mut endpoints = Vec::with_capacity(mirrors.len() + 1);
         for mirror in mirrors {
@@ -93,7 +96,7 @@ impl Endpoint {
                 Some(prefix) => format!("{}/{}", prefix.trim_matches('/'), reference.repository),
                 None => reference.repository.clone(),
             };
-            endpoints.push(Endpoint::new(settings, &mirror.host, repository)?);
+            endpoints.push(Endpoint::host(settings, &mirror.host, &repository)?);
         }
         endpoints.push(Endpoint::of(settings, reference)?);
         Ok(endpoints)
@@ -104,6 +107,20 @@ impl Endpoint {
         let mut url = self.root.clone();
         url.set_path(&format!("/v2/{}/{below}", self.repository));
         url
+    }
+
+    /// Whether an address may be asked without showing who it is: of the same machine as this server, where that need not.
+    pub(super) fn proof_of(&self, url: &Url) -> Proof {
+        if url.host() == self.root.host() { self.proof } else { Proof::Wanted }
+    }
+
+    /// Names the server together with the way it is spoken to: what one says who is not who they say is not believed of the other.
+    pub(super) fn way(&self) -> String {
+        let shown = match (self.root.scheme(), self.proof) {
+            ("http", _) | (_, Proof::Wanted) => "",
+            (_, Proof::Waived) => "unproven ",
+        };
+        format!("{shown}{}", self.root.origin().ascii_serialization())
     }
 
     /// Whether an address is of this server, so that our credentials for it may go there.
@@ -134,9 +151,12 @@ impl Endpoint {
 /// The address that a `Location` names, seen from `from`; an error where we must not be led there.
 pub(super) fn lead(from: &Url, location: &str, host: &str, doing: &str) -> Result<Url, Error> {
     let (host, doing) = (host.to_owned(), doing.to_owned());
-    let Ok(target) = from.join(location) else {
+    let Ok(mut target) = from.join(location) else {
         return Err(Error::Protocol { host, doing, expected: "an address in its `Location`" });
     };
+    // A login in it would be sent, and is nobody's whom we know. Neither can fail on an address with a host; another is refused.
+    let _ = target.set_username("");
+    let _ = target.set_password(None);
     let safe = match target.scheme() {
         "https" => is_loopback(from) || !is_loopback(&target),
         "http" => from.scheme() == "http" && (is_loopback(from) || !is_loopback(&target)),
@@ -263,7 +283,7 @@ mod tests {
     }
 
     fn endpoint(registry: &str) -> Endpoint {
-        Endpoint::new(&settings(), registry, "a".to_owned()).unwrap()
+        Endpoint::host(&settings(), registry, "a").unwrap()
     }
 
     #[test]
@@ -311,6 +331,15 @@ mod tests {
             let led = endpoint.led_to(&from, location, "test");
             assert_eq!(led.is_ok(), followed, "{registry} → {location}: {led:?}");
             assert!(led.err().is_none_or(|error| !error.to_string().contains("signature")));
+        }
+    }
+
+    #[test]
+    fn a_login_in_a_location_is_left_out() {
+        let endpoint = endpoint("r.example.com");
+        let from = endpoint.url("blobs/uploads/");
+        for location in ["https://u:hunter2@r.example.com/x?a=b", "https://u@r.example.com/x?a=b", "//u:hunter2@r.example.com/x?a=b"] {
+            assert_eq!(endpoint.led_to(&from, location, "test").unwrap().as_str(), "https://r.example.com/x?a=b");
         }
     }
 

@@ -180,6 +180,16 @@ pub enum Error {
         /// What it is.
         actual: Digest,
     },
+    /// A place is named by another digest than that of what is to be pushed there.
+    #[error(
+        "`{target}` names another digest than what is to be pushed there, which is `{actual}`: leave the digest out, or push what it names"
+    )]
+    OtherDigest {
+        /// The place.
+        target: String,
+        /// The digest of what is to be pushed.
+        actual: Digest,
+    },
     /// An answer is longer than we read.
     #[error("`{host}` answers {doing} with more than {limit_bytes} bytes, which nothing honest needs")]
     TooLarge {

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::challenge::{self, Challenge};
 use super::client::{Answer, Client, Payload};
+use super::connect::Proof;
 use super::endpoint::{Endpoint, Scopes, authority};
 use super::error::Login;
 use super::retry::{is_passing, is_transient, retry_after};
@@ -38,8 +39,9 @@ pub(super) struct Authorization {
 /// What is known of how to log in where.
 #[derive(Default)]
 pub(super) struct Logins {
-    /// The challenge of each host.
+    /// The challenge of each server, by the way it is spoken to.
     challenges: Mutex<BTreeMap<String, Challenge>>,
+    /// By the same and the repository.
     basic: Mutex<BTreeMap<(String, String), Authorization>>,
     tokens: Mutex<BTreeMap<TokenKey, TokenSlot>>,
     /// What token servers gave in place of identity tokens, which may count no longer then. Locked while one is being used.
@@ -52,7 +54,7 @@ type RenewedSlot = Arc<tokio::sync::Mutex<Vec<(Secret, Secret)>>>;
 /// What a token is for. Credentials may be kept per repository, so that is part of it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct TokenKey {
-    host: String,
+    way: String,
     repository: String,
     realm: String,
     service: Option<String>,
@@ -79,7 +81,7 @@ struct TokenAnswer {
 impl Logins {
     /// What to send with a request, going by earlier answers of the same host.
     pub(super) async fn known(&self, client: &Client, endpoint: &Endpoint, scopes: &Scopes) -> Result<Option<Authorization>, Error> {
-        let challenge = lock(&self.challenges).get(&endpoint.host).cloned();
+        let challenge = lock(&self.challenges).get(&endpoint.way()).cloned();
         match challenge {
             None => Ok(None),
             Some(Challenge::Basic) => Ok(lock(&self.basic).get(&basic_key(endpoint)).cloned()),
@@ -102,7 +104,7 @@ impl Logins {
         let challenges: Vec<Challenge> = headers.filter_map(|header| header.to_str().ok()).flat_map(challenge::parse).collect();
         let bearer = challenges.iter().find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
         let Some(challenge) = bearer.or(challenges.first()) else { return Ok(None) };
-        lock(&self.challenges).insert(endpoint.host.clone(), challenge.clone());
+        lock(&self.challenges).insert(endpoint.way(), challenge.clone());
         match challenge {
             Challenge::Basic => {
                 let authorization = basic(client.credential(endpoint).await?);
@@ -199,13 +201,13 @@ async fn fetch(
     let patience = client.settings.patience;
     let mut failures = 0;
     let response = loop {
-        let request = request(client, &realm, key, credential.as_ref())?;
+        let request = request(client, &realm, endpoint.proof_of(&realm), key, credential.as_ref())?;
         let outcome = client.head(&server, &doing, request, &Payload::Nothing).await;
         failures += 1;
         match outcome {
             Ok(response) if !is_passing(response.status()) || failures >= patience.attempts => break response,
             Err(error) if !is_transient(&error) || failures >= patience.attempts.min(3) => return Err(error),
-            Ok(response) => match patience.wait(failures, retry_after(response.headers())) {
+            Ok(response) => match client.waits.after(&patience, &server, &doing, failures, retry_after(response.headers())) {
                 Some(wait) => tokio::time::sleep(wait).await,
                 None => break response,
             },
@@ -218,7 +220,13 @@ async fn fetch(
     read(client, endpoint, &doing, response, login).await
 }
 
-fn request(client: &Client, realm: &Url, key: &TokenKey, credential: Option<&Credential>) -> Result<reqwest::RequestBuilder, Error> {
+fn request(
+    client: &Client,
+    realm: &Url,
+    proof: Proof,
+    key: &TokenKey,
+    credential: Option<&Credential>,
+) -> Result<reqwest::RequestBuilder, Error> {
     match credential {
         Some(Credential::IdentityToken(token)) => {
             let scopes: Vec<&str> = key.scopes.iter().map(String::as_str).collect();
@@ -236,7 +244,7 @@ fn request(client: &Client, realm: &Url, key: &TokenKey, credential: Option<&Cre
                 pairs.append_pair("refresh_token", token.expose());
             }
             let body = form.query().unwrap_or_default().to_owned();
-            let request = client.request(Method::POST, realm.clone())?;
+            let request = client.request(Method::POST, realm.clone(), proof)?;
             Ok(request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body))
         }
         Some(Credential::Password { .. } | Credential::RegistryToken(_)) | None => {
@@ -250,7 +258,7 @@ fn request(client: &Client, realm: &Url, key: &TokenKey, credential: Option<&Cre
                     pairs.append_pair("scope", scope);
                 }
             }
-            let request = client.request(Method::GET, url)?;
+            let request = client.request(Method::GET, url, proof)?;
             Ok(match basic(credential.cloned()) {
                 Some(authorization) => request.header(AUTHORIZATION, authorization.value),
                 None => request,
@@ -308,17 +316,11 @@ fn basic(credential: Option<Credential>) -> Option<Authorization> {
 }
 
 fn basic_key(endpoint: &Endpoint) -> (String, String) {
-    (endpoint.host.clone(), endpoint.repository.clone())
+    (endpoint.way(), endpoint.repository.clone())
 }
 
 fn key(endpoint: &Endpoint, realm: &str, service: Option<String>, scopes: &Scopes) -> TokenKey {
-    TokenKey {
-        host: endpoint.host.clone(),
-        repository: endpoint.repository.clone(),
-        realm: realm.to_owned(),
-        service,
-        scopes: scopes.clone(),
-    }
+    TokenKey { way: endpoint.way(), repository: endpoint.repository.clone(), realm: realm.to_owned(), service, scopes: scopes.clone() }
 }
 
 /// Whether scopes already allow what a further one would.

@@ -1,6 +1,7 @@
 //! Tags and digests → manifests, tags and blobs that are there, changed together with others, or gone.
 //!
-//! The protocol has no "only if nobody else has": who changes what a tag points to looks again before and after.
+//! The protocol has no "only if nobody else has": who changes what a tag points to looks again before and after, and sends nothing twice
+//! without a look in between.
 //! Source of truth: distribution-spec 1.1, "Content Management", "Pulling manifests", "Checking if content exists in the registry".
 
 use std::sync::Arc;
@@ -8,16 +9,26 @@ use std::time::Duration;
 
 use lapstrake_cache::Digest;
 use reqwest::{Method, StatusCode};
+use tokio::time::Instant;
 
-use super::client::{Ask, Client};
+use super::client::{Ask, Client, Repeat};
 use super::endpoint::{Endpoint, pull, push as push_scope};
 use super::error::Login;
+use super::manifests::Published;
+use super::retry::{is_passing, is_transient};
 use super::{Error, Registry, Resolved, manifests};
 use crate::event::Cancel;
 use crate::image::Reference;
 
-/// How long after a tag was moved it is looked at again: longer than anybody needs between their last look and their own move.
-const SETTLED: Duration = Duration::from_millis(400);
+/// How long after a tag was moved it is looked at again, at least.
+const SETTLED: Duration = Duration::from_secs(1);
+
+/// It is looked at again after so many times as long as our own move took, from the last look to the answer: nobody whose move is not that much
+/// slower can undo ours unseen.
+const SLOWER: u32 = 4;
+
+/// The longest that a tag is left alone before that.
+const SETTLED_AT_LAST: Duration = Duration::from_secs(60);
 
 /// How often a tag that others move, too, is moved.
 const ATTEMPTS: u32 = 20;
@@ -65,14 +76,14 @@ pub enum Wish {
 }
 
 impl Registry {
-    /// What the registry itself, not a mirror, has under a tag or digest; `None` for nothing.
+    /// What the registry itself, not a mirror, has under a tag or, where there is none, a digest; `None` for nothing.
     ///
     /// # Errors
     ///
     /// When the registry cannot be asked, or what it has is not what it claims to be.
     pub fn current(&self, target: &Reference, cancel: &Cancel) -> Result<Option<Resolved>, Error> {
         let endpoint = Endpoint::of(&self.client.settings, target)?;
-        let (client, target) = (Arc::clone(&self.client), target.clone());
+        let (client, target) = (Arc::clone(&self.client), manifests::place_of(target));
         self.runtime.wait(cancel, async move {
             let endpoint = client.settle(endpoint).await;
             match manifests::resolve(&client, std::slice::from_ref(&endpoint), &target).await {
@@ -84,8 +95,8 @@ impl Registry {
     }
 
     /// Makes a tag point to what `change` makes of what it points to now, so that what others put there at the same time is not lost:
-    /// the tag is read again right before it is moved and a moment after, and `change` is asked again whenever it was another's turn.
-    /// `change` must answer [`Wish::Keep`] for its own result.
+    /// the tag is read again right before it is moved and a while after, and `change` is asked again whenever it was another's turn, and
+    /// whenever it is not known whether it was ours. `change` must answer [`Wish::Keep`] for its own result.
     ///
     /// # Errors
     ///
@@ -97,22 +108,37 @@ impl Registry {
         cancel: &Cancel,
     ) -> Result<Changed, Error> {
         let mut moved = false;
+        let mut failures = 0;
         for attempt in 1..=ATTEMPTS {
             let current = self.current(target, cancel)?;
             let was = current.as_ref().map(|current| current.descriptor.digest);
-            match (change(current.as_ref())?, was) {
+            let wait = match (change(current.as_ref())?, was) {
                 (Wish::Keep, Some(digest)) => return Ok(if moved { Changed::Moved(digest) } else { Changed::Unchanged(digest) }),
                 (Wish::Keep, None) => break,
                 (Wish::Put { media_type, bytes }, _) => {
-                    if self.published(target, cancel)? == was {
-                        self.push_manifest(target, &media_type, &bytes, cancel)?;
-                        moved = true;
+                    let looked = Instant::now();
+                    if self.is_still(target, was, cancel)? {
+                        // Sent again without a look, it could undo what others did meanwhile.
+                        match self.put_manifest(target, &media_type, &bytes, Repeat::Never, cancel) {
+                            Ok(_) => {
+                                (moved, failures) = (true, 0);
+                                (looked.elapsed() * SLOWER).clamp(SETTLED, SETTLED_AT_LAST)
+                            }
+                            Err(error) => {
+                                // Of some failures nobody knows whether it was taken.
+                                moved |= is_transient(&error);
+                                failures += 1;
+                                self.wait_after(&error, failures).ok_or(error)?
+                            }
+                        }
+                    } else {
+                        SETTLED
                     }
                 }
-            }
+            };
             let patience = self.client.settings.patience;
             self.runtime.wait(cancel, async move {
-                tokio::time::sleep(SETTLED).await;
+                tokio::time::sleep(wait).await;
                 if attempt > 1 {
                     patience.pause(1).await;
                 }
@@ -120,6 +146,28 @@ impl Registry {
             })?;
         }
         Err(Error::Contended { reference: target.to_string(), attempts: ATTEMPTS })
+    }
+
+    /// Whether a tag still points to what it pointed to.
+    fn is_still(&self, target: &Reference, was: Option<Digest>, cancel: &Cancel) -> Result<bool, Error> {
+        Ok(match self.look(target, cancel)? {
+            Published::Nothing => was.is_none(),
+            Published::This(digest) => was == Some(digest),
+            Published::Something => self.current(target, cancel)?.map(|current| current.descriptor.digest) == was,
+        })
+    }
+
+    /// How long to wait after a manifest was not taken; `None` where that is for good.
+    fn wait_after(&self, error: &Error, failures: u32) -> Option<Duration> {
+        let patience = self.client.settings.patience;
+        if failures >= patience.attempts {
+            return None;
+        }
+        if let Error::TooManyRequests { host, doing, wait, .. } = error {
+            return self.client.waits.after(&patience, host, doing, failures, *wait);
+        }
+        let passes = matches!(error, Error::Refused { status, .. } if StatusCode::from_u16(*status).is_ok_and(is_passing));
+        if passes || is_transient(error) { patience.wait(failures, None) } else { None }
     }
 
     /// Waits before something is tried again for the `attempt`th time, from 1: longer each time, and not as long as others who began at the

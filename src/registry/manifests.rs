@@ -2,6 +2,8 @@
 //!
 //! Source of truth: distribution-spec 1.1, "Pulling manifests", "Pushing Manifests", "Content Discovery".
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use lapstrake_cache::Digest;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, LINK};
@@ -22,11 +24,11 @@ const DIGEST_HEADER: &str = "docker-content-digest";
 /// The header in which a registry says that it knows what a manifest speaks of.
 const SUBJECT_HEADER: &str = "oci-subject";
 
-/// How many pages of tags are read.
-const PAGES: usize = 1000;
+/// The most bytes of all pages of tags.
+const TAGS_LIMIT_BYTES: u64 = 64 << 20;
 
-/// How many tags are kept of a repository.
-const TAGS: usize = 1_000_000;
+/// What a page counts for at least.
+const LEAST_PAGE_BYTES: u64 = 8 << 10;
 
 /// What a reference stands for, from the first server that has it.
 pub(super) async fn resolve(client: &Client, endpoints: &[Endpoint], reference: &Reference) -> Result<Resolved, Error> {
@@ -62,15 +64,33 @@ async fn read(client: &Client, endpoint: &Endpoint, doing: &str, answer: Answer,
     Ok(Resolved { descriptor, bytes, document })
 }
 
+/// What a registry says of a tag or digest without giving the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Published {
+    /// There is nothing.
+    Nothing,
+    /// There is something, and the registry does not say what: the header that would is one that it SHOULD send.
+    Something,
+    /// There is this.
+    This(Digest),
+}
+
+/// Where something is pushed to: a tag, where there is one, whatever digest stands beside it.
+pub(super) fn place_of(target: &Reference) -> Reference {
+    Reference { digest: target.digest.filter(|_| target.tag.is_none()), ..target.clone() }
+}
+
 /// What a tag or digest points to, going by a `HEAD` request alone.
-pub(super) async fn published(client: &Client, endpoint: &Endpoint, target: &Reference) -> Result<Option<Digest>, Error> {
+pub(super) async fn published(client: &Client, endpoint: &Endpoint, target: &Reference) -> Result<Published, Error> {
     // With the scope of the push that follows, so that one token serves both.
-    let ask = ask(endpoint, Method::HEAD, target, push_scope(&endpoint.repository), "looking for");
+    let ask = ask(endpoint, Method::HEAD, &place_of(target), push_scope(&endpoint.repository), "looking for");
     let answer = client.send(endpoint, &ask).await?;
     match answer.response.status() {
-        // Without the header nothing is known, and pushing again does no harm.
-        StatusCode::OK => Ok(said_digest(answer.response.headers()).and_then(|said| said.parse().ok())),
-        StatusCode::NOT_FOUND => Ok(None),
+        StatusCode::OK => {
+            let said = said_digest(answer.response.headers()).and_then(|said| said.parse().ok());
+            Ok(said.map_or(Published::Something, Published::This))
+        }
+        StatusCode::NOT_FOUND => Ok(Published::Nothing),
         _ => Err(client.refusal(&endpoint.host, &ask.doing, answer).await),
     }
 }
@@ -84,14 +104,20 @@ pub(super) struct Put {
 }
 
 /// Puts a manifest under a tag or digest.
-pub(super) async fn push(client: &Client, endpoint: &Endpoint, target: &Reference, media_type: &str, bytes: Bytes) -> Result<Put, Error> {
+pub(super) async fn push(
+    client: &Client,
+    endpoint: &Endpoint,
+    target: &Reference,
+    media_type: &str,
+    bytes: Bytes,
+    repeat: Repeat,
+) -> Result<Put, Error> {
     let digest = Digest::of(&bytes);
+    fits(target, &digest)?;
     let place = Reference { digest: target.tag.is_none().then_some(digest), ..target.clone() };
     let mut ask = ask(endpoint, Method::PUT, &place, push_scope(&endpoint.repository), "pushing the manifest of");
+    ask.repeat = repeat;
     let (host, doing) = (endpoint.host.clone(), ask.doing.clone());
-    if let Some(expected) = target.digest.filter(|expected| *expected != digest) {
-        return Err(Error::ManifestDigest { host, doing, said: expected.to_string(), actual: digest });
-    }
     let content_type = HeaderValue::try_from(media_type)
         .map_err(|_| Error::Settings { what: format!("`{}` is no media type", media_type.escape_debug()) })?;
     ask.headers.insert(CONTENT_TYPE, content_type);
@@ -112,30 +138,80 @@ pub(super) async fn push(client: &Client, endpoint: &Endpoint, target: &Referenc
     }
 }
 
-/// All tags of a repository, sorted.
+/// Refuses to push something to a place that is named by the digest of something else.
+pub(super) fn fits(target: &Reference, digest: &Digest) -> Result<(), Error> {
+    match target.digest {
+        Some(expected) if expected != *digest => Err(Error::OtherDigest { target: target.to_string(), actual: *digest }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// All tags of a repository, sorted. What is no tag is left out.
 pub(super) async fn tags(client: &Client, endpoint: &Endpoint) -> Result<Vec<String>, Error> {
     #[derive(Deserialize)]
-    struct Page {
+    struct Listed {
         #[serde(default)]
         tags: Option<Vec<String>>,
     }
-    let mut tags = Vec::new();
-    let mut next = Some(endpoint.url("tags/list"));
-    for _ in 0..PAGES {
-        let Some(url) = next else { break };
+    let mut tags = BTreeSet::new();
+    let mut pages = Pages::new(endpoint.url("tags/list"), TAGS_LIMIT_BYTES);
+    while let Some(url) = pages.next() {
         let ask = Ask::new(Method::GET, url, pull(&endpoint.repository), &format!("listing the tags of `{}`", endpoint.repository));
-        let read = |answer| page::<Page>(client, endpoint, &ask, answer, "a list of tags in JSON");
-        let (found, following) = client.whole(endpoint, &ask, read).await?;
-        next = following;
-        tags.extend(found.tags.unwrap_or_default());
-        if tags.len() > TAGS {
-            let limit_bytes = MANIFEST_LIMIT_BYTES;
-            return Err(Error::TooLarge { host: endpoint.host.clone(), doing: ask.doing, limit_bytes });
-        }
+        let read = |answer| page::<Listed>(client, endpoint, &ask, answer, "a list of tags in JSON");
+        let page = client.whole(endpoint, &ask, read).await?;
+        let listed = pages.turn(endpoint, &ask, page)?;
+        tags.extend(listed.tags.unwrap_or_default().into_iter().filter(|tag| is_tag(tag)));
     }
-    tags.sort();
-    tags.dedup();
-    Ok(tags)
+    Ok(tags.into_iter().collect())
+}
+
+/// Whether a text is a tag: distribution-spec 1.1, "Pulling manifests".
+fn is_tag(text: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let first = text.bytes().next().is_some_and(is_word);
+    first && text.len() <= 128 && text.bytes().all(|byte| is_word(byte) || matches!(byte, b'.' | b'-'))
+}
+
+/// A list that comes in pages: where the next is, and how much may still come.
+pub(super) struct Pages {
+    next: Option<Url>,
+    seen: BTreeSet<Url>,
+    left_bytes: u64,
+    limit_bytes: u64,
+}
+
+/// One page of a list.
+pub(super) struct Page<T> {
+    value: T,
+    bytes: u64,
+    next: Option<Url>,
+}
+
+impl Pages {
+    pub(super) fn new(first: Url, limit_bytes: u64) -> Pages {
+        Pages { next: Some(first), seen: BTreeSet::new(), left_bytes: limit_bytes, limit_bytes }
+    }
+
+    /// The address of the next page; `None` after the last.
+    pub(super) fn next(&mut self) -> Option<Url> {
+        let next = self.next.take()?;
+        self.seen.insert(next.clone());
+        Some(next)
+    }
+
+    /// Takes a page: what is on it.
+    pub(super) fn turn<T>(&mut self, endpoint: &Endpoint, ask: &Ask, page: Page<T>) -> Result<T, Error> {
+        let (host, doing) = (endpoint.host.clone(), ask.doing.clone());
+        // An empty page has a few bytes, too, so there is an end to them.
+        let Some(left) = self.left_bytes.checked_sub(page.bytes.max(LEAST_PAGE_BYTES)) else {
+            return Err(Error::TooLarge { host, doing, limit_bytes: self.limit_bytes });
+        };
+        if page.next.as_ref().is_some_and(|next| self.seen.contains(next)) {
+            return Err(Error::Protocol { host, doing, expected: "an end to the pages of its list" });
+        }
+        (self.left_bytes, self.next) = (left, page.next);
+        Ok(page.value)
+    }
 }
 
 /// One page of a list, and where the next is.
@@ -145,15 +221,15 @@ pub(super) async fn page<T: serde::de::DeserializeOwned>(
     ask: &Ask,
     answer: Answer,
     expected: &'static str,
-) -> Result<(T, Option<Url>), Error> {
+) -> Result<Page<T>, Error> {
     if answer.response.status() != StatusCode::OK {
         return Err(client.refusal(&endpoint.host, &ask.doing, answer).await);
     }
     let next = next_page(endpoint, ask, answer.response.headers())?;
     let body = client.body(&endpoint.host, &ask.doing, answer.response, MANIFEST_LIMIT_BYTES).await?;
-    let page =
+    let value =
         serde_json::from_slice(&body).map_err(|_| Error::Protocol { host: endpoint.host.clone(), doing: ask.doing.clone(), expected })?;
-    Ok((page, next))
+    Ok(Page { value, bytes: body.len() as u64, next })
 }
 
 /// Where the next page is, which must be on the same server.

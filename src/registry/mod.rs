@@ -30,6 +30,7 @@ mod secret;
 mod settings;
 mod stored;
 mod upload;
+mod waits;
 mod web;
 
 use std::io::{self, Read, Write};
@@ -49,12 +50,12 @@ pub use management::{Changed, Checked, Wish};
 pub use secret::Secret;
 pub use settings::{Chunks, Host, Mirror, Mounts, Patience, Proxies, Settings, Uploads};
 
-use crate::event::Cancel;
+use crate::event::{Cancel, EventSink};
 use crate::image::{Descriptor, Document, Reference};
 use body::Upload;
-use client::Client;
+use client::{Client, Repeat};
 use endpoint::Endpoint;
-use manifests::Put;
+use manifests::{Published, Put};
 use runtime::Runtime;
 
 /// A client for registries. Clones share connections, tokens and threads.
@@ -130,6 +131,11 @@ impl Registry {
         Ok(Registry { client: Arc::new(Client::new(settings, credentials)?), runtime: Arc::new(Runtime::new()?) })
     }
 
+    /// From now on whoever is given here is told when a registry asks to be left alone for a while, which no call returns before.
+    pub fn tell(&self, events: Arc<dyn EventSink>) {
+        self.client.waits.tell(events);
+    }
+
     /// What a reference stands for: its digest's manifest or index, or what its tag points to today. Mirrors are asked first.
     ///
     /// # Errors
@@ -141,22 +147,39 @@ impl Registry {
         self.runtime.wait(cancel, async move { manifests::resolve(&client, &endpoints, &reference).await })
     }
 
-    /// A manifest or index of a repository by its digest, whatever tag or digest the reference has. Mirrors are asked first.
+    /// A manifest or index of a repository that another document speaks of, whatever tag or digest the reference has. Mirrors are asked
+    /// first.
     ///
     /// # Errors
     ///
-    /// When nobody has it, or what they have is not what it claims to be.
-    pub fn manifest(&self, repository: &Reference, digest: &Digest, cancel: &Cancel) -> Result<Resolved, Error> {
-        self.resolve(&Reference { digest: Some(*digest), ..repository.clone() }, cancel)
+    /// When nobody has it, or what they have is not what it claims to be, or not of the size and type that the descriptor says.
+    pub fn manifest(&self, repository: &Reference, descriptor: &Descriptor, cancel: &Cancel) -> Result<Resolved, Error> {
+        let Descriptor { digest, size, .. } = descriptor;
+        let resolved = self.resolve(&Reference { digest: Some(*digest), ..repository.clone() }, cancel)?;
+        let doing = || format!("pulling `{}@{digest}`", repository.name());
+        let (host, actual) = (repository.registry.clone(), resolved.descriptor.size);
+        if actual != *size {
+            return Err(Error::SizeMismatch { host, doing: doing(), digest: *digest, expected: *size, actual });
+        }
+        let invalid = |source| Error::Invalid { host: repository.registry.clone(), doing: doing(), source };
+        let document = Document::parse(&resolved.bytes, Some(&descriptor.media_type)).map_err(invalid)?;
+        Ok(Resolved { descriptor: Descriptor::new(&descriptor.media_type, *digest, *size), document, ..resolved })
     }
 
-    /// What the registry itself, not a mirror, has under a tag or digest that is about to be pushed to; `None` for nothing. One request
-    /// without a body, so the answer is the registry's word.
+    /// What the registry itself, not a mirror, has under a tag or, where there is none, a digest that is about to be pushed to; `None` for
+    /// nothing, and where it does not say what. One request without a body, so the answer is the registry's word.
     ///
     /// # Errors
     ///
     /// When the registry cannot be asked or does not say.
     pub fn published(&self, target: &Reference, cancel: &Cancel) -> Result<Option<Digest>, Error> {
+        match self.look(target, cancel)? {
+            Published::This(digest) => Ok(Some(digest)),
+            Published::Nothing | Published::Something => Ok(None),
+        }
+    }
+
+    fn look(&self, target: &Reference, cancel: &Cancel) -> Result<Published, Error> {
         let endpoint = Endpoint::of(&self.client.settings, target)?;
         let (client, target) = (Arc::clone(&self.client), target.clone());
         self.runtime.wait(cancel, async move {
@@ -300,16 +323,16 @@ impl Registry {
     ///
     /// When the registry does not take it, or takes it for something else.
     pub fn push_manifest(&self, target: &Reference, media_type: &str, bytes: &[u8], cancel: &Cancel) -> Result<Digest, Error> {
-        self.push_manifest_with_subject(target, media_type, bytes, cancel).map(|put| put.digest)
+        self.put_manifest(target, media_type, bytes, Repeat::Patiently, cancel).map(|put| put.digest)
     }
 
-    fn push_manifest_with_subject(&self, target: &Reference, media_type: &str, bytes: &[u8], cancel: &Cancel) -> Result<Put, Error> {
+    fn put_manifest(&self, target: &Reference, media_type: &str, bytes: &[u8], repeat: Repeat, cancel: &Cancel) -> Result<Put, Error> {
         let endpoint = Endpoint::of(&self.client.settings, target)?;
         let (client, target) = (Arc::clone(&self.client), target.clone());
         let (media_type, bytes) = (media_type.to_owned(), bytes::Bytes::copy_from_slice(bytes));
         self.runtime.wait(cancel, async move {
             let endpoint = client.settle(endpoint).await;
-            manifests::push(&client, &endpoint, &target, &media_type, bytes).await
+            manifests::push(&client, &endpoint, &target, &media_type, bytes, repeat).await
         })
     }
 }

@@ -11,17 +11,15 @@ use lapstrake_cache::Digest;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use super::client::{Answer, Ask, Client};
+use super::client::{Answer, Ask, Client, Repeat};
 use super::endpoint::{Endpoint, pull};
+use super::manifests::Pages;
 use super::{Error, Registry, Resolved, Wish, manifests};
 use crate::event::Cancel;
 use crate::image::{Descriptor, Document, Index, Manifest, MediaType, Reference};
 
-/// How many pages of referrers are read.
-const PAGES: usize = 1000;
-
-/// How many referrers of one manifest are kept.
-const REFERRERS: usize = 100_000;
+/// The most bytes of all pages of referrers.
+const REFERRERS_LIMIT_BYTES: u64 = 16 << 20;
 
 impl Registry {
     /// The artifacts of a repository that speak of a manifest or index, of one type or, without a type, of all. Empty also where the
@@ -70,7 +68,7 @@ impl Registry {
         let subject: Descriptor =
             serde_json::from_value(subject).map_err(|error| invalid(&format!("has a `subject` that is none: {error}")))?;
         let target = Reference { tag: None, digest: Some(Digest::of(bytes)), ..repository.clone() };
-        let pushed = self.push_manifest_with_subject(&target, manifest.media_type(), bytes, cancel)?;
+        let pushed = self.put_manifest(&target, manifest.media_type(), bytes, Repeat::Patiently, cancel)?;
         if pushed.subject {
             return Ok(pushed.digest);
         }
@@ -123,10 +121,9 @@ async fn list(client: &Client, endpoint: &Endpoint, subject: &Digest, wanted: Op
     if let Some(wanted) = wanted {
         first.query_pairs_mut().append_pair("artifactType", wanted);
     }
-    let mut found = Vec::new();
-    let mut next = Some(first);
-    for _ in 0..PAGES {
-        let Some(url) = next else { break };
+    let mut found: Option<Vec<Descriptor>> = None;
+    let mut pages = Pages::new(first, REFERRERS_LIMIT_BYTES);
+    while let Some(url) = pages.next() {
         let doing = format!("listing what speaks of `{}@{subject}`", endpoint.repository);
         let ask = Ask::new(Method::GET, url, pull(&endpoint.repository), &doing);
         let read = |answer: Answer| async {
@@ -135,16 +132,10 @@ async fn list(client: &Client, endpoint: &Endpoint, subject: &Digest, wanted: Op
                 _ => manifests::page::<Index>(client, endpoint, &ask, answer, "an image index").await.map(Some),
             }
         };
-        let Some((page, following)) = client.whole(endpoint, &ask, read).await? else {
-            // It may know them and have lost a page, which is no answer.
-            return if found.is_empty() { Ok(None) } else { Ok(Some(found)) };
-        };
-        next = following;
-        found.extend(page.manifests);
-        if found.len() > REFERRERS {
-            let limit_bytes = crate::image::MANIFEST_LIMIT_BYTES;
-            return Err(Error::TooLarge { host: endpoint.host.clone(), doing: ask.doing, limit_bytes });
-        }
+        // One that knows referrers and has lost a page gives no answer.
+        let Some(page) = client.whole(endpoint, &ask, read).await? else { break };
+        let page = pages.turn(endpoint, &ask, page)?;
+        found.get_or_insert_default().extend(page.manifests);
     }
-    Ok(Some(found))
+    Ok(found)
 }

@@ -34,6 +34,7 @@ pub(super) fn is_transient(error: &Error) -> bool {
         | Error::DigestMismatch { .. }
         | Error::SizeMismatch { .. }
         | Error::ManifestDigest { .. }
+        | Error::OtherDigest { .. }
         | Error::TooLarge { .. }
         | Error::Invalid { .. }
         | Error::Changed { .. }

@@ -124,7 +124,7 @@ pub struct Patience {
     pub first_wait: Duration,
     /// The longest wait of our own choice.
     pub longest_wait: Duration,
-    /// The longest wait that a registry may ask for. One that asks for more is not asked again.
+    /// The longest wait that a registry may ask for, and the longest of all its waits together. One that asks for more is not asked again.
     pub longest_asked_wait: Duration,
 }
 

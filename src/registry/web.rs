@@ -15,6 +15,7 @@ use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::client::{Answer, Client, Payload};
+use super::connect::Proof;
 use super::endpoint::lead;
 use super::error::Login;
 use super::retry::{is_passing, is_transient, retry_after};
@@ -216,7 +217,7 @@ impl Download<'_> {
             }
             *failures += 1;
             let status = response.status();
-            let wait = patience.wait(*failures, retry_after(response.headers()));
+            let wait = self.client.waits.after(&patience, &self.host, &self.doing, *failures, retry_after(response.headers()));
             match wait {
                 Some(wait) if *failures < patience.attempts && is_passing(status) => tokio::time::sleep(wait).await,
                 // A download has neither a name nor a tag to check, as what a registry lacks has.
@@ -237,7 +238,7 @@ impl Download<'_> {
         let mut url = self.first.clone();
         for _ in 0..=REDIRECTS {
             // What is compared is what is sent.
-            let mut request = self.client.request(Method::GET, url.clone())?.header(ACCEPT_ENCODING, "identity");
+            let mut request = self.client.request(Method::GET, url.clone(), Proof::Wanted)?.header(ACCEPT_ENCODING, "identity");
             if let Some(tag) = self.tag.as_ref().filter(|_| self.received > 0) {
                 request = request.header(RANGE, format!("bytes={}-", self.received)).header(IF_RANGE, tag.clone());
             }

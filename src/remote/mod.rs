@@ -139,6 +139,7 @@ fn is_about_one_thing(error: &crate::registry::Error) -> bool {
         | E::Denied { .. }
         | E::TooManyRequests { .. }
         | E::Refused { .. }
+        | E::OtherDigest { .. }
         | E::Protocol { .. }
         | E::UntrustedRealm { .. }
         | E::UnsafeRedirect { .. }

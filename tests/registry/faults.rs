@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use lapstrake::event::Cancel;
+use lapstrake::event::{Cancel, Event, EventKind, EventSink};
 use lapstrake::image::{Descriptor, MediaType, Reference};
 use lapstrake::registry::{Anonymous, Error, Patience, Pushed, Registry, Settings, Unreachable};
 use lapstrake_cache::Digest;
@@ -110,7 +110,13 @@ fn reading_a_blob_ends_in_an_error_where_it_is_wrong() {
     fake.fault("blobs", 1, Fault::Flip);
     let mut reader = anonymous().open_blob(&reference, &image.blobs[0].0, &Cancel::new()).unwrap();
     let error = reader.read_to_end(&mut Vec::new()).unwrap_err();
-    assert!(error.get_ref().is_some_and(|error| matches!(error.downcast_ref(), Some(Error::DigestMismatch { .. }))));
+    let is_told =
+        |error: &io::Error| error.get_ref().is_some_and(|error| matches!(error.downcast_ref(), Some(Error::DigestMismatch { .. })));
+    assert!(is_told(&error));
+    // Whoever reads once more does not come to an end that looks like a good one.
+    for _ in 0..3 {
+        assert!(is_told(&reader.read(&mut [0; 8]).unwrap_err()));
+    }
 }
 
 #[test]
@@ -279,4 +285,45 @@ fn waiting_ends_when_it_is_cancelled() {
     let cancelled = Cancel::new();
     cancelled.cancel();
     assert!(matches!(anonymous().resolve(&reference, &cancelled), Err(Error::Cancelled)));
+}
+
+/// Stops what it is told of, and keeps what it was told.
+struct Stops(Cancel, std::sync::Mutex<Vec<String>>);
+
+impl EventSink for Stops {
+    fn send(&self, event: Event) {
+        if let EventKind::Noted { message } = event.kind {
+            self.1.lock().unwrap().push(message);
+            self.0.cancel();
+        }
+    }
+}
+
+#[test]
+fn a_long_wait_that_a_registry_asks_for_is_told_of_when_it_begins() {
+    for wanted in ["GET", "PUT /v2/team/web/manifests"] {
+        let (fake, image, reference) = stocked(10);
+        fake.fault(wanted, 100, Fault::Answer(Response::new(429).with("retry-after", "599")));
+        let stops = Arc::new(Stops(Cancel::new(), std::sync::Mutex::default()));
+        let registry = anonymous();
+        registry.tell(Arc::clone(&stops) as Arc<dyn EventSink>);
+        let result = match wanted {
+            "GET" => registry.resolve(&reference, &stops.0).map(drop),
+            _ => registry.push_manifest(&reference, MediaType::OCI_MANIFEST, &image.manifest, &stops.0).map(drop),
+        };
+        assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
+        let told = stops.1.lock().unwrap().clone();
+        assert!(matches!(&told[..], [only] if only.contains(&fake.address().to_string()) && only.contains("599 s")), "{told:?}");
+    }
+}
+
+#[test]
+fn the_waits_that_a_registry_asks_for_have_an_end_together() {
+    let (fake, _, reference) = stocked(10);
+    fake.fault("GET", 100, Fault::Answer(Response::new(429).with("retry-after", "1")));
+    let patience = Patience { longest_asked_wait: Duration::from_secs(1), attempts: 100, ..settings().patience };
+    let registry = Registry::new(Settings { patience, ..settings() }, Arc::new(Anonymous)).unwrap();
+    let error = registry.resolve(&reference, &Cancel::new()).unwrap_err();
+    assert!(matches!(error, Error::TooManyRequests { .. }), "{error:?}");
+    assert!(fake.lines().len() < 50, "{}", fake.lines().len());
 }

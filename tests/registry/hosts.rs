@@ -3,8 +3,9 @@
 use std::sync::{Arc, Mutex};
 
 use lapstrake::event::Cancel;
-use lapstrake::registry::{Anonymous, ContainersRegistries, Error, Host, Proxies, Registry, Secret, Settings, Unreachable};
+use lapstrake::registry::{Anonymous, ContainersRegistries, Error, Host, Patience, Proxies, Registry, Secret, Settings, Unreachable};
 
+use crate::support::fake::FakeRegistry;
 use crate::support::http::{Handler, Request, Response, Server};
 use crate::support::real::{RealRegistry, run};
 use crate::support::{at, image};
@@ -109,4 +110,36 @@ fn what_is_outside_goes_through_the_proxy_unless_it_is_excepted() {
     let bad = Settings { proxies: Proxies { https: Some(Secret::new("socks5://hunter2@x")), ..Proxies::default() }, ..settings() };
     let error = Registry::new(bad, Arc::new(Anonymous)).unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[test]
+fn what_is_said_of_a_part_of_a_registry_or_of_a_mirror_does_not_count_for_the_rest_of_that_host() {
+    // It speaks plain http and is taken for one that speaks https, so that nothing reaches it but what may be insecure.
+    let fake = FakeRegistry::open();
+    let image = image(10);
+    for repository in ["scratch/web", "cache/prod/web", "prod/web"] {
+        for (_, bytes) in &image.blobs {
+            fake.put_blob(repository, bytes);
+        }
+        fake.put_manifest(repository, "1", "application/vnd.oci.image.manifest.v1+json", &image.manifest);
+    }
+    let host = fake.address().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("registries.conf");
+    let mirror = format!("[[registry]]\nlocation = \"r.example.com\"\n[[registry.mirror]]\nlocation = \"{host}/cache\"\ninsecure = true\n");
+    std::fs::write(&file, format!("[[registry]]\nprefix = \"{host}/scratch\"\ninsecure = true\n{mirror}")).unwrap();
+    let containers = ContainersRegistries::read(&[file]).unwrap();
+    let patience = Patience { attempts: 1, ..settings().patience };
+    let settings = Settings { tls: [host.clone()].into(), containers, patience, ..settings() };
+    let registry = registry(settings);
+    let resolve = |name: &str| registry.resolve(&name.parse().unwrap(), &Cancel::new());
+    resolve(&format!("{host}/scratch/web:1")).unwrap();
+    resolve("r.example.com/prod/web:1").unwrap();
+    fake.forget();
+    for name in ["prod/web:1", "cache/prod/web:1", "scratches/web:1"] {
+        let error = resolve(&format!("{host}/{name}")).unwrap_err();
+        assert!(matches!(error, Error::Unreachable { problem: Unreachable::Tls | Unreachable::Other, .. }), "{name}: {error:?}");
+        push_image(&registry, &format!("{host}/{name}").parse().unwrap(), &image).unwrap_err();
+    }
+    assert_eq!(fake.lines(), Vec::<String>::new());
 }

@@ -129,7 +129,7 @@ fn no_tag_points_to_half_an_image() {
     let image = image(10);
     let tag = at(fake.address(), "team/web:1");
     let missing = Workplace::empty().push(&anonymous(), &sealed(&image, None), std::slice::from_ref(&tag), &Silent).unwrap_err();
-    assert!(matches!(*missing.source, Error::Source { .. }) && missing.reference == tag, "{missing:?}");
+    assert!(matches!(*missing.source, Error::Source { .. }) && *missing.reference == tag, "{missing:?}");
     fake.fault("POST", 2, Fault::Answer(Response::error(403, "DENIED", "not yours")));
     let denied = Workplace::with(&image).push(&anonymous(), &sealed(&image, None), &[tag], &Silent).unwrap_err();
     assert!(matches!(*denied.source, Error::Denied { .. }), "{denied:?}");
@@ -209,4 +209,35 @@ fn a_push_ends_when_it_is_cancelled() {
         let pushed = push(&sealed, &tags, NonZeroUsize::new(4).unwrap(), &workplace.store, &registry, &Silent, &cancel);
         assert!(matches!(*pushed.unwrap_err().source, Error::Cancelled));
     });
+}
+
+#[test]
+fn a_tag_with_a_digest_beside_it_is_made_though_the_digest_is_there_already() {
+    let fake = FakeRegistry::open();
+    let image = image(10);
+    let workplace = Workplace::with(&image);
+    let digest = Digest::of(&image.manifest);
+    assert_eq!(workplace.outcomes(&anonymous(), &sealed(&image, None), &[at(fake.address(), "team/web:1")]), [TagOutcome::Moved]);
+    let both = at(fake.address(), &format!("team/web:2@{digest}"));
+    assert_eq!(workplace.outcomes(&anonymous(), &sealed(&image, None), std::slice::from_ref(&both)), [TagOutcome::Moved]);
+    assert_eq!(fake.manifest("team/web", "2"), Some(image.manifest.clone()));
+    assert_eq!(workplace.outcomes(&anonymous(), &sealed(&image, None), &[both]), [TagOutcome::Unchanged]);
+    // Another digest is a mistake, and is found before anything is sent.
+    fake.forget();
+    let tags = [at(fake.address(), "team/web:3"), at(fake.address(), &format!("team/web:4@{}", Digest::of(b"")))];
+    let error = workplace.push(&anonymous(), &sealed(&image, None), &tags, &Silent).unwrap_err();
+    assert!(matches!(*error.source, Error::OtherDigest { actual, .. } if actual == digest), "{error:?}");
+    assert_eq!(fake.lines(), Vec::<String>::new());
+}
+
+#[test]
+fn a_push_that_fails_at_its_second_tag_says_that_the_first_was_moved() {
+    let fake = FakeRegistry::open();
+    let image = image(10);
+    let tags = ["team/web:1", "team/web:2"].map(|name| at(fake.address(), name));
+    fake.fault("PUT /v2/team/web/manifests/2", 1, Fault::Answer(Response::error(403, "DENIED", "it is protected")));
+    let error = Workplace::with(&image).push(&anonymous(), &sealed(&image, None), &tags, &Silent).unwrap_err();
+    assert_eq!(error.pushed.iter().map(|tag| &tag.reference).collect::<Vec<_>>(), [&tags[0]]);
+    assert_eq!(error.to_string(), format!("cannot push `{}` (moved before it: `{}`)", tags[1], tags[0]));
+    assert_eq!(fake.manifest("team/web", "1"), Some(image.manifest));
 }

@@ -1,6 +1,7 @@
 //! Artifacts that speak of others, in registries that know of such things and in those that do not.
 
 use std::thread;
+use std::time::Duration;
 
 use lapstrake::event::Cancel;
 use lapstrake::image::{Descriptor, MediaType, Reference};
@@ -8,7 +9,7 @@ use lapstrake::registry::Registry;
 use lapstrake_cache::Digest;
 use serde_json::json;
 
-use crate::support::fake::{Door, FakeRegistry};
+use crate::support::fake::{Door, FakeRegistry, Fault};
 use crate::support::{at, image};
 use crate::{SECRET, anonymous, push_blob, push_image, with_password};
 
@@ -70,17 +71,22 @@ fn several_that_add_at_once_to_a_registry_that_does_not_know_lose_nothing() {
     let image = image(10);
     push_image(&anonymous(), &target, &image).unwrap();
     let subject = Digest::of(&image.manifest);
+    let add = |number: u32| {
+        let registry = anonymous();
+        let bytes = artifact(&registry, &target, &subject, image.manifest.len(), &format!("application/vnd.example.{number}"));
+        registry.push_referrer(&target, &bytes, &Cancel::new()).unwrap();
+    };
+    // What the first moves is done when the second has moved the tag.
+    let line = format!("PUT /v2/team/web/manifests/sha256-{}", subject.hex());
+    fake.fault(&line, 1, Fault::Overtaken(Duration::ZERO));
     thread::scope(|scope| {
-        for number in 0..5 {
-            let (target, image) = (&target, &image);
-            scope.spawn(move || {
-                let registry = anonymous();
-                let bytes = artifact(&registry, target, &subject, image.manifest.len(), &format!("application/vnd.example.{number}"));
-                registry.push_referrer(target, &bytes, &Cancel::new()).unwrap();
-            });
+        scope.spawn(|| add(1));
+        while !fake.lines().contains(&line) {
+            thread::yield_now();
         }
+        add(2);
     });
-    assert_eq!(anonymous().referrers(&target, &subject, None, &Cancel::new()).unwrap().len(), 5);
+    assert_eq!(anonymous().referrers(&target, &subject, None, &Cancel::new()).unwrap().len(), 2);
 }
 
 #[test]

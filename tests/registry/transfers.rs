@@ -7,7 +7,8 @@ use lapstrake::image::{Descriptor, Document, MediaType};
 use lapstrake::registry::{Anonymous, Error, Mirror, Pushed, Registry, Settings};
 use lapstrake_cache::Digest;
 
-use crate::support::fake::FakeRegistry;
+use crate::support::fake::{FakeRegistry, Fault};
+use crate::support::http::Response;
 use crate::support::manners::MountManners;
 use crate::support::{at, image};
 use crate::{anonymous, pull, push_blob, push_image, settings};
@@ -23,7 +24,7 @@ fn what_was_pushed_is_pulled_as_the_same_bytes() {
     assert_eq!(resolved.bytes, image.manifest);
     assert_eq!(resolved.descriptor, Descriptor::of(MediaType::OCI_MANIFEST, &image.manifest));
     assert!(matches!(resolved.document, Document::Manifest(_)));
-    assert_eq!(registry.manifest(&target, &resolved.descriptor.digest, &Cancel::new()).unwrap(), resolved);
+    assert_eq!(registry.manifest(&target, &resolved.descriptor, &Cancel::new()).unwrap(), resolved);
     for (descriptor, bytes) in &image.blobs {
         assert_eq!(&pull(&registry, &target, descriptor).unwrap(), bytes);
     }
@@ -85,7 +86,7 @@ fn a_manifest_without_a_tag_is_put_under_its_digest() {
     assert_eq!(fake.manifest("team/web", &digest.to_string()), Some(image.manifest.clone()));
     let other = at(fake.address(), &format!("team/web@{}", Digest::of(b"")));
     let refused = registry.push_manifest(&other, MediaType::OCI_MANIFEST, &image.manifest, &Cancel::new());
-    assert!(matches!(refused, Err(Error::ManifestDigest { .. })));
+    assert!(matches!(refused, Err(Error::OtherDigest { .. })));
 }
 
 #[test]
@@ -175,4 +176,46 @@ fn the_client_works_and_ends_inside_an_async_program() {
         registry.resolve(&reference, &Cancel::new())
     });
     assert_eq!(resolved.unwrap().bytes, image.manifest);
+}
+
+/// The answers to a list of tags: pages of 4 MiB, each with another address for the next.
+fn plan_pages(fake: &FakeRegistry, wanted: &str, body: &str) {
+    for page in 0..20 {
+        let body = body.replace("PADDING", &"x".repeat((4 << 20) - 1000));
+        let link = format!("<?page={}>; rel=\"next\"", page + 1);
+        fake.later(wanted, page, 1, Fault::Answer(Response::new(200).with("link", link).body(body)));
+    }
+}
+
+#[test]
+fn a_list_without_end_is_given_up_before_it_fills_the_memory() {
+    let fake = FakeRegistry::open();
+    let target = at(fake.address(), "team/web:1");
+    plan_pages(&fake, "tags", r#"{"tags":["PADDING"]}"#);
+    let error = anonymous().tags(&target, &Cancel::new()).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { limit_bytes, .. } if limit_bytes == 64 << 20), "{error:?}");
+    plan_pages(&fake, "referrers", r#"{"schemaVersion":2,"manifests":[],"annotations":{"a":"PADDING"}}"#);
+    let error = anonymous().referrers(&target, &Digest::of(b""), None, &Cancel::new()).unwrap_err();
+    assert!(matches!(error, Error::TooLarge { limit_bytes, .. } if limit_bytes == 16 << 20), "{error:?}");
+    for wanted in ["tags", "referrers"] {
+        let fake = FakeRegistry::open();
+        let target = at(fake.address(), "team/web:1");
+        let body = r#"{"schemaVersion":2,"tags":["a"],"manifests":[]}"#;
+        fake.fault(wanted, 1000, Fault::Answer(Response::new(200).with("link", "<?again>; rel=\"next\"").body(body)));
+        let error = match wanted {
+            "tags" => anonymous().tags(&target, &Cancel::new()).map(drop),
+            _ => anonymous().referrers(&target, &Digest::of(b""), None, &Cancel::new()).map(drop),
+        };
+        assert!(matches!(error, Err(Error::Protocol { .. })), "{error:?}");
+        assert_eq!(fake.lines().len(), 2);
+    }
+}
+
+#[test]
+fn what_is_no_tag_is_not_listed_as_one() {
+    let fake = FakeRegistry::open();
+    let long = "x".repeat(129);
+    let tags = serde_json::json!({"tags": ["1.0", "_a", "", ".a", "-a", "a/b", "a b", "a\u{1b}[31m", long, "A-b.c_d"]});
+    fake.fault("tags", 1, Fault::Answer(Response::new(200).body(tags.to_string())));
+    assert_eq!(anonymous().tags(&at(fake.address(), "team/web"), &Cancel::new()).unwrap(), ["1.0", "A-b.c_d", "_a"]);
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use lapstrake_cache::Digest;
@@ -47,6 +48,23 @@ pub(crate) enum Fault {
     Drip(usize),
     /// Cuts the body short, with a length to match.
     Truncate(usize),
+    /// Takes its time before anything is done.
+    Slow(Duration),
+    /// Another request that this is planned for, and that comes later, is done first; this one so long after it, and before anything that
+    /// comes later still.
+    Overtaken(Duration),
+    /// Somebody else puts this manifest under this repository and tag, before anything is done.
+    Meanwhile { repository: String, tag: String, media_type: String, bytes: Vec<u8> },
+}
+
+/// A request that waits for another to be done before it.
+struct Waiting {
+    number: usize,
+    line: String,
+    request: Request,
+    after: Duration,
+    due: Option<Instant>,
+    done: Option<Response>,
 }
 
 /// A fault for some of the requests to come.
@@ -79,6 +97,8 @@ pub(super) struct State {
     pub(super) sessions: BTreeMap<String, Session>,
     seen: Vec<Request>,
     faults: Vec<Planned>,
+    waiting: Vec<Waiting>,
+    overtaken: usize,
     pub(super) violations: Vec<String>,
     challenged: bool,
     pub(super) manners: Manners,
@@ -160,10 +180,7 @@ impl FakeRegistry {
     }
 
     pub(crate) fn put_manifest(&self, repository: &str, reference: &str, media_type: &str, bytes: &[u8]) {
-        let entry = (media_type.to_owned(), bytes.to_vec());
-        let mut state = self.state();
-        state.manifests.insert((repository.to_owned(), reference.to_owned()), entry.clone());
-        state.manifests.insert((repository.to_owned(), Digest::of(bytes).to_string()), entry);
+        put(&mut self.state(), repository, reference, media_type, bytes);
     }
 
     pub(crate) fn blob(&self, repository: &str, digest: &Digest) -> Option<Vec<u8>> {
@@ -217,9 +234,10 @@ impl Handler for Shared {
     }
 
     fn handle(&self, mut request: Request) -> Response {
-        let mut state = self.state.lock().unwrap();
-        state.seen.push(request.clone());
         let line = request.line();
+        let mut state = self.state.lock().unwrap();
+        self.catch_up(&mut state);
+        state.seen.push(request.clone());
         let mut active = Vec::new();
         for planned in &mut state.faults {
             if !matches!(planned.fault, Fault::CutRequest(_)) && planned.strikes(&line) {
@@ -229,10 +247,35 @@ impl Handler for Shared {
         if active.iter().any(|fault| matches!(fault, Fault::NoRange)) {
             request.headers.remove("range");
         }
+        for fault in &active {
+            match fault {
+                Fault::Slow(time) => {
+                    drop(state);
+                    std::thread::sleep(*time);
+                    state = self.state.lock().unwrap();
+                }
+                Fault::Overtaken(after) => return self.overtaken(state, request, *after),
+                Fault::Meanwhile { repository, tag, media_type, bytes } => put(&mut state, repository, tag, media_type, bytes),
+                Fault::Answer(_)
+                | Fault::Cut(_)
+                | Fault::CutRequest(_)
+                | Fault::Flip
+                | Fault::Header(..)
+                | Fault::NoRange
+                | Fault::Silence
+                | Fault::Stall(_)
+                | Fault::Drip(_)
+                | Fault::Truncate(_) => {}
+            }
+        }
         if let Some(Fault::Answer(response)) = active.iter().find(|fault| matches!(fault, Fault::Answer(_))) {
             return response.clone();
         }
         let mut response = self.respond(&mut state, &request);
+        for waiting in state.waiting.iter_mut().filter(|waiting| waiting.line == line && waiting.due.is_none()) {
+            waiting.due = Instant::now().checked_add(waiting.after);
+        }
+        self.catch_up(&mut state);
         for fault in active {
             match fault {
                 Fault::Cut(bytes) => response.cut_after = Some(bytes),
@@ -254,7 +297,12 @@ impl Handler for Shared {
                     response.body.truncate(bytes);
                     response.headers.remove("content-length");
                 }
-                Fault::Answer(_) | Fault::CutRequest(_) | Fault::NoRange => {}
+                Fault::Answer(_)
+                | Fault::CutRequest(_)
+                | Fault::NoRange
+                | Fault::Slow(_)
+                | Fault::Overtaken(_)
+                | Fault::Meanwhile { .. } => {}
             }
         }
         response
@@ -262,6 +310,34 @@ impl Handler for Shared {
 }
 
 impl Shared {
+    /// Does what was overtaken and is due. Nothing that comes in is done before it, so nothing depends on when a thread wakes up.
+    fn catch_up(&self, state: &mut State) {
+        let now = Instant::now();
+        for mut waiting in std::mem::take(&mut state.waiting) {
+            if waiting.done.is_none() && waiting.due.is_some_and(|due| due <= now) {
+                waiting.done = Some(self.respond(state, &waiting.request));
+            }
+            state.waiting.push(waiting);
+        }
+    }
+
+    /// Waits until another was done before it, and so long, and does it.
+    fn overtaken<'s>(&'s self, mut state: MutexGuard<'s, State>, request: Request, after: Duration) -> Response {
+        state.overtaken += 1;
+        let number = state.overtaken;
+        state.waiting.push(Waiting { number, line: request.line(), request, after, due: None, done: None });
+        loop {
+            drop(state);
+            std::thread::sleep(Duration::from_millis(2));
+            state = self.state.lock().unwrap();
+            self.catch_up(&mut state);
+            let place = state.waiting.iter().position(|waiting| waiting.number == number && waiting.done.is_some());
+            if let Some(response) = place.and_then(|place| state.waiting.remove(place).done) {
+                return response;
+            }
+        }
+    }
+
     fn respond(&self, state: &mut State, request: &Request) -> Response {
         let Some(rest) = request.path.strip_prefix("/v2/") else { return Response::error(404, "NOT_FOUND", "no such path") };
         if rest.is_empty() {
@@ -324,6 +400,12 @@ impl Shared {
         state.challenged = true;
         Err(Response::error(401, "UNAUTHORIZED", "who are you").with("www-authenticate", challenge))
     }
+}
+
+fn put(state: &mut State, repository: &str, reference: &str, media_type: &str, bytes: &[u8]) {
+    let entry = (media_type.to_owned(), bytes.to_vec());
+    state.manifests.insert((repository.to_owned(), reference.to_owned()), entry.clone());
+    state.manifests.insert((repository.to_owned(), Digest::of(bytes).to_string()), entry);
 }
 
 /// `a/b/blobs/uploads/x` → (`a/b`, `uploads`, `x`), and so on.

@@ -205,6 +205,10 @@ fn serve(connection: TcpStream, handler: &dyn Handler, stop: &AtomicBool) {
 }
 
 fn read_head(reader: &mut BufReader<TcpStream>) -> Option<Request> {
+    // A greeting of TLS has no end of line to wait for.
+    if reader.fill_buf().ok()?.first() == Some(&0x16) {
+        return None;
+    }
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let mut words = line.split_whitespace();

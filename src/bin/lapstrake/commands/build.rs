@@ -239,7 +239,11 @@ fn push(outside: &Outside<'_>, built: &Built, merge: bool, cancel: &Cancel) -> R
         } else {
             output::push_bundle(&bundle, tags, TRANSFERS, &sources, outside.events)
         };
-        pushed.insert(name.clone(), done?);
+        let tags = done.map_err(|mut error| {
+            error.pushed.splice(0..0, pushed.values().flatten().cloned());
+            error
+        })?;
+        pushed.insert(name.clone(), tags);
     }
     Ok(pushed)
 }

@@ -1,5 +1,7 @@
 //! `lapstrake copy`, `pull` and `push`: images as they are, from one place to another.
 
+use std::sync::Arc;
+
 use lapstrake::cache::Digest;
 use lapstrake::image::Reference;
 use lapstrake::operate::{self, Copied, CopyError, Hands, Others, Place, Selection};
@@ -47,10 +49,7 @@ pub(crate) fn pull(machine: &Machine, arguments: &args::Pull) -> Result<(), Fail
         let copied = with_hands(machine, |hands| into_store(&from, &selection, hands))?;
         return print(&shown(&copied, &[], arguments.json));
     }
-    let mut copied = Vec::new();
-    for target in &targets {
-        copied = with_hands(machine, |hands| operate::copy(&from, target, &selection, Others::Replaced, hands))?;
-    }
+    let copied = with_hands(machine, |hands| operate::copy_to_all(&from, &targets, &selection, Others::Replaced, hands))?;
     let written: Vec<String> = targets.iter().map(ToString::to_string).collect();
     print(&shown(&copied, &written, arguments.json))
 }
@@ -88,12 +87,14 @@ fn keep(part: &Part, sources: &Sources<'_>, hands: &Hands<'_>) -> Result<(), Cop
 fn with_hands<T>(machine: &Machine, work: impl FnOnce(&Hands<'_>) -> Result<T, CopyError>) -> Result<T, Failure> {
     let events = progress::sink(args::Progress::Auto, &machine.surroundings);
     let (store, registry) = (machine.store()?, machine.registry()?);
+    registry.tell(Arc::clone(&events));
     let hands = Hands { registry: &registry, scratch: &store, transfers: TRANSFERS, events: &*events, cancel: machine.cancel() };
     work(&hands).map_err(|error| {
         let is_usage = match &error {
             CopyError::Several { .. } => true,
             CopyError::Write(error) => matches!(**error, WriteError::Mismatch { .. } | WriteError::Reference(_)),
-            CopyError::Open(_) | CopyError::Push(_) => false,
+            CopyError::Push(error) => matches!(*error.source, lapstrake::registry::Error::OtherDigest { .. }),
+            CopyError::Open(_) => false,
         };
         if is_usage { Failure::usage(chain(&error)) } else { Failure::world(chain(&error)) }
     })
