@@ -33,7 +33,7 @@ pub enum CheckoutError {
         source: io::Error,
     },
     /// The bytes of a file are others than its fingerprint and size say.
-    #[error("the contents of `{path}` are not what they were when they were read first")]
+    #[error("`{path}` was changed while it was being used; try again when nothing writes to it")]
     OtherContent {
         /// The file.
         path: TreePath,
