@@ -89,7 +89,9 @@ class Inputs:
         if not place.exists():
             example = inputs.copy_of(TOP / "examples/django-wheels", place)
             shutil.copy(HERE / "django/prepare.toml", example / "prepare.toml")
-            self.lapstrake("build", example / "prepare.toml", "--arg", f"registry={self.registry}", "--push", "-o", f"house=rootfs:{self.work}/house")
+            prepare = ("build", example / "prepare.toml", "--arg", f"registry={self.registry}")
+            self.lapstrake(*prepare, "--image=tools", "--image=runtime", "--push")
+            self.lapstrake(*prepare, "--image=house", "-o", f"house=rootfs:{self.work}/house")
             shutil.copytree(self.work / "house", example / "wheelhouse")
             shutil.copy(HERE / "django/Dockerfile", example / "Dockerfile")
             (example / "prepare.toml").unlink()
@@ -143,7 +145,9 @@ class Inputs:
         place = self.work / f"steps-{count}"
         if not place.exists():
             place.mkdir()
-            (place / "Dockerfile").write_text(f"FROM {self.base()}\nARG run\n" + "RUN true\n" * count)
+            # Each is another command: equal ones that change nothing are one step to lapstrake, which it runs once.
+            commands = "".join(f"RUN : {number}\n" for number in range(count))
+            (place / "Dockerfile").write_text(f"FROM {self.base()}\nARG run\n{commands}")
         return place
 
     def stages(self, count):
