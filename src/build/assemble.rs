@@ -146,13 +146,15 @@ fn own_layer(
     let directory = site.layers.open_directory(state)?;
     let difference = site.layers.difference(state)?;
     let label = format!("{} {}", image.name, &fingerprint.hex()[..12]);
-    let packed = packed::pack(site.outside, &label, &difference, &DirectoryContents(&*directory), profile, site.threads)?;
+    let place = state.layers().len().to_string();
+    let packed =
+        packed::pack(site.outside, (&label, &[&image.name, &place]), &difference, &DirectoryContents(&*directory), profile, site.threads)?;
     Ok((packed, None))
 }
 
 fn encoding(profile: Profile) -> LayerEncoding {
     match profile {
-        Profile::Gzip1 => LayerEncoding::Gzip,
+        Profile::Gzip1 | Profile::GzipSingle1 => LayerEncoding::Gzip,
         Profile::Zstd1 => LayerEncoding::Zstd,
         Profile::Plain => LayerEncoding::Plain,
     }
@@ -165,7 +167,7 @@ fn name(kind: MediaKind, image: &Image) -> Result<&'static str, Failure> {
         image: image.name.clone(),
         what: match compression {
             Compression::Zstd => "a Zstandard layer".to_owned(),
-            Compression::Gzip | Compression::None => format!("{kind:?}"),
+            Compression::Gzip | Compression::GzipSingle | Compression::None => format!("{kind:?}"),
         },
     })
 }

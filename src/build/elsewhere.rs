@@ -185,7 +185,7 @@ pub(super) fn layer_descriptor(profile: Profile, packed: &Packed) -> Descriptor 
 
 fn layer_type(profile: Profile) -> &'static str {
     match profile {
-        Profile::Gzip1 => MediaType::OCI_LAYER_GZIP,
+        Profile::Gzip1 | Profile::GzipSingle1 => MediaType::OCI_LAYER_GZIP,
         Profile::Zstd1 => MediaType::OCI_LAYER_ZSTD,
         Profile::Plain => MediaType::OCI_LAYER,
     }

@@ -342,7 +342,7 @@ impl Action<'_> {
             let contents = StepContents { site, origins: &origins, source, below: &self.below, difference: &difference };
             match wanted {
                 Wanted { directory: false, blob: Some(profile) } => {
-                    packed::pack(site.outside, &self.step.label, &difference, &contents, profile, site.threads)?;
+                    packed::pack(site.outside, (&self.step.label, &[&self.step.label]), &difference, &contents, profile, site.threads)?;
                 }
                 Wanted { directory: true, blob: _ } | Wanted { directory: false, blob: None } => {
                     keep_difference(site, &difference, &fingerprint, &contents)?;

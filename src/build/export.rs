@@ -262,7 +262,14 @@ impl Export<'_, '_> {
             None => {
                 let directory = site.layers.open_directory(state)?;
                 let label = format!("for the cache {}", &layer.hex()[..12]);
-                packed::pack(self.outside, &label, &difference, &DirectoryContents(&*directory), profile, site.threads)?
+                packed::pack(
+                    self.outside,
+                    (&label, &["cache", &state.layers().len().to_string()]),
+                    &difference,
+                    &DirectoryContents(&*directory),
+                    profile,
+                    site.threads,
+                )?
             }
         };
         let blob = elsewhere::layer_descriptor(profile, &packed);

@@ -6,6 +6,7 @@
 mod accounts;
 mod agent;
 mod assemble;
+mod blocks;
 mod claims;
 mod elsewhere;
 mod engine;

@@ -3,10 +3,12 @@
 //! A fix in a header raises the format and so is never hidden by an old blob.
 
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
 
 use lapstrake_cache::{Blob, Digest, Fingerprint, Fingerprinter, Shelf, Store};
 
 use super::Failure;
+use super::blocks::{Blocks, Lineage};
 use crate::event::{Outcome, TaskKind};
 use crate::input::Outside;
 use crate::layer::{self, Profile};
@@ -59,19 +61,23 @@ pub(super) fn find_blob(store: &Store, difference: &Fingerprint) -> Result<Optio
     Ok(None)
 }
 
-/// Writes the blob of a difference into the store.
+/// Writes the blob of a difference into the store. Blocks that the last blob of its lineage has are taken from there.
 pub(super) fn pack(
     outside: &Outside<'_>,
-    label: &str,
+    (label, lineage): (&str, &[&str]),
     difference: &Difference,
     contents: &dyn Contents,
     profile: Profile,
     threads: NonZeroUsize,
 ) -> Result<Packed, Failure> {
     outside.task(TaskKind::Pack, label.to_owned(), |task| {
+        let project = outside.directory.as_os_str().as_bytes();
+        let lineage = Lineage::new(profile, std::iter::once(project).chain(lineage.iter().map(|word| word.as_bytes())));
+        let blocks = Blocks::open(outside.store, lineage)?;
         let mut sink = outside.store.new_hashed_blob()?;
-        let made = layer::pack(difference, contents, profile, threads, &mut sink, outside.cancel)?;
+        let made = layer::pack_reusing(difference, contents, profile, threads, &blocks, &mut sink, outside.cancel)?;
         sink.finish_as(made.digest)?;
+        blocks.keep(outside.store, &made.digest)?;
         let packed = Packed { diff_id: made.diff_id, digest: made.digest, size: made.size };
         outside.store.put_record(&SHELF, &key(&difference.fingerprint(), profile), &encode(&packed))?;
         outside.advanced(task, made.size, None);

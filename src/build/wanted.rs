@@ -71,6 +71,7 @@ impl Needs {
 pub(super) fn profile(compression: Compression) -> Profile {
     match compression {
         Compression::Gzip => Profile::Gzip1,
+        Compression::GzipSingle => Profile::GzipSingle1,
         Compression::Zstd => Profile::Zstd1,
         Compression::None => Profile::Plain,
     }

@@ -32,7 +32,7 @@ pub use profile::{EncoderFailed, Profile, UnknownProfile};
 pub use reader::{Malformed, ReadError};
 pub use sequence::Untarrable;
 pub use unpack::{Refusal, UnpackError, Unpacked, unpack};
-pub use writer::{PackError, Packed, pack, pack_tree};
+pub use writer::{KnownBlock, KnownBlocks, NoBlocks, PackError, Packed, pack, pack_reusing, pack_tree};
 
 /// The revision of the tar stream that is written. It is in the key of every packed layer.
 pub const LAYER_FORMAT: u32 = 1;

@@ -9,11 +9,11 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use lapstrake_cache::{Digest, Fingerprinter, Sha256};
+use lapstrake_cache::{Digest, Fingerprint, Fingerprinter, Sha256};
 
 use super::blocks::Rule;
 use super::header::{END, padding};
-use super::profile::{Encoder, EncoderFailed, Profile};
+use super::profile::{Encoder, EncoderFailed, Frame, Profile};
 use super::sequence::{Record, Untarrable, records};
 use crate::event::Cancel;
 use crate::tree::{Change, Content, Contents, Difference, Tree, TreePath};
@@ -44,7 +44,7 @@ pub enum PackError {
         source: io::Error,
     },
     /// The bytes of a file are no longer those that its fingerprint names.
-    #[error("`{path}` changed while it was packed: nothing may write to it during a build")]
+    #[error("`{path}` was changed while it was being packed; try again when nothing writes to it")]
     ContentChanged {
         /// Which file.
         path: TreePath,
@@ -88,6 +88,22 @@ pub fn pack(
     sink: &mut dyn Write,
     cancel: &Cancel,
 ) -> Result<Packed, PackError> {
+    pack_reusing(difference, contents, profile, threads, &NoBlocks, sink, cancel)
+}
+
+/// As [`pack`]: what `known` has of the blocks is not compressed again.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_reusing(
+    difference: &Difference,
+    contents: &dyn Contents,
+    profile: Profile,
+    threads: NonZeroUsize,
+    known: &dyn KnownBlocks,
+    sink: &mut dyn Write,
+    cancel: &Cancel,
+) -> Result<Packed, PackError> {
     if let Some(path) = difference.opaque.first() {
         return Err(PackError::Untarrable { path: path.clone(), source: Untarrable::Opaque });
     }
@@ -100,14 +116,14 @@ pub fn pack(
 
     thread::scope(|scope| {
         for encoder in encoders {
-            thread::Builder::new().spawn_scoped(scope, || compress_blocks(encoder, &waiting, &pool)).map_err(PackError::Thread)?;
+            thread::Builder::new().spawn_scoped(scope, || compress_blocks(encoder, known, &waiting, &pool)).map_err(PackError::Thread)?;
         }
         let queue = Queue { blocks, compresses, pool: &pool };
         let stream = thread::Builder::new()
-            .spawn_scoped(scope, move || Stream::new(profile.rule(), queue, cancel).run(difference, contents))
+            .spawn_scoped(scope, move || Stream::new(profile, queue, cancel).run(difference, contents))
             .map_err(PackError::Thread)?;
 
-        let written = write_in_order(in_order, profile, sink, &pool, cancel);
+        let written = write_in_order(in_order, profile, known, sink, &pool, cancel);
         let stream = match stream.join() {
             Ok(stream) => stream,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -146,7 +162,46 @@ struct Job {
     result: SyncSender<Compressed>,
 }
 
-type Compressed = Result<Vec<u8>, EncoderFailed>;
+type Compressed = Result<Ready, EncoderFailed>;
+
+/// Bytes of the blob, in their turn.
+struct Ready {
+    bytes: Vec<u8>,
+    /// The block that they are, where they are one.
+    block: Option<KnownBlock>,
+}
+
+/// A compressed block of a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownBlock {
+    /// The name of its bytes before they were compressed.
+    pub plain: Fingerprint,
+    /// The name of its bytes in the blob.
+    pub compressed: Fingerprint,
+    /// Its bytes in the blob.
+    pub size: u64,
+}
+
+/// Remembers compressed blocks of one profile, so that those which an edit leaves as they were are not compressed again.
+pub trait KnownBlocks: Sync {
+    /// Replaces what is in `out` by the compressed block whose bytes have this name, if it is known and can be had whole.
+    fn get(&self, plain: &Fingerprint, out: &mut Vec<u8>) -> Option<KnownBlock>;
+
+    /// The next block of the blob that is being written, and where in it it begins.
+    fn put(&self, start: u64, block: KnownBlock);
+}
+
+/// Knows no block and remembers none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoBlocks;
+
+impl KnownBlocks for NoBlocks {
+    fn get(&self, _plain: &Fingerprint, _out: &mut Vec<u8>) -> Option<KnownBlock> {
+        None
+    }
+
+    fn put(&self, _start: u64, _block: KnownBlock) {}
+}
 
 /// Buffers that are used again.
 #[derive(Default)]
@@ -165,7 +220,7 @@ impl Pool {
     }
 }
 
-fn compress_blocks(mut encoder: Encoder, waiting: &Mutex<Receiver<Job>>, pool: &Pool) {
+fn compress_blocks(mut encoder: Encoder, known: &dyn KnownBlocks, waiting: &Mutex<Receiver<Job>>, pool: &Pool) {
     loop {
         let job = match waiting.lock() {
             Ok(waiting) => waiting.recv(),
@@ -173,7 +228,14 @@ fn compress_blocks(mut encoder: Encoder, waiting: &Mutex<Receiver<Job>>, pool: &
         };
         let Ok(Job { block, result }) = job else { return };
         let mut out = pool.take();
-        let compressed = encoder.compress(&block, &mut out).map(|()| out);
+        let plain = Fingerprint::of(&block);
+        let compressed = match known.get(&plain, &mut out) {
+            Some(block) => Ok(Ready { bytes: out, block: Some(block) }),
+            None => encoder.compress(&block, &mut out).map(|()| {
+                let block = KnownBlock { plain, compressed: Fingerprint::of(&out), size: out.len() as u64 };
+                Ready { bytes: out, block: Some(block) }
+            }),
+        };
         pool.give(block);
         // Nobody waits for it when the writer has stopped.
         let _ = result.send(compressed);
@@ -183,6 +245,7 @@ fn compress_blocks(mut encoder: Encoder, waiting: &Mutex<Receiver<Job>>, pool: &
 fn write_in_order(
     in_order: Receiver<Receiver<Compressed>>,
     profile: Profile,
+    known: &dyn KnownBlocks,
     sink: &mut dyn Write,
     pool: &Pool,
     cancel: &Cancel,
@@ -195,13 +258,16 @@ fn write_in_order(
         }
         // A block without a result belongs to a thread that panicked; the scope passes that on.
         let Ok(block) = block.recv() else { continue };
-        let block = block?;
+        let Ready { bytes, block } = block?;
         if let Some(hasher) = &mut hasher {
-            hasher.update(&block);
+            hasher.update(&bytes);
         }
-        sink.write_all(&block).map_err(PackError::Sink)?;
-        size += block.len() as u64;
-        pool.give(block);
+        sink.write_all(&bytes).map_err(PackError::Sink)?;
+        if let Some(block) = block {
+            known.put(size, block);
+        }
+        size += bytes.len() as u64;
+        pool.give(bytes);
     }
     Ok((hasher.map(Sha256::finish), size))
 }
@@ -228,8 +294,15 @@ impl Queue<'_> {
         self.blocks.send(place).map_err(|_| WriterStopped)?;
         match &self.compresses {
             Compresses::Yes(jobs) => jobs.send(Job { block, result }).map_err(|_| WriterStopped),
-            Compresses::No => result.send(Ok(block)).map_err(|_| WriterStopped),
+            Compresses::No => result.send(Ok(Ready { bytes: block, block: None })).map_err(|_| WriterStopped),
         }
+    }
+
+    /// As [`Queue::push`], for what is written as it is.
+    fn push_made(&self, bytes: Vec<u8>) -> Result<(), WriterStopped> {
+        let (result, place) = sync_channel(1);
+        self.blocks.send(place).map_err(|_| WriterStopped)?;
+        result.send(Ok(Ready { bytes, block: None })).map_err(|_| WriterStopped)
     }
 }
 
@@ -238,18 +311,22 @@ struct Stream<'a> {
     rule: Rule,
     queue: Queue<'a>,
     cancel: &'a Cancel,
+    frame: Option<Frame>,
     block: Vec<u8>,
     hasher: Sha256,
     written: u64,
 }
 
 impl<'a> Stream<'a> {
-    fn new(rule: Rule, queue: Queue<'a>, cancel: &'a Cancel) -> Stream<'a> {
-        Stream { rule, block: queue.pool.take(), queue, cancel, hasher: Sha256::new(), written: 0 }
+    fn new(profile: Profile, queue: Queue<'a>, cancel: &'a Cancel) -> Stream<'a> {
+        Stream { rule: profile.rule(), frame: profile.frame(), block: queue.pool.take(), queue, cancel, hasher: Sha256::new(), written: 0 }
     }
 
     fn run(mut self, difference: &Difference, contents: &dyn Contents) -> Result<(Digest, u64), PackError> {
         let mut header = Vec::new();
+        if self.frame.is_some() {
+            self.queue.push_made(Frame::HEADER.to_vec()).map_err(|WriterStopped| PackError::Cancelled)?;
+        }
         for record in records(difference) {
             let untarrable = |source: Untarrable| PackError::Untarrable { path: record.path.clone(), source };
             let name = record.tar_name().map_err(untarrable)?;
@@ -267,6 +344,9 @@ impl<'a> Stream<'a> {
         }
         self.block.extend_from_slice(&END);
         self.end_block()?;
+        if let Some(frame) = self.frame {
+            self.queue.push_made(frame.finish(self.written)).map_err(|WriterStopped| PackError::Cancelled)?;
+        }
         Ok((self.hasher.finish(), self.written))
     }
 
@@ -279,6 +359,9 @@ impl<'a> Stream<'a> {
             return Ok(());
         }
         self.hasher.update(&self.block);
+        if let Some(frame) = &mut self.frame {
+            frame.update(&self.block);
+        }
         self.written += self.block.len() as u64;
         let block = std::mem::replace(&mut self.block, self.queue.pool.take());
         self.queue.push(block).map_err(|WriterStopped| PackError::Cancelled)

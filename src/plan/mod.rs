@@ -542,6 +542,8 @@ pub struct Image {
 pub enum Compression {
     /// The newest gzip profile, or the one that the lock names.
     Gzip,
+    /// gzip of a single member.
+    GzipSingle,
     /// The newest Zstandard profile, or the one that the lock names.
     Zstd,
     /// Plain tar.

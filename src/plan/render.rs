@@ -238,6 +238,7 @@ impl Plan {
         };
         let compression = match compression {
             Compression::Gzip => "gzip",
+            Compression::GzipSingle => "gzip-single",
             Compression::Zstd => "zstd",
             Compression::None => "none",
         };

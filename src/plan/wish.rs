@@ -249,6 +249,7 @@ fn settle_format(
     let compression_span = compression.map_or(Span::NONE, |compression| compression.span);
     let compression = match compression.map(|compression| compression.value) {
         None | Some(spec::Compression::Gzip) => Compression::Gzip,
+        Some(spec::Compression::GzipSingle) => Compression::GzipSingle,
         Some(spec::Compression::Zstd) => Compression::Zstd,
         Some(spec::Compression::None) => Compression::None,
     };

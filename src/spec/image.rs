@@ -124,6 +124,8 @@ pub enum Format {
 pub enum Compression {
     /// gzip: `gzip`.
     Gzip,
+    /// gzip of a single member, for readers that know no more: `gzip-single`.
+    GzipSingle,
     /// Zstandard: `zstd`.
     Zstd,
     /// Plain tar: `none`.

@@ -262,7 +262,11 @@ fn image(sink: &mut Sink<'_>, name: &Name, value: &Value<'_>) -> Option<Image> {
     let author = fields.text("author", Grammar::Free);
     let onbuild = fields.plain_list("onbuild");
     let format = fields.word("format", tables::FORMAT, &[Format::Oci, Format::Docker]);
-    let compression = fields.word("compression", tables::COMPRESSION, &[Compression::Gzip, Compression::Zstd, Compression::None]);
+    let compression = fields.word(
+        "compression",
+        tables::COMPRESSION,
+        &[Compression::Gzip, Compression::GzipSingle, Compression::Zstd, Compression::None],
+    );
     fields.finish();
     Some(Image {
         stage: stage?,

@@ -20,7 +20,7 @@ pub(super) const NEWLINES: &[&str] = &["keep", "lf"];
 pub(super) const MISSING: &[&str] = &["fail", "ignore"];
 pub(super) const ON_BUILD: &[&str] = &["run", "keep"];
 pub(super) const FORMAT: &[&str] = &["oci", "docker"];
-pub(super) const COMPRESSION: &[&str] = &["gzip", "zstd", "none"];
+pub(super) const COMPRESSION: &[&str] = &["gzip", "gzip-single", "zstd", "none"];
 
 pub(super) static SPEC: Table = Table {
     name: "spec",
@@ -437,7 +437,11 @@ pub(super) static IMAGE: Table = Table {
             "Docker's `ONBUILD` instructions for whoever builds on it, instead of the base's; `[]` clears them.",
         ),
         optional("format", Kind::Word(FORMAT), "The family of media types. Default `oci`."),
-        optional("compression", Kind::Word(COMPRESSION), "How its own layers are stored. Default `gzip`."),
+        optional(
+            "compression",
+            Kind::Word(COMPRESSION),
+            "How its own layers are stored; `gzip-single` is for readers that stop after a file's first gzip member, and slower. Default `gzip`.",
+        ),
     ],
 };
 

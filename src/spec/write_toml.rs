@@ -532,6 +532,7 @@ fn image_entries(image: &Image) -> Entries {
         compression.map(|compression| {
             string(match compression.value {
                 Compression::Gzip => "gzip",
+                Compression::GzipSingle => "gzip-single",
                 Compression::Zstd => "zstd",
                 Compression::None => "none",
             })

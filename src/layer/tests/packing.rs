@@ -12,7 +12,7 @@ use crate::tree::{Change, Content, Entry, File};
 
 fn decompressed(profile: Profile, blob: &[u8]) -> Vec<u8> {
     match profile {
-        Profile::Gzip1 => {
+        Profile::Gzip1 | Profile::GzipSingle1 => {
             let mut stream = Vec::new();
             flate2::read::MultiGzDecoder::new(blob).read_to_end(&mut stream).unwrap();
             stream
@@ -28,7 +28,7 @@ fn blocks(profile: Profile, mut blob: &[u8]) -> Vec<Vec<u8>> {
     while !blob.is_empty() {
         let mut rest = blob;
         match profile {
-            Profile::Gzip1 => {
+            Profile::Gzip1 | Profile::GzipSingle1 => {
                 std::io::copy(&mut flate2::bufread::GzDecoder::new(&mut rest), &mut std::io::sink()).unwrap();
             }
             Profile::Zstd1 => rest = &rest[zstd::zstd_safe::find_frame_compressed_size(rest).unwrap()..],
@@ -113,7 +113,7 @@ fn a_file_that_changed_is_an_error_that_names_it() {
             assert!(result.is_ok(), "an empty file has no bytes to read");
         } else {
             let error = result.unwrap_err();
-            assert_eq!(error.to_string(), "`/srv/file` changed while it was packed: nothing may write to it during a build");
+            assert_eq!(error.to_string(), "`/srv/file` was changed while it was being packed; try again when nothing writes to it");
         }
     }
 }

@@ -381,7 +381,7 @@ fn images() -> BoxedStrategy<Image> {
     );
     let formats = (
         of(made(select(vec![Format::Oci, Format::Docker]))),
-        of(made(select(vec![Compression::Gzip, Compression::Zstd, Compression::None]))),
+        of(made(select(vec![Compression::Gzip, Compression::GzipSingle, Compression::Zstd, Compression::None]))),
     );
     (first, lists, notes, of(changes(healthchecks())), of(changes(signals)), formats)
         .prop_map(
