@@ -18,6 +18,9 @@ mod push;
 #[expect(dead_code, reason = "logins are tested with the registry client")]
 #[path = "support/registry/real.rs"]
 mod real;
+#[expect(dead_code, reason = "only the registry is waited for")]
+#[path = "support/waiting.rs"]
+mod waiting;
 
 use std::error::Error;
 use std::io::Write;

@@ -7,8 +7,12 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "in tests a panic is the report")]
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test that meets something else than it expects fails, whatever it is")]
 
+#[path = "support/nobody.rs"]
+mod nobody;
 #[path = "support/registry/mod.rs"]
 mod support;
+#[path = "support/waiting.rs"]
+mod waiting;
 
 #[path = "registry/conformance.rs"]
 mod conformance;
@@ -59,8 +63,8 @@ fn settings() -> Settings {
         patience: Patience {
             first_wait: Duration::from_millis(5),
             longest_wait: Duration::from_millis(50),
-            stall: Duration::from_secs(5),
-            answer: Duration::from_secs(5),
+            stall: Duration::from_secs(60),
+            answer: Duration::from_secs(60),
             ..Patience::default()
         },
         ..Settings::default()

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::lab::{set_mode, write};
+use crate::waiting::until;
 
 /// What is in every file of the outside, and in the process' environment.
 pub(crate) const CANARY: &str = "canary-of-the-outside";
@@ -31,6 +32,13 @@ pub(crate) struct Reached {
     pub(crate) tcp: usize,
     pub(crate) path: usize,
     pub(crate) name: usize,
+}
+
+impl Reached {
+    /// Both together.
+    pub(crate) fn and(self, more: Reached) -> Reached {
+        Reached { tcp: self.tcp + more.tcp, path: self.path + more.path, name: self.name + more.name }
+    }
 }
 
 impl Outside {
@@ -61,12 +69,12 @@ impl Outside {
         count(&reached[0], move || tcp.accept().is_ok());
         count(&reached[1], move || path.accept().is_ok());
         count(&reached[2], move || abstract_name.accept().is_ok());
-        let mut process = Command::new("sleep").arg("98765432").env("CANARY", CANARY).stdin(Stdio::null()).spawn().unwrap();
+        let mut process = Command::new("sleep").arg(crate::processes::mark()).env("CANARY", CANARY).stdin(Stdio::null()).spawn().unwrap();
         // Only then is its state always the same.
-        while !std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap().contains("(sleep) S ") {
+        until("the canary sleeps", || {
             assert!(process.try_wait().unwrap().is_none(), "`sleep` ended");
-            std::thread::yield_now();
-        }
+            std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap().contains("(sleep) S ")
+        });
         let mut outside = Outside { directory, process, tcp: address, name, reached, before: String::new() };
         outside.before = outside.state();
         outside
@@ -167,9 +175,7 @@ fn what_watches_the_outside_sees_each_sort_of_harm() {
         ("the process is stopped", |outside| {
             let id = rustix::process::Pid::from_child(&outside.process);
             rustix::process::kill_process(id, rustix::process::Signal::STOP).unwrap();
-            while !outside.state().contains("State:\tT") {
-                std::thread::yield_now();
-            }
+            until("the canary is stopped", || outside.state().contains("State:\tT"));
         }),
     ];
     for (what, harm) in harms {
@@ -183,9 +189,8 @@ fn what_watches_the_outside_sees_each_sort_of_harm() {
     std::os::unix::net::UnixStream::connect(outside.path("socket")).unwrap();
     std::os::unix::net::UnixStream::connect_addr(&SocketAddr::from_abstract_name(&outside.name).unwrap()).unwrap();
     let mut seen = Reached::default();
-    while seen != (Reached { tcp: 1, path: 1, name: 1 }) {
-        let more = outside.reached();
-        seen = Reached { tcp: seen.tcp + more.tcp, path: seen.path + more.path, name: seen.name + more.name };
-        std::thread::yield_now();
-    }
+    until("each connection is counted once", || {
+        seen = seen.and(outside.reached());
+        seen == Reached { tcp: 1, path: 1, name: 1 }
+    });
 }

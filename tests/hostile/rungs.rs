@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::lab::{Lab, PROGRAM, Ran, USER, as_root, make_user, set_mode};
+use crate::lab::{Lab, PROGRAM, Ran, USER, as_root, make_user};
 use crate::single_id::{ALONE, make_user_alone};
 
 /// A rung, and who climbs it.
@@ -99,9 +99,8 @@ impl Rung {
 fn program_for_all(lab: &Lab) -> PathBuf {
     let program = lab.path("lapstrake");
     if !program.exists() {
-        // By another process: a file that any process has open for writing cannot be started, and tests beside this one fork.
-        crate::real::run("cp", &[PROGRAM, program.to_str().unwrap()]);
-        set_mode(&program, 0o755);
+        std::fs::copy(PROGRAM, &program).unwrap();
+        crate::programs::make_startable(&program);
     }
     program
 }

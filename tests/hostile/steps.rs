@@ -239,27 +239,40 @@ mounts = [{ from = "stage:app", path = "/", at = "/mounted" }]
 fn a_secret_is_in_no_process_list_and_no_core() {
     const SECRET: &str = "hunter2-not-in-any-list";
     let lab = Lab::new();
-    let project = project(
-        &lab,
-        "[[stages.app.steps]]\nrun = \"cat /run/secrets/key > /dev/null; sleep 765432 & sleep 2; kill -SEGV $$\"\nmounts = [{ secret = \"key\" }]\n",
+    let mark = crate::processes::mark();
+    let step = format!(
+        "[[stages.app.steps]]\nrun = \"cat /run/secrets/key > /dev/null; sleep {mark} & wait $! || kill -SEGV $$\"\n\
+         mounts = [{{ secret = \"key\" }}]\n"
     );
+    let project = project(&lab, &step);
     write(&lab.path("key"), SECRET);
     let mut command = lab.command(&["build", project.to_str().unwrap(), "--secret", "id=key,src=key", "--progress", "json"]);
     let log = lab.path("log");
     let mut child = command.stdout(std::process::Stdio::null()).stderr(std::fs::File::create(&log).unwrap()).spawn().unwrap();
-    let mut seen_sleeping = false;
-    while child.try_wait().unwrap().is_none() {
+    let sleeps = format!("sleep\0{mark}\0");
+    let mut looks_while_it_slept = 0;
+    crate::waiting::until("the step ends", || {
+        let mut sleeping = None;
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-            seen_sleeping |= line.ends_with(b"765432\0");
+            if line == sleeps.as_bytes() {
+                sleeping = rustix::process::Pid::from_raw(entry.file_name().to_str().unwrap().parse().unwrap());
+            }
             for text in [line, environment] {
                 assert!(!String::from_utf8_lossy(&text).contains(SECRET), "{}", entry.path().display());
             }
         }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    assert!(seen_sleeping);
+        if let Some(sleeping) = sleeping {
+            looks_while_it_slept += 1;
+            // The step was there for the whole of the second look. It goes on when its `sleep` is ended.
+            if looks_while_it_slept == 2 {
+                rustix::process::kill_process(sleeping, rustix::process::Signal::TERM).unwrap();
+            }
+        }
+        child.try_wait().unwrap().is_some()
+    });
+    assert!(looks_while_it_slept >= 2, "the step was not seen while it had the secret");
     std::fs::remove_file(lab.path("key")).unwrap();
     for entry in walkdir::WalkDir::new(lab.path("")) {
         let entry = entry.unwrap();

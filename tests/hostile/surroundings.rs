@@ -75,14 +75,8 @@ fn scopes() -> bool {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("attack");
     std::fs::write(&path, program()).unwrap();
-    set_mode(&path, 0o755);
-    let out = loop {
-        match Command::new(&path).arg("landlock").output() {
-            // A process that another test has just forked still has the file open.
-            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
-            ended => break ended.unwrap().stdout,
-        }
-    };
+    crate::programs::make_startable(&path);
+    let out = Command::new(&path).arg("landlock").output().unwrap().stdout;
     String::from_utf8(out).unwrap().trim().rsplit(' ').next().unwrap().parse::<i64>().unwrap() >= 6
 }
 
@@ -115,11 +109,10 @@ fn the_outside_is_reached_by_what_is_conceded_and_by_nothing_else() {
             let expected = Reached { tcp: usize::from(network), path: 0, name: usize::from(name) };
             // The kernel has taken the connections; the canary may not have counted them yet.
             let mut seen = outside.reached();
-            while (seen.tcp, seen.name) != (expected.tcp, expected.name) && seen.tcp <= expected.tcp && seen.name <= expected.name {
-                std::thread::yield_now();
-                let more = outside.reached();
-                seen = Reached { tcp: seen.tcp + more.tcp, path: seen.path + more.path, name: seen.name + more.name };
-            }
+            crate::waiting::until(&format!("{rung:?}, network {network}: {expected:?} is counted"), || {
+                seen = seen.and(outside.reached());
+                seen.tcp >= expected.tcp && seen.name >= expected.name
+            });
             assert_eq!(seen, expected, "{rung:?}, network {network}");
             outside.assert_untouched(&format!("{rung:?}, network {network}"));
         }
@@ -258,22 +251,18 @@ fn its_own_init_is_not_killed_written_or_traced() {
 #[test]
 fn the_helper_is_sealed_against_everybody() {
     let lab = Lab::new();
-    let project = crate::hostile::rungs::project(&lab, "steps = [{ run = \"sleep 876543\" }]");
+    let mark = crate::processes::mark();
+    let project = crate::hostile::rungs::project(&lab, &format!("steps = [{{ run = \"sleep {mark}\" }}]"));
     let mut command = lab.command(&["build", project.to_str().unwrap()]);
     let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     let parent = format!("\nPPid:\t{}\n", child.id());
-    let helper = loop {
-        let all: Vec<_> = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path()).collect();
-        let is_helper = |path: &&std::path::PathBuf| std::fs::read_to_string(path.join("status")).is_ok_and(|text| text.contains(&parent));
-        let helper = all.iter().find(is_helper).map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
-        let sleeps =
-            all.iter().filter_map(|path| std::fs::read(path.join("cmdline")).ok()).any(|line| line.ends_with(b"sleep\x00876543\x00"));
-        match helper {
-            Some(helper) if sleeps => break helper,
-            Some(_) | None => std::thread::sleep(std::time::Duration::from_millis(10)),
-        }
+    let helper = crate::waiting::until_some("the helper runs, and its step sleeps", || {
         assert!(child.try_wait().unwrap().is_none(), "the build ended");
-    };
+        let all = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let is_helper = |path: &std::path::PathBuf| std::fs::read_to_string(path.join("status")).is_ok_and(|text| text.contains(&parent));
+        let helper = all.filter(is_helper).map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).next();
+        helper.filter(|_| crate::processes::with_argument(&mark).iter().any(|line| line.starts_with("sleep ")))
+    });
     let executable = std::path::PathBuf::from(format!("/proc/{helper}/exe"));
     assert!(std::fs::read_link(&executable).unwrap().to_string_lossy().starts_with("/memfd:"));
     assert!(std::fs::File::options().write(true).open(&executable).is_err());
@@ -312,7 +301,7 @@ fn devices_of_a_base_are_not_opened_by_steps() {
 #[test]
 fn what_a_step_starts_ends_with_it() {
     for rung in Rung::ALL {
-        let mark = format!("87654{}", Rung::ALL.iter().position(|each| *each == rung).unwrap());
+        let mark = crate::processes::mark();
         // Out of its session, with all signals ignored, of many generations.
         let script = format!(
             "for i in 1 2 3 4 5 6 7 8; do (setsid sh -c 'trap \"\" TERM HUP INT; (sleep {mark} &); (setsid sleep {mark} &); sleep {mark}' &) 2>/dev/null; done; \
@@ -321,9 +310,7 @@ fn what_a_step_starts_ends_with_it() {
         let script = script.replace("setsid", "busybox setsid");
         let (ran, _lab) = attack(rung, &script, "");
         assert_eq!((ran.code, said(&ran)), (Some(0), vec!["end"]), "{rung:?}: {}", ran.err);
-        let running = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-        let left = running.filter(|line| line.ends_with(format!("\0{mark}\0").as_bytes())).count();
-        assert_eq!(left, 0, "{rung:?}");
+        assert_eq!(crate::processes::with_argument(&mark), Vec::<String>::new(), "{rung:?}");
     }
 }
 

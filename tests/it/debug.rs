@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::lab::{Lab, PROGRAM, Ran, USER, as_root, make_user, set_mode, write};
+use crate::lab::{Lab, PROGRAM, Ran, USER, as_root, make_user, write};
+use crate::programs::make_startable;
 
 const TERMINAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/terminal.py");
 const RUNGS: [&str; 3] = ["userns", "single-id", "chroot"];
@@ -83,7 +84,7 @@ fn an_ordinary_user_gets_the_shell_too() {
         write(&lab.path("key"), "the secret\n");
         let program = lab.path("lapstrake");
         std::fs::copy(PROGRAM, &program).unwrap();
-        set_mode(&program, 0o755);
+        make_startable(&program);
         as_root("chown", &["-R", USER, lab.path("").to_str().unwrap()]);
         let key = format!("id=key,src={}", lab.path("key").display());
         let (program, project) = (program.to_str().unwrap().to_owned(), lab.path("project").to_str().unwrap().to_owned());

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::lab::{Built, Lab, Mounted, PROGRAM, Ran, USER, as_root, make_user, set_mode};
+use crate::programs::make_startable;
 use crate::project;
 
 /// One way in which a machine may differ: another store, home and command for the same build.
@@ -73,7 +74,7 @@ fn as_user() -> Built {
     let (lab, project) = whole();
     let program = lab.path("lapstrake");
     std::fs::copy(PROGRAM, &program).unwrap();
-    set_mode(&program, 0o755);
+    make_startable(&program);
     as_root("chown", &["-R", USER, lab.path("").to_str().unwrap()]);
     let metadata = lab.path("metadata.json");
     let mut command = Command::new("setpriv");

@@ -1,9 +1,9 @@
 //! Builds that cannot go well: what is said, and how the program ends.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 
 use crate::lab::{Lab, Mounted, write};
+use crate::nobody::Nobody;
 use crate::real::RealRegistry;
 use crate::web::Web;
 
@@ -97,9 +97,9 @@ fn a_base_that_is_not_there_is_told_apart_from_a_registry_that_is_not_there() {
     let lab = Lab::new();
     let said = lab.fail(3, &with_base(&lab, &format!("{}/no/such:1", registry.address)), &[]);
     contains(&said, &["no/such", "lapstrake.toml:3"]);
-    let closed = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
-    let said = lab.fail(3, &with_base(&lab, &format!("{closed}/no/such:1")), &[]);
-    contains(&said, &[&closed.to_string(), "lapstrake.toml:3", "refused"]);
+    let nobody = Nobody::new();
+    let said = lab.fail(3, &with_base(&lab, &format!("{}/no/such:1", nobody.address)), &[]);
+    contains(&said, &[&nobody.address.to_string(), "lapstrake.toml:3", "refused"]);
 }
 
 #[test]

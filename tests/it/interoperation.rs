@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use crate::lab::{Lab, as_root};
 use crate::project;
 use crate::real::{RealRegistry, run};
+use crate::waiting::until;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -128,15 +128,12 @@ impl DockerEngine {
             .spawn()
             .expect("these tests need `dockerd`: install Debian's package `docker.io`");
         let mut engine = DockerEngine { process, socket };
-        for _ in 0..300 {
-            if Command::new("docker").args(["--host", &engine.socket, "version"]).output().unwrap().status.success() {
-                return engine;
-            }
+        until("dockerd answers", || {
             let ended = engine.process.try_wait().unwrap();
             assert!(ended.is_none(), "{}", std::fs::read_to_string(directory.join("log")).unwrap());
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("{}", std::fs::read_to_string(directory.join("log")).unwrap());
+            Command::new("docker").args(["--host", &engine.socket, "version"]).output().unwrap().status.success()
+        });
+        engine
     }
 
     fn docker(&self, arguments: &[&str]) {

@@ -4,6 +4,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::lab::{Built, Lab, Ran};
+use crate::processes::{is_running, mark};
+use crate::waiting::until;
 
 /// Kills on stores that knew nothing, and on one that has everything.
 const KILLS_EACH: u32 = 25;
@@ -50,38 +52,19 @@ impl Numbers {
     }
 }
 
-/// Processes whose command line has this word.
-fn processes(marker: &str) -> Vec<String> {
-    let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    let words = |line: &[u8]| line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect::<Vec<_>>();
-    lines
-        .map(|line| words(&line))
-        .filter(|words| words.first().is_some_and(|word| word == "sleep") && words.iter().any(|word| word == marker))
-        .map(|words| words.join(" "))
-        .collect()
-}
-
 fn no_process_survives(marker: &str) {
-    for _ in 0..500 {
-        if processes(marker).is_empty() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("processes of a step live on: {:?}", processes(marker));
+    until(&format!("no process of a step lives on: {marker}"), || !is_running(marker));
 }
 
 #[test]
 fn a_killed_build_is_followed_by_a_good_one_and_leaves_no_process() {
     let first = Lab::new();
     let project = first.project(SPEC, &[("src/a", "a\n"), ("src/b", "b\n")]);
-    // No other process sleeps for so long.
-    let marker = (1_000_000_000 + u64::from(std::process::id())).to_string();
+    let marker = mark();
     let arguments = ["--arg", &format!("marker={marker}"), "--jobs", "2"];
     let begun = Instant::now();
     let expected = first.build(&project, &arguments);
-    let whole = u64::try_from(begun.elapsed().as_micros()).unwrap();
+    let mut whole = u64::try_from(begun.elapsed().as_micros()).unwrap();
     let same = |built: &Built| assert_eq!(built.images(), expected.images(), "{}", built.err);
     no_process_survives(&marker);
 
@@ -89,10 +72,15 @@ fn a_killed_build_is_followed_by_a_good_one_and_leaves_no_process() {
     let (mut killed, mut seen) = (0_u32, 0_usize);
     let mut kill = |lab: &Lab, further: &[&str]| {
         let mut command = lab.command(&["build", project.to_str().unwrap()]);
+        let begun = Instant::now();
         let mut child = command.args(arguments).args(further).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_micros(numbers.below(whole)));
-        seen += usize::from(!processes(&marker).is_empty());
+        seen += usize::from(is_running(&marker));
         let ended = child.try_wait().unwrap().is_some();
+        if ended {
+            // The machine has become faster: the next is killed sooner.
+            whole = whole.min(u64::try_from(begun.elapsed().as_micros()).unwrap()).max(1);
+        }
         child.kill().unwrap();
         child.wait().unwrap();
         no_process_survives(&marker);
@@ -123,20 +111,18 @@ fn a_killed_build_is_followed_by_a_good_one_and_leaves_no_process() {
 #[test]
 fn an_interrupted_build_ends_in_order_with_130() {
     let lab = Lab::new();
-    let project =
-        lab.project("spec = 1\n[stages.app]\nfrom = \"tar:base.tar\"\nsteps = [{ run = \"echo begun; sleep 2000000001\" }]\n", &[]);
+    let marker = mark();
+    let spec = format!("spec = 1\n[stages.app]\nfrom = \"tar:base.tar\"\nsteps = [{{ run = \"echo begun; sleep {marker}\" }}]\n");
+    let project = lab.project(&spec, &[]);
     let mut command = lab.command(&["build", project.to_str().unwrap(), "--stage", "app"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let id = rustix::process::Pid::from_child(&child);
-    for _ in 0..1000 {
-        if !processes("2000000001").is_empty() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the step of the build sleeps", || {
+        assert!(child.try_wait().unwrap().is_none(), "the build ended before it was interrupted");
+        is_running(&marker)
+    });
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(130), "{ran:#?}");
-    no_process_survives("2000000001");
+    no_process_survives(&marker);
     lab.verify();
 }

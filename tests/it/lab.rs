@@ -207,13 +207,24 @@ impl Drop for Mounted {
 /// An ordinary user with ranges of ids.
 pub(crate) const USER: &str = "lapstrake-it";
 
+/// Makes a user who is not there yet. Another run of these tests may make the same one, or hold the lists of users for a moment.
+pub(crate) fn add_user(name: &str, options: &[&str]) {
+    let is_there = || Command::new("id").arg(name).output().unwrap().status.success();
+    crate::waiting::until(&format!("the user {name} is made"), || {
+        if !is_there() {
+            let words = [&["useradd", "--create-home"], options, &[name]].concat();
+            let words = if rustix::process::geteuid().is_root() { words } else { [&["sudo", "-n"], &words[..]].concat() };
+            let _ = Command::new(words[0]).args(&words[1..]).status().unwrap();
+        }
+        is_there()
+    });
+}
+
 /// Makes that user, once.
 pub(crate) fn make_user() {
     static MADE: Once = Once::new();
     MADE.call_once(|| {
-        if !Command::new("id").arg(USER).output().unwrap().status.success() {
-            as_root("useradd", &["--create-home", USER]);
-        }
+        add_user(USER, &[]);
         let ranges = std::fs::read_to_string("/etc/subuid").unwrap();
         assert!(ranges.lines().any(|line| line.starts_with(&format!("{USER}:"))), "useradd gives {USER} a range in /etc/subuid");
     });

@@ -10,9 +10,17 @@ mod project;
 mod relay;
 mod web;
 
+#[path = "../support/nobody.rs"]
+mod nobody;
+#[path = "../support/processes.rs"]
+mod processes;
+#[path = "../support/programs.rs"]
+mod programs;
 #[path = "../support/registry/real.rs"]
 #[expect(dead_code, reason = "logins are tested with the registry client")]
 mod real;
+#[path = "../support/waiting.rs"]
+mod waiting;
 
 mod caching;
 mod compose;

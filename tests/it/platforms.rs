@@ -1,12 +1,12 @@
 //! Images for several platforms, images given to engines, and the files of images, as people run it.
 
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::lab::{Lab, write};
 use crate::real::{RealRegistry, run};
+use crate::waiting::until;
 
 const SPEC: &str = r#"
 spec = 1
@@ -164,22 +164,22 @@ impl Docker {
             command.args(["-n", "dockerd"]);
         }
         let group = run("id", &["--group", "--name"]);
+        let log = lab.path("docker.log");
         let child = command
             .args(["--data-root", &path("docker-data"), "--exec-root", &path("docker-exec"), "--pidfile", &path("docker.pid")])
             .args(["--iptables=false", "--bridge=none", "--storage-driver", "vfs", "-H", &socket])
             .args(["--group", String::from_utf8(group.stdout).unwrap().trim()])
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .expect("these tests need `dockerd`: install Debian's package `docker.io`");
-        let docker = Docker { child, socket };
-        for _ in 0..300 {
-            if Command::new("docker").args(["-H", &docker.socket, "version"]).output().unwrap().status.success() {
-                return docker;
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        panic!("dockerd did not answer within a minute");
+        let mut docker = Docker { child, socket };
+        until("dockerd answers", || {
+            let ended = docker.child.try_wait().unwrap();
+            assert!(ended.is_none(), "{}", std::fs::read_to_string(&log).unwrap());
+            Command::new("docker").args(["-H", &docker.socket, "version"]).output().unwrap().status.success()
+        });
+        docker
     }
 
     fn run(&self, arguments: &[&str]) -> String {

@@ -1,7 +1,9 @@
 //! The bases and the specs that several tests share.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use crate::web::Web;
 
 /// What a root of busybox calls its program.
 const NAMES: &str = "sh cat chmod chown cp date dd echo env expr false grep head hostname id ln ls mkdir mkfifo mv od rm rmdir sed seq sha256sum sleep sort stat \
@@ -80,8 +82,9 @@ impl Tar {
     }
 }
 
-/// Where the whole project's downloads are: written in the spec, hence in the image's history, hence the same for every run.
-pub(crate) const WEB: &str = "127.76.83.75:47671";
+/// Where the whole project's downloads are: written in the spec, hence in the image's history, hence the same for every run. The port is
+/// below those that are given to whoever asks for any.
+pub(crate) const WEB: &str = "127.76.83.75:17671";
 
 /// A project of every step kind and every compression, in whose images nothing is of this machine: the programs come from a mount.
 /// Wants [`whole_web`] when it is built.
@@ -117,9 +120,15 @@ fn archive() -> Vec<u8> {
     tar.finish()
 }
 
-/// What the whole project downloads.
-pub(crate) fn whole_web() -> crate::web::Web {
-    crate::web::Web::at(WEB, &[("/tool", b"tool\n"), ("/archive.tar", &archive())])
+/// What the whole project downloads, served while anybody has the value. All tests that want it at one time share it.
+pub(crate) fn whole_web() -> Arc<Web> {
+    static SERVED: Mutex<Weak<Web>> = Mutex::new(Weak::new());
+    let mut served = SERVED.lock().unwrap();
+    served.upgrade().unwrap_or_else(|| {
+        let web = Arc::new(Web::at(WEB, &[("/tool", b"tool\n"), ("/archive.tar", &archive())]));
+        *served = Arc::downgrade(&web);
+        web
+    })
 }
 
 const WHOLE: &str = r##"
@@ -183,7 +192,7 @@ mode = "0600"
 owner = "app"
 
 [[stages.app.steps]]
-fetch = "http://127.76.83.75:47671/tool"
+fetch = "http://127.76.83.75:17671/tool"
 to = "/usr/local/bin/"
 sha256 = "67948dd9afd6afe5043b0029d5aa7cf0f8b2824baf16f4f097d40d830edb686d"
 mode = "0755"
@@ -194,7 +203,7 @@ to = "/opt/archive"
 strip = 1
 
 [[stages.app.steps]]
-extract = "http://127.76.83.75:47671/archive.tar"
+extract = "http://127.76.83.75:17671/archive.tar"
 to = "/opt/downloaded"
 mode = "keep"
 owner = "app"

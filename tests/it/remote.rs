@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use crate::lab::{Built, Lab, Ran, write};
+use crate::nobody::Nobody;
 use crate::project::busybox;
 use crate::real::{HTPASSWD, RealRegistry};
 use crate::relay::Relay;
@@ -299,7 +300,8 @@ fn whatever_is_wrong_with_a_cache_is_a_warning_and_the_digest_is_right() {
     let world = World::new();
     let expected = world.expected();
     let locked = RealRegistry::start("auth:\n  htpasswd:\n    realm: r\n    path: {directory}/users\n", &[("users", HTPASSWD)]);
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = Nobody::new();
+    let closed = nobody.address;
     let read_only = RealRegistry::start("  maintenance:\n    readonly:\n      enabled: true\n", &[]);
     for (name, cache) in
         [("down", format!("{closed}/c")), ("401", format!("{}/c", locked.address)), ("read-only", format!("{}/c", read_only.address))]

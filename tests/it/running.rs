@@ -4,10 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::lab::{Lab, PROGRAM, Ran, write};
+use crate::processes::{is_running, mark};
 use crate::real::RealRegistry;
+use crate::waiting::until_some;
 
 const SPEC: &str = r#"
 spec = 1
@@ -43,14 +45,6 @@ fn command(lab: &Lab, arguments: &[&str]) -> Command {
     let mut command = lab.command(&["run", "--progress", "quiet"]);
     command.args(arguments).current_dir(lab.path("project"));
     command
-}
-
-/// Whether a process of this machine has this word among its arguments.
-fn is_running(mark: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        line.split(|&byte| byte == 0).any(|argument| argument == mark.as_bytes())
-    })
 }
 
 /// Nothing of a run is in the store's places for what is under way.
@@ -172,26 +166,46 @@ fn volumes_are_the_hosts_and_can_be_kept_from_writing() {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, and that nobody is given who asks for any: it is below those.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap().port()
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    until_some("a port below 30000 is free", || {
+        let number = std::process::id().wrapping_mul(61).wrapping_add(ASKED.fetch_add(1, Ordering::SeqCst).wrapping_mul(7));
+        let port = u16::try_from(number % 18_000).unwrap() + 12_000;
+        TcpListener::bind(("127.0.0.1", port)).is_ok().then_some(port)
+    })
 }
 
-/// Waits until the server answers: what it says.
-fn ask(child: &mut Child, port: u16) -> String {
-    for _ in 0..2000 {
-        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
-            stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n").unwrap();
-            let mut answer = String::new();
-            let _ = stream.read_to_string(&mut answer);
-            if !answer.is_empty() {
-                return answer;
-            }
+/// What a server of the project says, if it is one.
+fn ask(port: u16) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.write_all(b"GET /index.html HTTP/1.0\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    Some(answer).filter(|answer| !answer.is_empty())
+}
+
+/// A server that answers at a port of the host: the program that runs it, and by which of its words it is found.
+fn serving(lab: &Lab, rung: &str) -> (Child, String) {
+    // Somebody else may take the port in between.
+    let mut failures = Vec::new();
+    for _ in 0..10 {
+        let (port, mark) = (free_port(), format!("/srv/../srv/{}/..", mark()));
+        let server = format!("mkdir -p {mark}; exec busybox httpd -f -p 127.0.0.1:{port} -h {mark}");
+        let mut command = command(lab, &["--isolation", rung, "-u", "0", "web", &server]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let answer = until_some("the server answers, or ends", || match child.try_wait().unwrap() {
+            Some(_) => Some(None),
+            None => ask(port).map(Some),
+        });
+        if answer.is_some_and(|answer| answer.contains("served")) && is_running(&mark) {
+            return (child, mark);
         }
-        assert!(child.try_wait().unwrap().is_none(), "it ended before it answered");
-        std::thread::sleep(Duration::from_millis(10));
+        let _ = child.kill();
+        let ran = Ran::from(child.wait_with_output().unwrap());
+        failures.push(format!("port {port}: {ran:#?}"));
     }
-    panic!("nothing answers at port {port}");
+    panic!("{rung}: no server answered: {failures:#?}");
 }
 
 #[test]
@@ -200,13 +214,7 @@ fn a_server_answers_on_a_port_of_the_host_until_a_signal_ends_it() {
         for (signal, code) in [(rustix::process::Signal::TERM, 143), (rustix::process::Signal::INT, 130)] {
             let lab = Lab::new();
             project(&lab);
-            let (port, mark) = (free_port(), format!("/srv/../srv/{rung}.{code}.{}/..", std::process::id()));
-            let listen = format!("127.0.0.1:{port}");
-            let server = format!("mkdir -p {mark}; exec busybox httpd -f -p {listen} -h {mark}");
-            let mut command = command(&lab, &["--isolation", rung, "-u", "0", "web", &server]);
-            let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-            assert!(ask(&mut child, port).contains("served"));
-            assert!(is_running(&mark));
+            let (child, mark) = serving(&lab, rung);
             rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).unwrap();
             let ran = Ran::from(child.wait_with_output().unwrap());
             assert_eq!(ran.code, Some(code), "{rung}: {ran:#?}");
@@ -227,7 +235,7 @@ fn a_command_handles_its_signals_and_one_that_ignores_them_is_killed_with_all_th
     for rung in RUNGS {
         let lab = Lab::new();
         project(&lab);
-        let mark = format!("98{}.{}", std::process::id(), RUNGS.iter().position(|known| known == &rung).unwrap());
+        let mark = mark();
         let cases = [
             ("trap 'echo bye; exit 9' TERM; echo begun; while :; do sleep 0.05; done", 9, "begun\nbye\n"),
             (
@@ -254,7 +262,7 @@ fn a_command_handles_its_signals_and_one_that_ignores_them_is_killed_with_all_th
 fn an_interrupted_build_ends_every_process_of_its_steps_on_each_rung() {
     for rung in RUNGS {
         let lab = Lab::new();
-        let mark = format!("97{}.{}", std::process::id(), RUNGS.iter().position(|known| known == &rung).unwrap());
+        let mark = mark();
         let ignoring = "trap '' TERM INT HUP QUIT;";
         // One in a session of its own, a grandchild whose parent is gone, one that forks all the time, and the command; all deaf to signals.
         let script = format!(

@@ -9,6 +9,7 @@ use std::sync::{Mutex, Once, PoisonError};
 use serde_json::Value;
 
 use crate::lab::{Built, Lab, PROGRAM, Ran, as_root, set_mode, write};
+use crate::programs::make_startable;
 use crate::project;
 
 pub(crate) const ALONE: &str = "lapstrake-it-alone";
@@ -17,10 +18,8 @@ pub(crate) const ALONE: &str = "lapstrake-it-alone";
 pub(crate) fn make_user_alone() {
     static MADE: Once = Once::new();
     MADE.call_once(|| {
-        if !Command::new("id").arg(ALONE).output().unwrap().status.success() {
-            // Users of this sort get no ranges.
-            as_root("useradd", &["--system", "--create-home", ALONE]);
-        }
+        // Users of this sort get no ranges.
+        crate::lab::add_user(ALONE, &["--system"]);
         let ranges = std::fs::read_to_string("/etc/subuid").unwrap();
         assert!(!ranges.lines().any(|line| line.starts_with(&format!("{ALONE}:"))), "{ALONE} has no range in /etc/subuid");
     });
@@ -54,7 +53,7 @@ impl Project {
         let lab = Lab::new();
         let program = lab.path("lapstrake");
         std::fs::copy(PROGRAM, &program).unwrap();
-        set_mode(&program, 0o755);
+        make_startable(&program);
         as_root("chown", &["-R", ALONE, lab.path("").to_str().unwrap()]);
         let metadata = lab.path("metadata.json");
         let mut command = Command::new("setpriv");

@@ -1,12 +1,13 @@
 //! Which system calls reach the kernel from a step.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
 
 use lapstrake::sandbox::User;
 
 use crate::lab::Lab;
+use crate::programs::make_startable;
 
 /// Where the program is that a test of root's has compiled already.
 pub(crate) const COMPILED: &str = "LAPSTRAKE_TEST_CALL";
@@ -28,13 +29,18 @@ pub(crate) fn program() -> &'static [u8] {
     })
 }
 
+/// Puts the program there.
+pub(crate) fn place(path: &Path) {
+    std::fs::write(path, program()).unwrap();
+    make_startable(path);
+}
+
 /// What the kernel answers a step, call by call.
 fn answers(user: u32, calls: &[&str]) -> Vec<String> {
     let lab = Lab::new();
     let mut job = lab.job("a", "");
     let bin = lab.fresh("calls");
-    std::fs::write(bin.join("call"), program()).unwrap();
-    std::fs::set_permissions(bin.join("call"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    place(&bin.join("call"));
     job.lowers.insert(0, bin);
     job.argv = std::iter::once("/call").chain(calls.iter().copied()).map(Into::into).collect();
     job.user = User { uid: user, gid: user, groups: Vec::new() };

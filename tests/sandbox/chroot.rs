@@ -4,7 +4,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lapstrake::event::Cancel;
 use lapstrake::sandbox::{
@@ -12,6 +12,8 @@ use lapstrake::sandbox::{
 };
 
 use crate::lab::{Lab, mount};
+use crate::processes::{is_running, mark, with_argument};
+use crate::waiting::until;
 
 /// A lab whose sandbox has no namespaces; `None` for an ordinary user.
 fn lab() -> Option<Lab> {
@@ -49,13 +51,6 @@ fn listing(root: &Path) -> Vec<String> {
     lines.retain(|line| !line.starts_with(' '));
     lines.sort();
     lines
-}
-
-/// Processes of this machine whose arguments have a text in them.
-fn running(marker: &str) -> usize {
-    let processes = std::fs::read_dir("/proc").unwrap();
-    let lines = processes.filter_map(|entry| std::fs::read(entry.unwrap().path().join("cmdline")).ok());
-    lines.filter(|line| line.split(|&byte| byte == 0).any(|word| word == marker.as_bytes())).count()
 }
 
 #[test]
@@ -164,32 +159,37 @@ fn what_a_mount_would_have_refused_fails_the_step_afterwards() {
 #[test]
 fn everything_that_a_command_leaves_behind_is_ended() {
     let Some(lab) = lab() else { return };
-    let script = "sleep 98761 & (setsid sleep 98761 &) ; (trap '' TERM HUP INT; sleep 98761) & \
-                  (setsid sh -c '(sleep 98761 &) ; exec sleep 98761' &); sleep 0.2; echo started";
-    assert_eq!(lab.succeed(&job(&lab, "a", script)).out, "started\n");
-    assert_eq!(running("98761"), 0);
+    let mark = mark();
+    let script = format!(
+        "sleep {mark} & (setsid sleep {mark} &) ; (trap '' TERM HUP INT; sleep {mark}) & \
+         (setsid sh -c '(sleep {mark} &) ; exec sleep {mark}' &); sleep 0.2; echo started"
+    );
+    assert_eq!(lab.succeed(&job(&lab, "a", &script)).out, "started\n");
+    assert_eq!(with_argument(&mark), Vec::<String>::new());
 }
 
 #[test]
 fn a_command_that_forks_for_ever_is_ended() {
     let Some(lab) = lab() else { return };
-    let mut job =
-        job(&lab, "a", "f() { while true; do sleep 98762 & sh -c 'sleep 98762 & sleep 98762 &'; done; }; f & f & f & sleep 98762");
+    let mark = mark();
+    let script = format!("f() {{ while true; do sleep {mark} & sh -c 'sleep {mark} & sleep {mark} &'; done; }}; f & f & f & sleep {mark}");
+    let mut job = job(&lab, "a", &script);
     job.time_limit = Some(Duration::from_millis(400));
     assert_eq!(lab.run(&job).unwrap().finished.exit, Exit::TimedOut);
-    assert_eq!(running("98762"), 0);
+    assert_eq!(with_argument(&mark), Vec::<String>::new());
 }
 
 #[test]
 fn cancelling_ends_everything_and_takes_all_back() {
     let Some(lab) = lab() else { return };
-    let mut job = job(&lab, "a", "sleep 98763 & echo up; sleep 98763");
+    let mark = mark();
+    let mut job = job(&lab, "a", &format!("sleep {mark} & echo up; sleep {mark}"));
     job.mounts = vec![mount("/s", MountKind::File { bytes: b"hunter2".to_vec(), uid: 0, gid: 0, mode: 0o400 })];
     let before = listing(root_of(&job));
     let cancel = Cancel::new();
     let result = lab.isolation.run(&job, &mut |_, _| cancel.cancel(), &cancel);
     assert!(matches!(result, Err(SandboxError::Cancelled)), "{result:?}");
-    assert_eq!(running("98763"), 0);
+    assert_eq!(with_argument(&mark), Vec::<String>::new());
     assert_eq!(listing(root_of(&job)), before);
 }
 
@@ -215,10 +215,7 @@ fn its_capabilities_are_fewer_than_the_builders_and_others_are_not_signalled() {
     job.env.push(("BUILDER".into(), std::process::id().to_string().into()));
     assert_eq!(lab.succeed(&job).out, "alive\n143\n");
     // There is no /proc to look at; the kernel is asked one by one.
-    let program = crate::calls::program();
-    let root = root_of(&job);
-    std::fs::write(root.join("call"), program).unwrap();
-    std::fs::set_permissions(root.join("call"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    crate::calls::place(&root_of(&job).join("call"));
     // PR_CAPBSET_READ of CHOWN, SETUID, NET_RAW, SYS_CHROOT, SYS_ADMIN and MKNOD; then chroot(2).
     job.argv =
         ["/call", "=157 23 0", "=157 23 7", "=157 23 13", "=157 23 18", "=157 23 21", "=157 23 27", "161 0"].map(Into::into).to_vec();
@@ -231,9 +228,7 @@ fn its_capabilities_are_fewer_than_the_builders_and_others_are_not_signalled() {
 fn without_network_there_are_only_local_sockets() {
     let Some(lab) = lab() else { return };
     let mut job = job(&lab, "a", "");
-    let root = root_of(&job);
-    std::fs::write(root.join("call"), crate::calls::program()).unwrap();
-    std::fs::set_permissions(root.join("call"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    crate::calls::place(&root_of(&job).join("call"));
     let calls = ["41 1 1 0", "41 16 3 0", "41 2 1 0", "41 10 2 0", "41 17 3 0", "x86:102 1"];
     job.argv = std::iter::once("/call").chain(calls).map(Into::into).collect();
     let answers =
@@ -280,23 +275,21 @@ fn the_host_name_is_the_steps_for_every_user_and_nobody_elses() {
 #[test]
 fn a_builder_that_is_killed_leaves_no_process_and_no_secret() {
     let Some(lab) = lab() else { return };
+    let mark = mark();
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "chroot::builder_to_be_killed", "--nocapture"]).env("LAPSTRAKE_TEST_KILLED", lab.path(""));
+    command.args(["--exact", "chroot::builder_to_be_killed", "--nocapture"]);
+    command.env("LAPSTRAKE_TEST_KILLED", lab.path("")).env("LAPSTRAKE_TEST_MARK", &mark);
     let mut child = command.spawn().unwrap();
     let secret = lab.path("killed-root/s");
-    let begun = Instant::now();
-    while running("98765") == 0 && begun.elapsed() < Duration::from_secs(30) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("the step of the builder runs", || {
+        assert!(child.try_wait().unwrap().is_none(), "the builder ended by itself");
+        is_running(&mark)
+    });
     assert_eq!(std::fs::read_to_string(&secret).unwrap(), "hunter2");
     child.kill().unwrap();
     child.wait().unwrap();
-    let begun = Instant::now();
-    while (running("98765") > 0 || secret.exists()) && begun.elapsed() < Duration::from_secs(10) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert_eq!(running("98765"), 0);
-    assert!(!secret.exists());
+    until("the step has ended", || !is_running(&mark));
+    until("the secret is gone", || !secret.exists());
 }
 
 /// The builder of the test above; nothing by itself.
@@ -305,7 +298,8 @@ fn builder_to_be_killed() {
     let Some(path) = std::env::var_os("LAPSTRAKE_TEST_KILLED") else { return };
     let mut lab = Lab::at(Path::new(&path));
     lab.isolation = Isolation::open(Rung::Chroot, &Options::default()).unwrap();
-    let mut job = job(&lab, "killed", "sleep 98765 & sleep 98765");
+    let mark = std::env::var("LAPSTRAKE_TEST_MARK").unwrap();
+    let mut job = job(&lab, "killed", &format!("sleep {mark} & sleep {mark}"));
     job.mounts = vec![mount("/s", MountKind::File { bytes: b"hunter2".to_vec(), uid: 0, gid: 0, mode: 0o400 })];
     let _ = lab.run(&job);
 }

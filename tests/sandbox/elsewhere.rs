@@ -16,6 +16,7 @@ fn again(test: &str, script: &str) {
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     let program = directory.path().join("tests");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    crate::programs::make_startable(&program);
     for as_user in ["", "setpriv --reuid USER --regid USER --init-groups"] {
         users::make_user();
         let as_user = as_user.replace("USER", users::USER);

@@ -131,7 +131,7 @@ fn make_base(base: &Path) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
     std::fs::copy("/bin/busybox", base.join("bin/busybox")).unwrap();
-    std::fs::set_permissions(base.join("bin/busybox"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    crate::programs::make_startable(&base.join("bin/busybox"));
     for applet in [
         "sh", "cat", "ls", "ln", "rm", "mkdir", "chown", "chmod", "id", "env", "sleep", "touch", "stat", "echo", "head", "tr", "wc", "ip",
         "find", "su", "readlink", "hostname", "mount", "umount", "ps", "kill", "setsid", "mv", "rmdir", "grep", "dd", "true", "sort",

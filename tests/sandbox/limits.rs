@@ -9,25 +9,16 @@ use lapstrake::event::{Cancel, Stream};
 use lapstrake::sandbox::{Exit, MountKind, Sandbox as _, SandboxError};
 
 use crate::lab::{Lab, contents, mount, names};
-
-/// Whether any process of this machine has the text among its arguments.
-fn is_running(mark: &str) -> bool {
-    std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        line.split(|&byte| byte == 0).any(|argument| argument == mark.as_bytes())
-    })
-}
-
-fn mark(lab: &Lab) -> String {
-    format!("98765.{}", lab.path("").components().next_back().unwrap().as_os_str().to_string_lossy().bytes().map(u32::from).sum::<u32>())
-}
+use crate::processes::{is_running, mark};
+use crate::waiting::until;
 
 #[test]
 fn a_time_limit_ends_the_command_and_all_that_it_started() {
     let lab = Lab::new();
-    let mark = mark(&lab);
+    let mark = mark();
     let mut job = lab.job("a", &format!("echo begun; trap '' TERM INT HUP; (setsid sleep {mark} &) ; sleep {mark}"));
-    job.time_limit = Some(Duration::from_millis(300));
+    // Enough for the shell to begin on any machine.
+    job.time_limit = Some(Duration::from_secs(5));
     let done = lab.run(&job).unwrap();
     assert_eq!((done.finished.exit, done.out.as_str()), (Exit::TimedOut, "begun\n"));
     assert!(!is_running(&mark));
@@ -44,7 +35,7 @@ fn a_command_that_ends_in_time_is_not_touched_by_its_limit() {
 #[test]
 fn orphans_are_gone_before_the_result_is_read() {
     let lab = Lab::new();
-    let mark = mark(&lab);
+    let mark = mark();
     let script = format!(
         "(setsid sh -c 'while :; do date > /late; done' > /dev/null 2>&1 &); (sleep {mark} &); \
          until test -e /late; do sleep 0.05; done; exit 5"
@@ -61,7 +52,7 @@ fn orphans_are_gone_before_the_result_is_read() {
 #[test]
 fn cancelling_ends_the_step_and_is_an_error() {
     let lab = Lab::new();
-    let mark = mark(&lab);
+    let mark = mark();
     let cancel = Cancel::new();
     let outcome = lab.isolation.run(
         &lab.job("a", &format!("echo begun; sleep {mark}")),
@@ -80,15 +71,13 @@ fn cancelling_ends_the_step_and_is_an_error() {
 #[test]
 fn a_callback_that_panics_ends_the_step() {
     let lab = Lab::new();
-    let mark = mark(&lab);
+    let mark = mark();
     let job = lab.job("a", &format!("echo begun; sleep {mark}"));
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let _ = lab.isolation.run(&job, &mut |_, _| panic!("on purpose"), &Cancel::new());
     }));
     assert!(outcome.is_err());
-    while is_running(&mark) {
-        std::thread::yield_now();
-    }
+    until("what the step started ends", || !is_running(&mark));
     assert_eq!(lab.sh("b", "echo still works").out, "still works\n");
 }
 
@@ -144,7 +133,7 @@ fn builder_to_be_killed() {
 #[test]
 fn a_builder_that_is_killed_takes_its_steps_along() {
     let lab = Lab::new();
-    let mark = format!("{}1", mark(&lab));
+    let mark = mark();
     let mut builder = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "limits::builder_to_be_killed", "--nocapture"])
         .env("LAPSTRAKE_TEST_MARK", &mark)
@@ -154,11 +143,9 @@ fn a_builder_that_is_killed_takes_its_steps_along() {
         .unwrap();
     let line = BufReader::new(builder.stderr.take().unwrap()).lines().map_while(Result::ok).find(|line| line.starts_with("step begun in "));
     let left = line.unwrap()["step begun in ".len()..].to_owned();
-    assert!(is_running(&mark));
+    until("what the step started runs", || is_running(&mark));
     builder.kill().unwrap();
     builder.wait().unwrap();
-    while is_running(&mark) {
-        std::thread::yield_now();
-    }
+    until("what the step started ends", || !is_running(&mark));
     lab.isolation.agent().remove(std::path::Path::new(&left)).unwrap();
 }

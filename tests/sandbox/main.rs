@@ -17,3 +17,10 @@ mod root;
 mod seen;
 mod start;
 mod users;
+
+#[path = "../support/processes.rs"]
+mod processes;
+#[path = "../support/programs.rs"]
+mod programs;
+#[path = "../support/waiting.rs"]
+mod waiting;

@@ -1,7 +1,5 @@
 //! Starting a program, and what is said when it does not start.
 
-use std::os::unix::fs::PermissionsExt as _;
-
 use lapstrake::sandbox::{Exit, SandboxError, User};
 
 use crate::lab::Lab;
@@ -52,12 +50,12 @@ fn what_does_not_start_says_why() {
         ],
     );
     for name in ["plain", "empty", "windows", "missing"] {
-        std::fs::set_permissions(lower.join("p").join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        crate::programs::make_startable(&lower.join("p").join(name));
     }
     // The loader of a program that is not static.
     let linked = ["/bin/ls", "/usr/bin/ls"].into_iter().find(|path| std::path::Path::new(path).exists()).unwrap();
     std::fs::copy(linked, lower.join("p/linked")).unwrap();
-    std::fs::set_permissions(lower.join("p/linked"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    crate::programs::make_startable(&lower.join("p/linked"));
     let cases: &[(&str, &str)] = &[
         ("nothing", "there is no program `nothing` in the root (looked in /bin)"),
         ("/p/nothing", "there is no program `/p/nothing` in the root"),

@@ -70,10 +70,14 @@ pub(crate) const USER: &str = "lapstrake-sandbox";
 pub(crate) fn make_user() {
     static MADE: std::sync::Once = std::sync::Once::new();
     MADE.call_once(|| {
-        if !Command::new("id").arg(USER).output().unwrap().status.success() {
-            let made = Command::new("useradd").args(["--create-home", USER]).status().unwrap();
-            assert!(made.success(), "useradd makes a user with ranges of ids");
-        }
+        let is_there = || Command::new("id").arg(USER).output().unwrap().status.success();
+        // Another run of these tests may make the same one, or hold the lists of users for a moment.
+        crate::waiting::until("useradd makes a user with ranges of ids", || {
+            is_there() || {
+                let _ = Command::new("useradd").args(["--create-home", USER]).status().unwrap();
+                is_there()
+            }
+        });
     });
 }
 
@@ -88,7 +92,7 @@ fn an_ordinary_user_is_promised_the_same() {
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("tests");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
-    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    crate::programs::make_startable(&program);
     // The compiler may be where only root gets to.
     let call = directory.path().join("call");
     std::fs::write(&call, crate::calls::program()).unwrap();

@@ -42,7 +42,7 @@ fn main() {
 fn attempt(attack: &str, target: &str) -> bool {
     let number = || target.parse::<c_int>().unwrap();
     match attack {
-        "tcp" => TcpStream::connect_timeout(&target.parse::<Inet>().unwrap(), Duration::from_millis(500)).is_ok(),
+        "tcp" => TcpStream::connect_timeout(&target.parse::<Inet>().unwrap(), Duration::from_secs(60)).is_ok(),
         "unix" => UnixStream::connect(target).is_ok(),
         "abstract" => UnixStream::connect_addr(&SocketAddr::from_abstract_name(target).unwrap()).is_ok(),
         "read" => std::fs::File::open(target).and_then(|mut file| file.read(&mut [0; 1])).is_ok(),

@@ -3,11 +3,11 @@
 use std::io::Read as _;
 use std::net::TcpListener;
 use std::process::Stdio;
-use std::time::Duration;
 
 use super::served::{Repository, Server};
 use super::{fetch, served, spec};
 use crate::lab::{Lab, Ran};
+use crate::waiting::{until, until_some};
 
 /// A spec or Dockerfile that wants a branch and a tag, and what is in the lock for it.
 fn pinned_by(file: &str, text: &dyn Fn(&str) -> String, branch: &str) {
@@ -72,7 +72,7 @@ fn a_lock_holds_the_commits_of_a_dockerfile() {
     pinned_by("Dockerfile", &text, "main");
 }
 
-/// Processes whose command line has this text.
+/// Processes of git whose command line has this text.
 fn processes(text: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
@@ -89,18 +89,17 @@ fn a_build_that_is_stopped_while_git_waits_ends_with_130_and_leaves_no_git() {
     let url = format!("http://{address}/tool.git");
     let project = lab.files("project", &[("lapstrake.toml", &spec(&[fetch(&url, "/a", "")]))]);
     let mut command = lab.command(&["build", project.to_str().unwrap()]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (mut asked, _) = silent.accept().unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let (mut asked, _) = until_some("git asks the server", || {
+        assert!(child.try_wait().unwrap().is_none(), "the build ended before it asked");
+        silent.accept().ok()
+    });
+    asked.set_nonblocking(false).unwrap();
     let _ = asked.read(&mut [0; 16]).unwrap();
     assert!(!processes(&url).is_empty());
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(130), "{ran:#?}");
-    for _ in 0..200 {
-        if processes(&url).is_empty() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("git lives on: {:?}", processes(&url));
+    until(&format!("no git that fetches {url} lives on"), || processes(&url).is_empty());
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use served::{Repository, Server};
 
 use crate::lab::{Built, Lab};
+use crate::nobody::Nobody;
 
 /// One stage with nothing but what is fetched.
 pub(crate) fn spec(fetches: &[String]) -> String {
@@ -189,10 +190,8 @@ fn what_is_not_there_is_told_at_its_place_with_what_to_do() {
     let tree = repository.git(&["rev-parse", "HEAD^{tree}"]);
     let (server, closed) = (Server::http(&served, "smart"), Server::http(&served, "login"));
     let at = |name: &str| format!("{}/{name}", server.address);
-    let nowhere = {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}/tool.git", free.local_addr().unwrap())
-    };
+    let nobody = Nobody::new();
+    let nowhere = format!("http://{}/tool.git", nobody.address);
     let gone = "1".repeat(40);
     let cases: &[(i32, String, String, &str)] = &[
         (3, at("tool.git"), "ref = \"mian\"".to_owned(), "has no branch or tag `mian`; did you mean `main`?"),

@@ -1,10 +1,12 @@
 //! Repositories made and served by the real `git`.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::lab::write;
 
@@ -63,34 +65,40 @@ impl Repository {
 
 /// A server of repositories. It ends with the value.
 pub(super) struct Server {
-    process: Child,
+    listens: Listens,
     /// What stands before the name of a repository.
     pub(super) address: String,
 }
 
+/// Who takes the connections.
+enum Listens {
+    /// A program.
+    Program(Child),
+    /// A thread of ours, until it is told to end.
+    Thread { at: SocketAddr, ended: Arc<AtomicBool> },
+}
+
 impl Server {
-    /// `git daemon`.
+    /// `git daemon`, one process for each connection: by itself it cannot tell which port it took.
     pub(super) fn daemon(directory: &Path) -> Server {
-        // It cannot tell which port it took, so one is taken and given back first.
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
-        let process = Command::new("git")
-            .args(["daemon", "--export-all", "--listen=127.0.0.1", "--reuseaddr"])
-            .arg(format!("--port={}", address.port()))
-            .arg(format!("--base-path={}", directory.display()))
-            .env("GIT_CONFIG_GLOBAL", trusting(directory))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Server { process, address: format!("git://{address}") };
-        for _ in 0..200 {
-            if TcpStream::connect_timeout(&address, Duration::from_millis(100)).is_ok() {
-                return server;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let ended = Arc::new(AtomicBool::new(false));
+        let (end, settings, directory) = (Arc::clone(&ended), trusting(directory), directory.to_owned());
+        std::thread::spawn(move || {
+            for connection in listener.incoming().map_while(Result::ok) {
+                if end.load(Ordering::SeqCst) {
+                    return;
+                }
+                let mut command = Command::new("git");
+                command.args(["daemon", "--inetd", "--export-all"]).arg(format!("--base-path={}", directory.display()));
+                command.env("GIT_CONFIG_GLOBAL", &settings).stderr(Stdio::null());
+                command.stdin(OwnedFd::from(connection.try_clone().unwrap())).stdout(OwnedFd::from(connection));
+                let mut process = command.spawn().unwrap();
+                std::thread::spawn(move || process.wait());
             }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("git daemon took no connections within ten seconds");
+        });
+        Server { listens: Listens::Thread { at, ended }, address: format!("git://{at}") }
     }
 
     /// Over http: `smart`, `plain` or `login`; or `known`, `spy` or `elsewhere` with a word behind it.
@@ -108,20 +116,24 @@ impl Server {
             .unwrap();
         let mut port = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        Server { process, address: format!("http://127.0.0.1:{}", port.trim()) }
+        assert!(port.ends_with('\n'), "the server of repositories ended: {:?}", process.wait());
+        Server { listens: Listens::Program(process), address: format!("http://127.0.0.1:{}", port.trim()) }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // `git daemon` starts another process, which is the one that listens.
-        let id = rustix::process::Pid::from_child(&self.process);
-        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", id.as_raw_nonzero())).unwrap_or_default();
-        for child in children.split_whitespace().filter_map(|child| rustix::process::Pid::from_raw(child.parse().ok()?)) {
-            let _ = rustix::process::kill_process(child, rustix::process::Signal::KILL);
+        match &mut self.listens {
+            Listens::Program(process) => {
+                let _ = process.kill();
+                let _ = process.wait();
+            }
+            Listens::Thread { at, ended } => {
+                ended.store(true, Ordering::SeqCst);
+                // Wakes it.
+                let _ = TcpStream::connect(*at);
+            }
         }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -36,7 +36,7 @@ if os.fork() == 0:
     os.link(f"/proc/self/fd/{unnamed}", "/tmp/linked", src_dir_fd=os.open("/", 0), follow_symlinks=True)
     print(os.fstat(unnamed).st_uid, os.stat("/tmp/linked").st_gid, os.stat(f"/proc/self/fd/{unnamed}").st_uid)
     # The process that started it has ended before it does anything.
-    subprocess.run(["sh", "-c", "echo hi > /tmp/by33; id -u; (sleep 0.3; touch /tmp/orphan) &"])
+    subprocess.run(["sh", "-c", "echo hi > /tmp/by33; id -u; (sleep 0.3; touch /tmp/made; mv /tmp/made /tmp/orphan) &"])
     os.chmod("/tmp/by33", 0o4755)
     print(oct(os.stat("/tmp/by33").st_mode))
     for refused in [
@@ -73,7 +73,10 @@ if os.fork() == 0:
     print(os.stat("/tmp/d33/in").st_gid)
     os._exit(0)
 os.wait()
-time.sleep(1)
+for _ in range(3600):
+    if os.path.exists("/tmp/orphan"):
+        break
+    time.sleep(0.05)
 print(os.stat("/tmp/orphan").st_uid, oct(os.stat("/tmp/by33").st_mode))
 os.chmod("/tmp/by33", 0o6777)
 os.chown("/tmp/by33", -1, -1)

@@ -1,9 +1,10 @@
 //! The distribution project's registry, as Debian packages it, on a free port of this machine.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+
+use crate::waiting::until_some;
 
 /// A running registry. It ends with the value.
 pub(crate) struct RealRegistry {
@@ -25,12 +26,12 @@ impl RealRegistry {
         for (name, text) in files {
             std::fs::write(directory.path().join(name), text).unwrap();
         }
-        // The registry cannot tell which port it took, so one is taken and given back first.
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+        // The kernel chooses the port, so that nobody else can have it; the log tells which it was.
+        let address = "127.0.0.1:0";
         let root = directory.path().display().to_string();
         let config = format!(
-            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n  delete:\n    enabled: true\n{}",
-            further.replace("{directory}", &root).replace("{address}", &address.to_string()),
+            "version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n  delete:\n    enabled: true\n{}",
+            further.replace("{directory}", &root).replace("{address}", address),
         );
         let config = if further.contains("\nhttp:") || further.starts_with("http:") {
             config
@@ -39,36 +40,33 @@ impl RealRegistry {
         };
         let file = directory.path().join("config.yml");
         std::fs::write(&file, config).unwrap();
-        let process = Command::new("docker-registry")
+        let log = directory.path().join("log");
+        let mut process = Command::new("docker-registry")
             .arg("serve")
             .arg(&file)
             .stdout(Stdio::null())
             // Into a file: a pipe that nobody reads would fill, and the registry wait for it.
-            .stderr(std::fs::File::create(directory.path().join("log")).unwrap())
+            .stderr(std::fs::File::create(&log).unwrap())
             .spawn()
             .expect("these tests need a registry: install Debian's package `docker-registry`");
-        let mut registry = RealRegistry { address, process, directory };
-        registry.wait();
-        registry
-    }
-
-    /// Waits until it takes connections.
-    fn wait(&mut self) {
-        for _ in 0..200 {
-            if TcpStream::connect_timeout(&self.address, Duration::from_millis(100)).is_ok() {
-                return;
-            }
-            if self.process.try_wait().unwrap().is_some() {
-                panic!("docker-registry ended:\n{}", std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default());
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        panic!("docker-registry took no connections within ten seconds");
+        let address = until_some("docker-registry says where it listens", || {
+            let said = std::fs::read_to_string(&log).unwrap();
+            assert!(process.try_wait().unwrap().is_none(), "docker-registry ended:\n{said}");
+            listening(&said)
+        });
+        RealRegistry { address, process, directory }
     }
 
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
+}
+
+/// Where it takes connections, by what it wrote so far. It writes that once it does.
+fn listening(said: &str) -> Option<SocketAddr> {
+    let (_, rest) = said.split_once("listening on ")?;
+    let end = rest.find(|character: char| !matches!(character, '0'..='9' | '.' | ':'))?;
+    rest[..end].parse().ok()
 }
 
 impl Drop for RealRegistry {

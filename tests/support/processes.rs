@@ -1,0 +1,22 @@
+//! Finding the processes that a test started, wherever they went, and no others of this machine.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// So many seconds that no other test sleeps for, neither of this run nor of another one beside it.
+pub(crate) fn mark() -> String {
+    static MARKS: AtomicU32 = AtomicU32::new(0);
+    format!("98{}.{}", std::process::id(), MARKS.fetch_add(1, Ordering::SeqCst))
+}
+
+/// The command lines of all processes that have this word among their arguments.
+pub(crate) fn with_argument(word: &str) -> Vec<String> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|process| std::fs::read(process.path().join("cmdline")).ok());
+    let found = lines.filter(|line| line.split(|byte| *byte == 0).any(|argument| argument == word.as_bytes()));
+    found.map(|line| String::from_utf8_lossy(&line).trim_end_matches('\0').replace('\0', " ")).collect()
+}
+
+/// Whether any process has this word among its arguments.
+pub(crate) fn is_running(word: &str) -> bool {
+    !with_argument(word).is_empty()
+}
