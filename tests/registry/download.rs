@@ -5,6 +5,7 @@ use lapstrake::registry::Error;
 
 use crate::support::fake::{FakeRegistry, Fault};
 use crate::support::http::Response;
+use crate::waiting::until;
 use crate::{anonymous, with_password};
 
 fn fetch(address: &str) -> Result<Vec<u8>, Error> {
@@ -46,9 +47,7 @@ fn a_download_ends_when_it_is_cancelled() {
     let canceller = cancel.clone();
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while fake.lines().is_empty() {
-                std::thread::yield_now();
-            }
+            until("the request has come to the server", || !fake.lines().is_empty());
             canceller.cancel();
         });
         let address = format!("http://{}/x", fake.address());

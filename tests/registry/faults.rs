@@ -10,9 +10,11 @@ use lapstrake::image::{Descriptor, MediaType, Reference};
 use lapstrake::registry::{Anonymous, Error, Patience, Pushed, Registry, Settings, Unreachable};
 use lapstrake_cache::Digest;
 
+use crate::nobody::Nobody;
 use crate::support::fake::{FakeRegistry, Fault};
 use crate::support::http::Response;
 use crate::support::{Image, at, image};
+use crate::waiting::until;
 use crate::{anonymous, pull, push_blob, settings, source};
 
 /// A registry with an image at `team/web:1`.
@@ -206,7 +208,7 @@ fn every_refusal_says_who_what_and_what_to_do() {
         for wanted in [words, &host, "team/web", "CODE: what it says"] {
             assert!(text.contains(wanted), "{status}: {text}");
         }
-        while anonymous().resolve(&reference, &Cancel::new()).is_err() {}
+        until("the faults are used up", || anonymous().resolve(&reference, &Cancel::new()).is_ok());
     }
 }
 
@@ -225,15 +227,13 @@ fn no_tls() -> std::net::SocketAddr {
 
 #[test]
 fn a_host_that_cannot_be_reached_says_why() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let nobody = listener.local_addr().unwrap();
-    drop(listener);
+    let nobody = Nobody::new();
     let speaks_no_tls = no_tls();
     let tls = Settings { tls: [speaks_no_tls.to_string()].into(), ..settings() };
     let unresolvable: Reference = format!("{}.example:5000/a", "x".repeat(64)).parse().unwrap();
     let plain = Settings { plain_http: [unresolvable.registry.clone()].into(), ..settings() };
     for (settings, reference, expected) in [
-        (settings(), at(nobody, "a"), Unreachable::Refused),
+        (settings(), at(nobody.address, "a"), Unreachable::Refused),
         (settings(), unresolvable.clone(), Unreachable::Name),
         (plain, unresolvable, Unreachable::Name),
         (tls, at(speaks_no_tls, "a"), Unreachable::Tls),
@@ -250,9 +250,11 @@ fn a_host_that_cannot_be_reached_says_why() {
 fn a_silent_registry_is_given_up() {
     let (fake, _, reference) = stocked(10);
     fake.fault("GET", 100, Fault::Silence);
-    let patience = Patience { answer: Duration::from_millis(50), attempts: 2, ..settings().patience };
+    let patience = Patience { answer: Duration::from_secs(1), attempts: 2, ..settings().patience };
     let registry = Registry::new(Settings { patience, ..settings() }, Arc::new(Anonymous)).unwrap();
     assert!(matches!(registry.resolve(&reference, &Cancel::new()), Err(Error::Stalled { .. })));
+    // The registry may read the requests later than we give them up.
+    until("both attempts have come to the registry", || fake.lines().len() >= 2);
     assert_eq!(fake.lines().len(), 2);
 }
 
@@ -274,9 +276,7 @@ fn waiting_ends_when_it_is_cancelled() {
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 // The registry has the request and says nothing.
-                while fake.lines().is_empty() {
-                    std::thread::yield_now();
-                }
+                until("the request has come to the registry", || !fake.lines().is_empty());
                 canceller.cancel();
             });
             assert!(matches!(call(&anonymous(), &cancel), Err(Error::Cancelled)));

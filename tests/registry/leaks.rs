@@ -153,5 +153,6 @@ fn a_half_sent_blob_is_not_sent_on_to_where_a_changed_file_says_with_a_password(
     assert!(text.contains(&own));
     std::fs::write(&file, text.replace(&own, &format!("http://{}/", trap.server.address))).unwrap();
     push_blob(&registry, &target, &image.blobs[0], &[]).unwrap_err();
+    assert!(!trap.thief.seen.lock().unwrap().is_empty(), "the address in the file was not asked");
     assert!(!trap.heard().contains("authorization"));
 }

@@ -22,10 +22,12 @@ fn stocked(padding: usize) -> (FakeRegistry, Image, Reference) {
     (fake, image, reference)
 }
 
-/// Waits for tens of milliseconds where others wait for a minute.
-fn impatient() -> Registry {
-    let patience = Patience { stall: Duration::from_millis(200), ..settings().patience };
-    Registry::new(Settings { patience, ..settings() }, Arc::new(Anonymous)).unwrap()
+/// Waits for seconds where others wait for a minute, if the fault is one that has to be waited for.
+fn registry_for(fault: &Fault) -> Registry {
+    let waits = matches!(fault, Fault::Silence | Fault::Stall(_));
+    let patience = Patience { stall: Duration::from_secs(3), answer: Duration::from_secs(3), ..settings().patience };
+    let settings = if waits { Settings { patience, ..settings() } } else { settings() };
+    Registry::new(settings, Arc::new(Anonymous)).unwrap()
 }
 
 #[test]
@@ -46,8 +48,8 @@ fn a_pull_survives_every_fault_that_passes() {
         ("a redirect leads nowhere once", "blobs", Fault::Answer(Response::new(503).with("location", "/nowhere"))),
     ] {
         let (fake, image, reference) = stocked(3_000_000);
+        let registry = registry_for(&fault);
         fake.fault(wanted, 1, fault);
-        let registry = impatient();
         let resolved = registry.resolve(&reference, &Cancel::new());
         assert_eq!(resolved.unwrap_or_else(|error| panic!("{name}: {error}")).bytes, image.manifest, "{name}");
         let bytes = pull(&registry, &reference, &image.blobs[0].0).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -94,7 +96,8 @@ fn a_push_survives_every_fault_that_passes() {
         ("no location", "POST", Fault::Header("location", None)),
         ("a location of a lost session", "POST", location("/v2/team/web/blobs/uploads/lost?_state=a%2Bb%3D")),
         ("the request is cut", "PUT", Fault::CutRequest(300_000)),
-        ("the answer is cut", "PUT", Fault::Silence),
+        ("the answer is cut", "PUT", Fault::Closed),
+        ("no answer comes", "PUT", Fault::Silence),
         ("the session is lost", "PUT", Fault::Answer(Response::error(404, "BLOB_UPLOAD_UNKNOWN", "restarted"))),
         ("the range is out of step", "PUT", Fault::Answer(Response::error(416, "RANGE_INVALID", "out of step"))),
         ("the manifest is refused once", "PUT /v2/team/web/manifests", Fault::Answer(Response::new(503))),
@@ -102,9 +105,8 @@ fn a_push_survives_every_fault_that_passes() {
         let fake = FakeRegistry::open();
         let image = image(1_000_000);
         let target = at(fake.address(), "team/web:1");
+        let registry = registry_for(&fault);
         fake.fault(wanted, 1, fault);
-        let patience = Patience { answer: Duration::from_millis(300), ..settings().patience };
-        let registry = Registry::new(Settings { patience, ..settings() }, Arc::new(Anonymous)).unwrap();
         push_image(&registry, &target, &image).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(fake.manifest("team/web", "1"), Some(image.manifest.clone()), "{name}");
         fake.assert_well_treated();

@@ -13,6 +13,7 @@ use lapstrake_cache::{Digest, Store};
 use crate::support::fake::{FakeRegistry, Fault};
 use crate::support::http::Response;
 use crate::support::{Image, at, image};
+use crate::waiting::until;
 use crate::{anonymous, settings};
 
 /// An image as a build hands it over.
@@ -200,9 +201,7 @@ fn a_push_ends_when_it_is_cancelled() {
     let tags = [at(fake.address(), "team/web:1")];
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            while fake.lines().len() < 3 {
-                std::thread::yield_now();
-            }
+            until("three requests have come to the registry", || fake.lines().len() >= 3);
             canceller.cancel();
         });
         let registry = anonymous();

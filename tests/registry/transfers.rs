@@ -7,6 +7,7 @@ use lapstrake::image::{Descriptor, Document, MediaType};
 use lapstrake::registry::{Anonymous, Error, Mirror, Pushed, Registry, Settings};
 use lapstrake_cache::Digest;
 
+use crate::nobody::Nobody;
 use crate::support::fake::{FakeRegistry, Fault};
 use crate::support::http::Response;
 use crate::support::manners::MountManners;
@@ -118,11 +119,6 @@ fn mirrored(upstream: &FakeRegistry, mirrors: &[&String]) -> Settings {
     Settings { mirrors: [(upstream.address().to_string(), mirrors)].into(), ..settings() }
 }
 
-/// An address at which nothing listens.
-fn nobody() -> String {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
 #[test]
 fn mirrors_are_asked_in_order_and_the_registry_when_none_has_it() {
     let (upstream, first, second) = (FakeRegistry::open(), FakeRegistry::open(), FakeRegistry::open());
@@ -132,7 +128,8 @@ fn mirrors_are_asked_in_order_and_the_registry_when_none_has_it() {
     upstream.put_blob("team/web", bytes);
     second.put_manifest("team/web", "1", MediaType::OCI_MANIFEST, &image.manifest);
     let reference = at(upstream.address(), "team/web:1");
-    let dead = nobody();
+    let nobody = Nobody::new();
+    let dead = nobody.address.to_string();
     let (one, two) = (first.address().to_string(), second.address().to_string());
     let registry = Registry::new(mirrored(&upstream, &[&dead, &one, &two]), Arc::new(Anonymous)).unwrap();
     registry.resolve(&reference, &Cancel::new()).unwrap();
@@ -145,7 +142,8 @@ fn mirrors_are_asked_in_order_and_the_registry_when_none_has_it() {
 #[test]
 fn when_nobody_has_it_the_error_tells_of_each() {
     let (upstream, mirror) = (FakeRegistry::open(), FakeRegistry::open());
-    let dead = nobody();
+    let nobody = Nobody::new();
+    let dead = nobody.address.to_string();
     let registry = Registry::new(mirrored(&upstream, &[&dead, &mirror.address().to_string()]), Arc::new(Anonymous)).unwrap();
     let error = registry.resolve(&at(upstream.address(), "team/web:1"), &Cancel::new()).unwrap_err();
     assert!(matches!(&error, Error::Nowhere { failures, .. } if failures.len() == 3), "{error:?}");

@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use lapstrake::event::Cancel;
 use lapstrake::image::{Descriptor, MediaType};
@@ -12,6 +12,7 @@ use crate::support::at;
 use crate::support::fake::{FakeRegistry, Fault};
 use crate::support::http::Response;
 use crate::support::manners::{ChunkManners, Keeping, Manners, MountManners};
+use crate::waiting::until;
 use crate::{push_blob, settings, source};
 
 fn blob(size: usize) -> (Descriptor, Vec<u8>) {
@@ -158,18 +159,29 @@ fn a_registry_without_mounts_is_not_asked_twice() {
     }
 }
 
-/// Fails after so many bytes, as a process that is killed does.
-struct Dies(io::Take<io::Cursor<Vec<u8>>>);
+/// Has nothing more after so many bytes until nobody waits for it any longer, as the source of a process that is killed.
+struct Dies {
+    bytes: io::Take<io::Cursor<Vec<u8>>>,
+    ended: Arc<AtomicBool>,
+}
 
 impl Read for Dies {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.0.read(buffer)? {
+        match self.bytes.read(buffer)? {
             0 => {
-                std::thread::sleep(std::time::Duration::from_secs(3));
+                until("the one who sends is told to end", || self.ended.load(Ordering::SeqCst));
                 Err(io::ErrorKind::BrokenPipe.into())
             }
             read => Ok(read),
         }
+    }
+}
+
+/// Waits until nobody sends any longer what is half sent: the task that is aborted lets go of its files some time later.
+fn nobody_sends(directory: &std::path::Path) {
+    for entry in std::fs::read_dir(directory.join("uploads")).unwrap() {
+        let path = entry.unwrap().path();
+        until(&format!("{} is let go of", path.display()), || std::fs::File::open(&path).unwrap().try_lock().is_ok());
     }
 }
 
@@ -183,14 +195,18 @@ fn the_next_process_goes_on_where_a_killed_one_was() {
         let target = at(fake.address(), "team/web");
         let cancel = Cancel::new();
         let canceller = cancel.clone();
+        let ended = Arc::new(AtomicBool::new(false));
         std::thread::scope(|scope| {
             let registry = remembering(directory.path());
             let sending = scope.spawn({
-                let (target, blob, cancel) = (target.clone(), blob.clone(), cancel.clone());
+                let (target, blob, cancel, ended) = (target.clone(), blob.clone(), cancel.clone(), Arc::clone(&ended));
                 move || {
                     // The source gives half of it and then nothing, until the process is told to end.
-                    let open = || -> io::Result<Box<dyn Read + Send>> { Ok(Box::new(Dies(io::Cursor::new(blob.1.clone()).take(4 << 20)))) };
-                    registry.push_blob(
+                    let open = || -> io::Result<Box<dyn Read + Send>> {
+                        let bytes = io::Cursor::new(blob.1.clone()).take(4 << 20);
+                        Ok(Box::new(Dies { bytes, ended: Arc::clone(&ended) }))
+                    };
+                    let sent = registry.push_blob(
                         &target,
                         &blob.0,
                         &open,
@@ -201,15 +217,15 @@ fn the_next_process_goes_on_where_a_killed_one_was() {
                             }
                         },
                         &cancel,
-                    )
+                    );
+                    ended.store(true, Ordering::SeqCst);
+                    sent
                 }
             });
             assert!(matches!(sending.join().unwrap(), Err(Error::Cancelled)));
         });
-        // The registry notices that the connection is gone.
-        while fake.traffic().up == 0 {
-            std::thread::yield_now();
-        }
+        until("the registry notices that the connection is gone", || fake.traffic().up != 0);
+        nobody_sends(directory.path());
         let before = fake.traffic().up;
         assert!(before < blob.0.size);
         let registry = remembering(directory.path());

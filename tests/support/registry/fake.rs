@@ -42,6 +42,8 @@ pub(crate) enum Fault {
     NoRange,
     /// Says nothing.
     Silence,
+    /// Does what was asked and closes the connection without a word.
+    Closed,
     /// Says nothing more after so many bytes of the body.
     Stall(usize),
     /// Sends the body in pieces of so many bytes, slowly.
@@ -291,6 +293,7 @@ impl Handler for Shared {
                     response.headers.remove(name);
                 }
                 Fault::Silence => response.silent = true,
+                Fault::Closed => response.closed = true,
                 Fault::Stall(bytes) => response.stall_after = Some(bytes),
                 Fault::Drip(bytes) => response.drip = Some(bytes),
                 Fault::Truncate(bytes) => {

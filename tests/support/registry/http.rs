@@ -47,6 +47,8 @@ pub(crate) struct Response {
     pub(crate) cut_after: Option<usize>,
     /// Says nothing until the server ends.
     pub(crate) silent: bool,
+    /// Closes the connection instead of an answer.
+    pub(crate) closed: bool,
     /// Says nothing more after so many bytes of the body.
     pub(crate) stall_after: Option<usize>,
     /// Sends the body in pieces of this size, with a millisecond between them.
@@ -55,7 +57,16 @@ pub(crate) struct Response {
 
 impl Response {
     pub(crate) fn new(status: u16) -> Response {
-        Response { status, headers: BTreeMap::new(), body: Vec::new(), cut_after: None, silent: false, stall_after: None, drip: None }
+        Response {
+            status,
+            headers: BTreeMap::new(),
+            body: Vec::new(),
+            cut_after: None,
+            silent: false,
+            closed: false,
+            stall_after: None,
+            drip: None,
+        }
     }
 
     pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Response {
@@ -175,6 +186,10 @@ fn serve(connection: TcpStream, handler: &dyn Handler, stop: &AtomicBool) {
         };
         if response.silent {
             let _ = reader.read(&mut [0]);
+            return;
+        }
+        if response.closed {
+            let _ = writer.shutdown(Shutdown::Both);
             return;
         }
         let mut head = format!("HTTP/1.1 {} X\r\n", response.status);
