@@ -1,5 +1,4 @@
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
@@ -22,8 +21,7 @@ impl Home {
 
     /// A helper that is a shell script.
     fn helper(&self, name: &str, script: &str) {
-        let path = self.file(&format!("docker-credential-{name}"), &format!("#!/bin/sh\n{script}\n"));
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        helper::write_program(&self.0.path().join(format!("docker-credential-{name}")), &format!("#!/bin/sh\n{script}\n"));
     }
 
     fn credentials(&self, text: &str) -> DockerCredentials {
@@ -104,14 +102,15 @@ fn a_failing_helper_is_an_error_that_says_which_and_nothing_it_said() {
     home.helper("fails", "echo hunter2; echo hunter2 >&2; exit 3");
     home.helper("babbles", "echo hunter2");
     home.helper("hangs", "exec sleep 1000");
-    for (name, expected) in [
-        ("fails", "`docker-credential-fails` failed"),
-        ("babbles", "`docker-credential-babbles` answered"),
-        ("missing", "`docker-credential-missing` is not in the search path"),
-        ("../fails", "is no credential helper's name"),
-        ("hangs", "`docker-credential-hangs` did not answer"),
+    let long = Duration::from_secs(300);
+    for (name, limit, expected) in [
+        ("fails", long, "`docker-credential-fails` failed"),
+        ("babbles", long, "`docker-credential-babbles` answered"),
+        ("missing", long, "`docker-credential-missing` is not in the search path"),
+        ("../fails", long, "is no credential helper's name"),
+        ("hangs", Duration::from_millis(300), "`docker-credential-hangs` did not answer"),
     ] {
-        let credentials = home.credentials(&format!(r#"{{"credsStore":"{name}"}}"#)).with_helper_limit(Duration::from_millis(300));
+        let credentials = home.credentials(&format!(r#"{{"credsStore":"{name}"}}"#)).with_helper_limit(limit);
         let error = credentials.get("r.example.com", "a").unwrap_err();
         assert!(error.to_string().contains(expected), "{error}");
         assert!(!format!("{error:?}{error}").contains("hunter2"), "{error:?}");

@@ -47,9 +47,7 @@ impl Home {
              erase) rm \"$(name \"$line\")\";;\nesac\n",
             kept.display()
         );
-        let path = self.0.path().join(format!("docker-credential-{name}"));
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        helper::write_program(&self.0.path().join(format!("docker-credential-{name}")), &script);
     }
 }
 
@@ -154,9 +152,7 @@ fn a_helper_keeps_what_the_file_does_not() {
 #[test]
 fn a_helper_that_fails_leaves_the_file_as_it_was_and_is_not_quoted() {
     let home = Home::new();
-    let path = home.0.path().join("docker-credential-fails");
-    fs::write(&path, "#!/bin/sh\ncat; cat >&2; exit 1\n").unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    helper::write_program(&home.0.path().join("docker-credential-fails"), "#!/bin/sh\ncat; cat >&2; exit 1\n");
     home.write(r#"{"credsStore":"fails"}"#);
     let error = home.logins(LoginFormat::Docker).store(&account("r.example.com", None), &password("u", "hunter2")).unwrap_err();
     assert!(error.to_string().contains("docker-credential-fails"), "{error}");

@@ -167,3 +167,13 @@ fn converse(child: &mut Child, input: &[u8], limit: Duration) -> io::Result<Opti
         Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Ok(None),
     }
 }
+
+/// For tests: writes a program that can be started at once. A process of its own does: what this one has open for writing, children have
+/// that other tests fork at the same moment, and nothing is started that anybody has open for writing.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "a test of what starts programs")]
+pub(super) fn write_program(path: &std::path::Path, text: &str) {
+    let mut shell = Command::new("sh").args(["-ec", "cat >\"$0\"; chmod 755 \"$0\""]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success(), "{}", path.display());
+}
