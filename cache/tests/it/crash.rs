@@ -12,6 +12,7 @@ use lapstrake_cache::{Count, Digest, Fingerprint, Limits, RemoveOwn, Store};
 use crate::child::{Process, input, say};
 use crate::store::{ACTIONS, UPPER, read};
 
+/// At least so many rounds, and more where writers get hardly any time of the machine.
 const ROUNDS: u64 = 30;
 const WRITERS_PER_ROUND: u64 = 2;
 const KEYS: u64 = 6;
@@ -64,7 +65,11 @@ fn whatever_is_killed_leaves_a_store_that_is_whole() {
     let path = directory.path().to_str().unwrap();
     let mut claims_seen = BTreeMap::<String, u64>::new();
     let mut swept = 0;
-    for round in 0..ROUNDS {
+    let kinds = ["blob", "record", "kept", "mount"];
+    let mut round = 0;
+    // Until the kills have hit work that was under way, and all kinds of finished work were checked.
+    while round < ROUNDS || swept == 0 || !kinds.iter().all(|kind| claims_seen.contains_key(*kind)) {
+        assert!(round < 20 * ROUNDS, "{swept} scratch directories swept, claims: {claims_seen:?}");
         let mut numbers = Numbers(round + 1);
         let seeds: Vec<_> = (0..WRITERS_PER_ROUND).map(|writer| (round * WRITERS_PER_ROUND + writer + 1).to_string()).collect();
         let mut writers: Vec<_> = seeds.iter().map(|seed| Process::start("crash::write", &[path, seed])).collect();
@@ -73,7 +78,7 @@ fn whatever_is_killed_leaves_a_store_that_is_whole() {
         }
         let mut claims = Vec::new();
         for writer in writers {
-            wait(Duration::from_micros(numbers.next(25_000)));
+            wait(Duration::from_micros(numbers.next(25_000 * (1 + round / ROUNDS))));
             claims.extend(writer.kill());
         }
         swept += fs::read_dir(directory.path().join("scratch")).map_or(0, Iterator::count);
@@ -92,13 +97,9 @@ fn whatever_is_killed_leaves_a_store_that_is_whole() {
         assert!(collected.failures.is_empty(), "seeds {seeds:?}: {:?}", collected.failures);
         assert_eq!(store.usage().unwrap().trash, Count::default());
         check_everything(&store);
+        round += 1;
     }
-    println!("{swept} scratch directories swept, claims: {claims_seen:?}");
-    // The kills have hit work that was under way, and all kinds of finished work were checked.
-    assert!(swept > 0);
-    for kind in ["blob", "record", "kept", "mount"] {
-        assert!(claims_seen.contains_key(kind), "{claims_seen:?}");
-    }
+    println!("{round} rounds, {swept} scratch directories swept, claims: {claims_seen:?}");
 }
 
 #[expect(clippy::disallowed_methods, reason = "a kill at a random time is what is tested")]
