@@ -87,7 +87,7 @@ note "podman pulls it and runs it"
 mkdir -p "$work/podman"
 web=$(free_port)
 podman_run --detach --name "$container" --env "PORT=$web" "$image" >/dev/null
-if ! page=$(wait_for 60 "http://127.0.0.1:$web/"); then
+if ! page=$(wait_for "http://127.0.0.1:$web/"); then
     podman_here logs "$container" >&2 || true
     die "the container does not answer"
 fi

@@ -21,7 +21,7 @@ def end(process):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     try:
-        process.wait(20)
+        process.wait(120)
     except subprocess.TimeoutExpired:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -30,12 +30,11 @@ def end(process):
 
 def wait_until(what, ready, process, log):
     """Waits for a service; shows its log where it ends or never is ready."""
-    for _ in range(300):
+    until = time.monotonic() + 180
+    while time.monotonic() < until and process.poll() is None:
         found = ready()
         if found:
             return found
-        if process.poll() is not None:
-            break
         time.sleep(0.1)
     raise SystemExit(f"error: {what} did not start; its log:\n{log.read_text()}")
 

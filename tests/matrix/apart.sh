@@ -39,13 +39,16 @@ write_spec() {
 
 # A step reaches of what was planted outside what the table says, call by call.
 canary() {
-    local out log=$work/logs/canary
+    local out name log=$work/logs/canary
+    # The container has the machine's network, on which such a name is everybody's.
+    name=lapstrake-canary-$$-$(od -An -N8 -tx1 /dev/urandom | tr -d ' \n')
     rustc --edition 2024 -C target-feature=+crt-static -C opt-level=s -C strip=symbols -o "$project/canary" tests/matrix/canary.rs
     write_spec <<'SPEC'
 spec = 1
 
 [args]
 outside = { help = "a process outside" }
+name = { help = "what its socket is called" }
 
 [stages.app]
 from = "scratch"
@@ -61,7 +64,7 @@ to = "/canary"
 mode = "0755"
 
 [[stages.app.steps]]
-run = "/canary try ${args.outside} > /seen"
+run = "/canary try ${args.outside} ${args.name} > /seen"
 
 [images.app]
 stage = "app"
@@ -71,16 +74,19 @@ SPEC
     in_cell docker disk /bin/sh -ec '
         export PATH=/bin CANARY=outside
         echo outside > /outside
-        "$2/canary" stay > /tmp/pid &
-        while [ ! -s /tmp/pid ]; do sleep 0.1; done
-        "$1" build "$2" --arg "outside=$(cat /tmp/pid)" --metadata-file "$3/canary.json" --output "rootfs-tar:$3/canary.tar"
+        "$2/canary" stay "$4" > /tmp/pid &
+        while [ ! -s /tmp/pid ]; do kill -0 $! || exit 1; sleep 0.1; done
+        "$1" build "$2" --arg "outside=$(cat /tmp/pid)" --arg "name=$4" --metadata-file "$3/canary.json" --output "rootfs-tar:$3/canary.tar"
         kill -0 "$(cat /tmp/pid)"
-    ' sh "$work/bin/lapstrake" "$project" "$out" >"$log" 2>&1 </dev/null || show_and_fail "$log" "the canary's spec does not build"
+    ' sh "$work/bin/lapstrake" "$project" "$out" "$name" >"$log" 2>&1 </dev/null || show_and_fail "$log" "the canary's spec does not build"
     [ "$(jq -r '[.stages[].steps[].rung | values] | unique | join(" ")' "$out/canary.json")" = chroot ] || fail "the canary ran elsewhere"
     tar --extract --to-stdout --file "$out/canary.tar" seen >"$work/seen" 2>/dev/null || tar --extract --to-stdout --file "$out/canary.tar" ./seen >"$work/seen"
     [ -z "${UPDATE-}" ] || cp "$work/seen" tests/matrix/canary.txt
     diff tests/matrix/canary.txt "$work/seen" >&2 || fail "a step without namespaces reaches something else than tests/matrix/canary.txt says"
 }
+
+# is_kept TEXT DIRECTORY: whether a file of it has the text.
+is_kept() { as_root grep -rqF "$1" "$2" 2>/dev/null; }
 
 # A container that is killed with all that is in it leaves a secret in the store, which the next build there takes away.
 killed() {
@@ -110,10 +116,7 @@ SPEC
     docker_here run --detach --name killed --network host "${arguments[@]}" --volume "$work/secret:/secret:ro" "$cell_image" \
         "$work/bin/lapstrake" build "$project" --secret id=token,src=/secret/token >"$log" 2>&1 </dev/null ||
         show_and_fail "$log" "Docker does not start a container"
-    for _ in $(seq 300); do
-        ! as_root grep -rqF "$secret" "$store" 2>/dev/null || break
-        sleep 0.2
-    done
+    until_so "the secret is where the step uses it" is_kept "$secret" "$store" || true
     docker_here logs killed >"$log" 2>&1
     docker_here kill killed >/dev/null 2>&1 || show_and_fail "$log" "the container ended by itself"
     docker_here wait killed >/dev/null

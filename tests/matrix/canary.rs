@@ -1,4 +1,4 @@
-//! What of the outside a step reaches, tried call by call: `canary stay` plants what is outside, `canary try PID` tries from inside.
+//! What of the outside a step reaches, tried call by call: `canary stay NAME` plants what is outside, `canary try PID NAME` tries from inside.
 //!
 //! Each line of the answer is one attempt and how it ended: `done`, or the kernel's error number.
 
@@ -19,7 +19,6 @@ unsafe extern "C" {
     fn unshare(flags: c_int) -> c_int;
 }
 
-const NAME: &str = "lapstrake-canary";
 const KEY: c_int = 0x1a95;
 const CAPABILITIES: [(&str, u32); 15] = [
     ("chown", 0),
@@ -58,8 +57,8 @@ fn text(value: &str) -> CString {
     CString::new(value).unwrap()
 }
 
-fn stay() {
-    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(NAME).unwrap()).unwrap();
+fn stay(name: &str) {
+    let _listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name).unwrap()).unwrap();
     assert!(unsafe { shmget(KEY, 4096, 0o1600) } >= 0);
     println!("{}", std::process::id());
     loop {
@@ -67,7 +66,7 @@ fn stay() {
     }
 }
 
-fn attempt(outside: c_int) {
+fn attempt(outside: c_int, name: &str) {
     unsafe {
         say("signal a process outside", kill(outside, 0));
         // PTRACE_SEIZE.
@@ -78,7 +77,7 @@ fn attempt(outside: c_int) {
         // process_vm_readv: the address may be a wrong one, which is told only to whoever may read.
         say("read its memory", syscall(310, i64::from(outside), here.as_ptr(), 1_i64, there.as_ptr(), 1_i64, 0_i64));
         say("change its limits", syscall(302, i64::from(outside), 7_i64, 0_i64, here.as_ptr()));
-        match UnixStream::connect_addr(&SocketAddr::from_abstract_name(NAME).unwrap()) {
+        match UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).unwrap()) {
             Ok(_) => println!("connect to its abstract socket: done"),
             Err(error) => println!("connect to its abstract socket: {}", error.raw_os_error().unwrap_or(0)),
         }
@@ -116,10 +115,10 @@ fn attempt(outside: c_int) {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    match arguments.next().as_deref() {
-        Some("stay") => stay(),
-        Some("try") => attempt(arguments.next().unwrap().parse().unwrap()),
-        _ => panic!("canary stay | canary try PID"),
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["stay", name] => stay(name),
+        ["try", outside, name] => attempt(outside.parse().unwrap(), name),
+        _ => panic!("canary stay NAME | canary try PID NAME"),
     }
 }

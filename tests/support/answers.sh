@@ -37,7 +37,7 @@ answers_django_wheels() {
     start_docker
     docker_here run --detach --name $name --network host --env "PORT=${at##*:}" "$image" >"$work/logs/docker" 2>&1 ||
         show_and_fail "$work/logs/docker" "docker does not run $image"
-    if ! page=$(wait_for 60 "$at/"); then
+    if ! page=$(wait_for "$at/"); then
         docker_here logs $name >&2
         fail "docker: $name does not answer"
     fi
@@ -97,10 +97,7 @@ answers_flask_postgres() {
     # It waits for a database that is not there yet.
     database=$(free_port)
     start_container flask "$production" "PORT=${at##*:}" DATABASE=postgres SQL_HOST=127.0.0.1 "SQL_PORT=$database" SQL_USER=tester 'SQL_PASSWORD=pass word' SQL_DATABASE=tester
-    for _ in $(seq 50); do
-        [[ $(podman_here logs flask 2>&1) != *'waiting for PostgreSQL'* ]] || break
-        sleep 0.2
-    done
+    until_so "flask waits for its database" says flask 'waiting for PostgreSQL' || true
     expect_in "the log of a container without its database" "waiting for PostgreSQL" "$(podman_here logs flask 2>&1)"
     start_postgres "$database"
     expect "health with PostgreSQL" '{"database":"postgresql","debug":false,"status":"ok"}' "$(answer flask "$at/health" | jq -cS .)"
@@ -110,8 +107,17 @@ answers_flask_postgres() {
     stop_postgres
 }
 
+# is_reported URL: whether the report there is made; what is answered is in its caller's `answered`.
+is_reported() {
+    answered=$(answer web "$1")
+    [ "$(jq -r .state <<<"$answered")" = SUCCESS ]
+}
+
+# says NAME TEXT: whether a container's log has it.
+says() { [[ $(podman_here logs "$1" 2>&1) == *"$2"* ]]; }
+
 answers_flask_celery() {
-    local at report state answered
+    local at report answered
     at=http://127.0.0.1:$(free_port)
     podman_here volume create reports >/dev/null
     start_container web "$(tag_of flask-celery web)" "PORT=${at##*:}" -- --volume reports:/var/lib/reports
@@ -119,19 +125,14 @@ answers_flask_celery() {
     report=$(post "$at/reports" '{"text":"Row, row, row your boat"}' | jq -r .id)
     expect "a report without a worker" PENDING "$(answer web "$at/reports/$report" | jq -r .state)"
     start_container worker "$(tag_of flask-celery worker)" -- --volume reports:/var/lib/reports
-    for _ in $(seq 150); do
-        answered=$(answer web "$at/reports/$report")
-        state=$(jq -r .state <<<"$answered")
-        [ "$state" != SUCCESS ] || break
-        sleep 0.2
-    done
-    if [ "$state" != SUCCESS ]; then
+    if ! until_so "the worker makes its report" is_reported "$at/reports/$report"; then
         podman_here logs worker >&2
         fail "the worker made no report: $answered"
     fi
     expect "the report" '{"characters":23,"most_common":[["row",3],["your",1],["boat",1]],"words":5}' "$(jq -cS .report <<<"$answered")"
-    podman_here healthcheck run web || fail "web is not well by its own healthcheck"
-    podman_here healthcheck run worker || fail "the worker is not well by its own healthcheck"
+    # Where the machine has other things to do, a check may take longer than it is given.
+    until_so "web is well" podman_here healthcheck run web || fail "web is not well by its own healthcheck"
+    until_so "the worker is well" podman_here healthcheck run worker || fail "the worker is not well by its own healthcheck"
     # The healthcheck can fail: without a sign of life a worker is not well.
     ! podman_here exec --env WORKER_ALIVE_FILE=/tmp/nothing worker python -m reports.health worker 2>/dev/null || fail "the healthcheck never fails"
     stop_container worker web

@@ -99,7 +99,8 @@ is_read_by_other_tools() {
 holds() {
     local file found=1
     for file in "$@"; do
-        if unpacked "$file" | grep -aqF -f "$work/patterns"; then
+        # All of it is read: a pipe that is closed early would be a failure of the pipeline, and the secret not found.
+        if unpacked "$file" | grep -aF -f "$work/patterns" >/dev/null; then
             printf 'the secret is in %s\n' "$file" >&2
             found=0
         fi

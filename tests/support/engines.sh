@@ -16,24 +16,24 @@ start_container() {
 
 # stop_container NAME…: which must end by itself when it is asked to.
 stop_container() {
-    podman_here rm --force --time 20 "$@" >/dev/null 2>"$work/logs/podman" || show_and_fail "$work/logs/podman" "podman does not stop $*"
+    podman_here rm --force --time 120 "$@" >/dev/null 2>"$work/logs/podman" || show_and_fail "$work/logs/podman" "podman does not stop $*"
     if grep -q 'resorting to SIGKILL' "$work/logs/podman"; then
         show_and_fail "$work/logs/podman" "$*: had to be killed"
     fi
 }
 
-# answer NAME URL [CURL ARGUMENTS…]: what the container answers, within a minute; else its log and an end.
+# answer NAME URL [CURL ARGUMENTS…]: what the container answers; else its log and an end.
 answer() {
     local name=$1 url=$2
     shift 2
-    if ! wait_for 60 "$url" "$@"; then
+    if ! wait_for "$url" "$@"; then
         podman_here logs "$name" >&2 || true
         fail "$name does not answer at $url"
     fi
 }
 
 # post URL JSON
-post() { curl --fail-with-body --silent --show-error --max-time 10 --noproxy '*' --header 'content-type: application/json' --data "$2" "$1"; }
+post() { curl --fail-with-body --silent --show-error --max-time 60 --noproxy '*' --header 'content-type: application/json' --data "$2" "$1"; }
 
 # expect WHAT WANTED GOT
 expect() { [ "$2" = "$3" ] || fail "$1: expected $2, got $3"; }
@@ -53,13 +53,13 @@ start_docker() {
         --insecure-registry "$registry" --iptables=false --bridge=none --storage-driver "$(docker_driver)" \
         -H "unix://$work/docker/docker.sock" </dev/null >"$work/logs/dockerd" 2>&1 &
     docker_pid=$!
-    for _ in $(seq 150); do
-        ! docker_here version >/dev/null 2>&1 || return 0
-        kill -0 "$docker_pid" 2>/dev/null || break
-        sleep 0.2
-    done
-    show_and_fail "$work/logs/dockerd" "dockerd does not start"
+    until_so "dockerd answers" docker_answers_or_ended || true
+    docker_answers || show_and_fail "$work/logs/dockerd" "dockerd does not start"
 }
+
+docker_answers() { docker_here version >/dev/null 2>&1; }
+
+docker_answers_or_ended() { docker_answers || ! as_root kill -0 "$docker_pid" 2>/dev/null; }
 
 docker_driver() {
     case $(podman_driver) in
@@ -74,14 +74,14 @@ stop_docker() {
     local pid
     pid=$(as_root cat "$work/docker/pid" 2>/dev/null || true)
     [ -z "$pid" ] || as_root kill "$pid" 2>/dev/null || true
-    for _ in $(seq 100); do
-        [ -n "$pid" ] && as_root kill -0 "$pid" 2>/dev/null || break
-        sleep 0.1
-    done
+    [ -z "$pid" ] || until_so "dockerd ends" has_ended "$pid" || true
     # The engine leaves the name of its host network mounted.
     as_root umount "$work/docker/exec/netns/default" 2>/dev/null || true
     docker_pid=
 }
+
+# has_ended PID
+has_ended() { ! as_root kill -0 "$1" 2>/dev/null; }
 
 # start_postgres PORT: a throw-away cluster with the user and database `tester`, password `pass word`.
 start_postgres() {
@@ -95,7 +95,7 @@ start_postgres() {
     as_root chown "$test_user:" "$postgres_data"
     as_test_user "$bin/initdb" --pgdata "$postgres_data/data" --username tester --pwfile "$work/postgres.password" \
         --auth scram-sha-256 --encoding UTF8 --locale C --no-sync >"$work/logs/initdb" 2>&1 || show_and_fail "$work/logs/initdb" "initdb failed"
-    as_test_user "$bin/pg_ctl" --pgdata "$postgres_data/data" --log "$postgres_data/log" --wait \
+    as_test_user "$bin/pg_ctl" --pgdata "$postgres_data/data" --log "$postgres_data/log" --wait --timeout "$patience_seconds" \
         --options "-c listen_addresses=127.0.0.1 -c port=$1 -c unix_socket_directories= -c fsync=off" start >"$work/logs/pg_ctl" 2>&1 </dev/null ||
         show_and_fail "$work/logs/pg_ctl" "PostgreSQL does not start"
     as_test_user PGPASSWORD='pass word' "$bin/createdb" --host 127.0.0.1 --port "$1" --username tester tester

@@ -54,23 +54,51 @@ seconds_of() {
     printf '%d.%03d\n' $(((to - from) / 1000000)) $(((to - from) / 1000 % 1000))
 }
 
-# wait_for SECONDS URL [CURL ARGUMENTS…]: asks until it answers 200; prints the body.
-wait_for() {
-    local left=$(($1 * 5)) url=$2 body
-    shift 2
-    while [ "$left" -gt 0 ]; do
-        if body=$(curl --fail --silent --show-error --max-time 5 --noproxy '*' "$@" "$url" 2>/dev/null); then
-            printf '%s\n' "$body"
-            return 0
+# How long anything may take before a test says that it does not happen: long enough for any machine that gets on at all.
+patience_seconds=180
+
+# until_so WHAT COMMAND…: runs the command until it succeeds; 1 after a while, and what was waited for is said.
+until_so() {
+    local what=$1 end=$((SECONDS + patience_seconds))
+    shift
+    until "$@"; do
+        if [ "$SECONDS" -ge "$end" ]; then
+            note "waited for $patience_seconds seconds in vain: $what"
+            return 1
         fi
-        left=$((left - 1))
         sleep 0.2
     done
-    return 1
 }
 
-# free_port: a loopback port that nobody listens on. Somebody else may take it before it is used, which the user of it then reports.
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# wait_for URL [CURL ARGUMENTS…]: asks until it answers 200; prints the body.
+wait_for() {
+    local url=$1 body
+    shift
+    until_so "$url answers" answers_at "$url" "$@" || return 1
+    printf '%s\n' "$body"
+}
+
+# answers_at URL [CURL ARGUMENTS…]: whether it answers 200; what it answers is in its caller's `body`.
+answers_at() {
+    local url=$1
+    shift
+    body=$(curl --fail --silent --show-error --max-time 30 --noproxy '*' "$@" "$url" 2>/dev/null)
+}
+
+# free_port: a loopback port that nobody listens on, below those that are given to whoever asks for any.
+free_port() {
+    python3 -c '
+import random, socket
+while True:
+    port = random.randrange(10000, 30000)
+    try:
+        socket.socket().bind(("127.0.0.1", port))
+        print(port)
+        break
+    except OSError:
+        pass
+'
+}
 
 # rust_version CHECKOUT: the oldest compiler that builds it.
 rust_version() { sed -n '/^rust-version = "\(.*\)"/ { s//\1/p; q; }' "$1/Cargo.toml"; }

@@ -39,27 +39,32 @@ CONFIG
     env -i PATH="$PATH" HOME="$directory" OTEL_TRACES_EXPORTER=none setsid docker-registry serve "$directory/config.yml" \
         </dev/null >"$directory/registry.log" 2>&1 8>&- 9>&- &
     pid=$!
-    for _ in $(seq 100); do
-        kill -0 "$pid" 2>/dev/null || break
-        port=$(sed -n '/.*listening on 127\.0\.0\.1:\([0-9]*\).*/ { s//\1/p; q; }' "$directory/registry.log")
-        # 401 is an answer too.
-        if [ -n "$port" ] && curl --silent --max-time 5 --noproxy '*' -o /dev/null "http://127.0.0.1:$port/v2/"; then
-            printf '%s %s\n' "$port" "$pid"
-            return 0
-        fi
-        sleep 0.1
-    done
+    port=
+    until_so "docker-registry answers" answers_or_ended || true
+    if [ -n "$port" ] && kill -0 "$pid" 2>/dev/null; then
+        printf '%s %s\n' "$port" "$pid"
+        return 0
+    fi
     kill "$pid" 2>/dev/null || true
     cat "$directory/registry.log" >&2
     die "docker-registry did not start; its log is above"
 }
 
+# Whether the registry of `start` answers, with its port in `port`, or has ended.
+answers_or_ended() {
+    kill -0 "$pid" 2>/dev/null || return 0
+    port=$(sed -n '/.*listening on 127\.0\.0\.1:\([0-9]*\).*/ { s//\1/p; q; }' "$directory/registry.log")
+    # 401 is an answer too.
+    [ -n "$port" ] && curl --silent --max-time 30 --noproxy '*' -o /dev/null "http://127.0.0.1:$port/v2/"
+}
+
 stop() {
-    local pid=$1
+    local pid=$1 line
     # A number may by now be another process's.
-    if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q '^docker-registry serve '; then
-        kill "$pid"
-    fi
+    line=$(tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null) || return 0
+    case $line in
+    "docker-registry serve "*) kill "$pid" ;;
+    esac
 }
 
 case "${1-} $#" in

@@ -1,10 +1,12 @@
 """Runs a command on a terminal of its own and types at it: terminal.py WAIT TYPE [WAIT TYPE]... -- COMMAND...
 
 Types each TYPE and a return when its WAIT was shown since the one before. What the command shows is printed; its exit code is passed on.
+Where nothing is shown for three minutes, what was waited for is said, and the command ended.
 """
 
 import os
 import pty
+import signal
 import sys
 
 end = sys.argv.index("--")
@@ -14,7 +16,17 @@ pid, terminal = pty.fork()
 if pid == 0:
     os.execvp(sys.argv[end + 1], sys.argv[end + 1 :])
 shown, since = b"", 0
+
+
+def in_vain(*_):
+    awaited = f"`{dialogue[0][0]}`" if dialogue else "its end"
+    os.kill(pid, signal.SIGKILL)
+    sys.exit(f"waited for {awaited} in vain; shown was:\n{shown.decode(errors='replace')}")
+
+
+signal.signal(signal.SIGALRM, in_vain)
 while True:
+    signal.alarm(180)
     if dialogue and dialogue[0][0].encode() in shown[since:]:
         since = len(shown)
         os.write(terminal, dialogue.pop(0)[1].encode() + b"\r")
