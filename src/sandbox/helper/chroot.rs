@@ -12,7 +12,7 @@ use crate::end::{self, Reach};
 use crate::in_place::{self, InPlace};
 use crate::profile::Network;
 use crate::step::{Failure, InitReply, Trying, orders};
-use crate::sys::{self, Child};
+use crate::sys::{self, Child, Ready};
 use crate::wire::{Bytes, CommandLine, Job, Stage, StepReply};
 use crate::{channel, name};
 
@@ -34,8 +34,9 @@ fn kept(job: &Job, (root, aside): (&[u8], &[u8]), library: &OwnedFd, streams: St
     let in_place = in_place::make(job, root, aside)?;
     let ended = ended(job, &in_place, library, (streams, terminal));
     // Whatever happened to the ender, nothing runs on.
-    end::end_all(Reach::Others);
+    let nothing_left = end::end_all(Reach::Others);
     let made = in_place.take_back();
+    nothing_left.trying(&PROCESSES, || "find in /proc what the step left behind, to end it".to_owned())?;
     match ended? {
         InitReply::Failed { stage, what, errno, head } => Ok(StepReply::Failed { stage, what, errno, head }),
         InitReply::Exited { status } => Ok(ended_reply(Some(status), made?)),
@@ -65,8 +66,8 @@ fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, (streams, terminal): 
     loop {
         let mut ends = vec![if told { &ours } else { library }, &ours];
         ends.extend(&listener);
-        let Ok(readable) = sys::wait_any(&ends) else { break };
-        let (from_library, from_ender) = (readable[0], readable[1]);
+        let Ok(ready) = sys::wait_any(&ends) else { break };
+        let (from_library, from_ender) = (ready[0] != Ready::No, ready[1] != Ready::No);
         if from_ender {
             match channel::receive::<InitReply>(&ours) {
                 Ok(Some((InitReply::Running {}, _))) => {
@@ -87,8 +88,13 @@ fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, (streams, terminal): 
             for signal in signals.unwrap_or(vec![0]) {
                 let _ = channel::send(&ours, &signal, &[]);
             }
-        } else if let Some(listener) = &listener {
-            name::serve(listener, &job.hostname.0);
+        } else if let Some(waiting) = &listener {
+            match ready.get(2) {
+                Some(Ready::Readable) => name::serve(waiting, &job.hostname.0),
+                // The last process that could ask is gone. Before Linux 6.11 asking for its next call would wait for ever.
+                Some(Ready::Over) => listener = None,
+                Some(Ready::No) | None => {}
+            }
         }
     }
     drop(ours);
@@ -120,8 +126,10 @@ fn be_ender(job: &Job, in_place: &InPlace, keeper: i32, told: &OwnedFd, streams:
     let command = command::start(&job.command, &within, &streams, listening);
     drop(streams);
     let outcome = command.and_then(|command| wait_for(command, job, told, &ends));
-    end::end_all(reach);
-    outcome
+    let nothing_left = end::end_all(reach);
+    let said = outcome?;
+    nothing_left.trying(&PROCESSES, || "find in /proc what the step left behind, to end it".to_owned())?;
+    Ok(said)
 }
 
 fn wait_for(command: i32, job: &Job, told: &OwnedFd, ends: &OwnedFd) -> Result<InitReply, Failure> {

@@ -132,6 +132,8 @@ fn prepare(command: &CommandLine, within: &Within<'_>, streams: &Streams, report
         CommandLine::Program { workdir, uid, gid, groups, .. } => (workdir, *uid, *gid, groups.as_slice()),
         CommandLine::Probe {} => (&nowhere, 0, 0, [].as_slice()),
     };
+    // Before the root is one without /proc.
+    sys::no_core_files();
     if let Within::Root(chroot) = within {
         sys::change_root_to(chroot.root.as_fd()).trying(&Stage::Root {}, || "change the root".to_owned())?;
     }
@@ -142,7 +144,6 @@ fn prepare(command: &CommandLine, within: &Within<'_>, streams: &Streams, report
     }
     sys::default_signals();
     sys::umask(0o022);
-    sys::no_core_files();
     sys::new_session_keyring();
 
     let inside = |workdir: &[u8]| {

@@ -17,23 +17,37 @@ pub enum Reach {
     Others,
 }
 
-/// Ends all that descends from this process, which must adopt orphans, and waits until nothing is left.
-pub fn end_all(reach: Reach) {
+/// How often processes are looked for where `/proc` cannot be read.
+const MOST_BLIND_LOOKS: u32 = 10_000;
+
+/// Ends all that descends from this process, which must adopt orphans, and waits until nothing is left. Fails where nothing tells which
+/// processes those are.
+pub fn end_all(reach: Reach) -> Result<()> {
+    let mut blind_looks = 0;
     loop {
         match reach {
             Reach::StepOnly => sys::kill_all_in_reach(),
             Reach::Others => {
                 // First stopped, so that what forks does so no more, then ended.
-                let descendants = descendants().unwrap_or_default();
-                descendants.iter().for_each(|pid| sys::stop(*pid));
-                descendants.iter().for_each(|pid| sys::kill(*pid));
+                match descendants() {
+                    Ok(descendants) => {
+                        descendants.iter().for_each(|pid| sys::stop(*pid));
+                        descendants.iter().for_each(|pid| sys::kill(*pid));
+                    }
+                    Err(errno) => {
+                        blind_looks += 1;
+                        if blind_looks > MOST_BLIND_LOOKS {
+                            return Err(errno);
+                        }
+                    }
+                }
             }
         }
         loop {
             match sys::look_for_ended() {
                 Ok(Child::Ended(..)) => {}
                 Ok(Child::Running) => break,
-                Ok(Child::None) | Err(_) => return,
+                Ok(Child::None) | Err(_) => return Ok(()),
             }
         }
         sys::pause_milliseconds(BETWEEN_LOOKS_MILLISECONDS);

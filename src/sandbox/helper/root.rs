@@ -22,6 +22,8 @@ pub struct Prepared {
     pub upper: OwnedFd,
     /// The mount namespace.
     pub mounts: OwnedFd,
+    /// The builder's `/proc`, mounted nowhere, for whoever answers for the step's users.
+    pub proc: Option<OwnedFd>,
     pub made: Vec<Made>,
     pub name: HostName,
 }
@@ -99,13 +101,19 @@ pub fn make(job: &Job) -> Result<Prepared, Failure> {
     let name = namespaces(job)?;
     let mounts =
         sys::open(At::Root, b"/proc/self/ns/mnt", sys::O_RDONLY, 0, ANYWHERE).trying(&ROOT, || "open its mount namespace".to_owned())?;
+    let proc = match job.ownership {
+        Ownership::Inodes {} => None,
+        Ownership::Attributes {} => {
+            Some(sys::copy_mount(At::Root, b"/proc", Below::With).trying(&ROOT, || "have /proc for its supervisor".to_owned())?)
+        }
+    };
     let base = base().trying(&ROOT, || "mount a tmpfs to build it on".to_owned())?;
     let api = if job.classic { Api::Classic } else { Api::Newest };
     let (upper, work) = upper(&base, &job.upper, &job.ownership)?;
     let root = overlay(api, &base, "root", &job.lowers, Some((&upper, &work)))
         .trying(&ROOT, || format!("mount an overlay of {} directories", job.lowers.len()))?;
     let mut building = Building { api, base, root, made: Vec::new(), slots: 0, ownership: job.ownership.clone() };
-    proc(&mut building)?;
+    self::proc(&mut building)?;
     if name == HostName::Answered {
         show_name(&mut building, &job.hostname).trying(&ROOT, || "show the host name in /proc".to_owned())?;
     }
@@ -121,7 +129,7 @@ pub fn make(job: &Job) -> Result<Prepared, Failure> {
     let Building { api: _, base, root, made, slots: _, ownership: _ } = building;
     enter(&root).trying(&ROOT, || "enter it".to_owned())?;
     drop(base);
-    Ok(Prepared { upper, mounts, made, name })
+    Ok(Prepared { upper, mounts, proc, made, name })
 }
 
 /// Checks that the root, now `/`, can be written: a new file, a directory renamed, a file of a lower directory removed.

@@ -9,14 +9,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use crate::command::Streams;
 use crate::confine::{HostName, Within};
 use crate::supervisor::Supervisor;
-use crate::sys::{self, At, BENEATH, Child, Errno};
+use crate::sys::{self, At, BENEATH, Child, Errno, Ready};
 use crate::wire::{Bytes, CommandLine, Job, Ownership, Stage, StepReply, UpperPlace, Wire};
 use crate::{channel, chroot, command, name, root};
 
 wire! {
     /// What process 1 tells the supervisor, in this order; nothing after `Exited` or `Failed`.
     enum InitReply {
-        /// The root is made; the upper directory and the mount namespace come as descriptors, and the end of a terminal where there is one.
+        /// The root is made; the upper directory and the mount namespace come as descriptors, then a `/proc` where users are a model, and
+        /// the end of a terminal where there is one.
         0 Prepared {
             /// Mount points that were not there, parents first.
             made: Vec<Made>,
@@ -151,8 +152,8 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
     loop {
         let mut ends = vec![library, init];
         ends.extend(&listener);
-        let Ok(readable) = sys::wait_any(&ends) else { break };
-        let (from_library, from_init) = (readable[0], readable[1]);
+        let Ok(ready) = sys::wait_any(&ends) else { break };
+        let (from_library, from_init) = (ready[0] != Ready::No, ready[1] != Ready::No);
         if from_init {
             match channel::receive::<InitReply>(init) {
                 Ok(Some((InitReply::Prepared { made, answered }, descriptors))) => {
@@ -160,14 +161,20 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
                     let mut descriptors = descriptors.into_iter();
                     upper = descriptors.next();
                     let mounts = descriptors.next();
+                    let watched = match job.ownership {
+                        Ownership::Inodes {} => Ok(None),
+                        Ownership::Attributes {} => match (mounts, descriptors.next()) {
+                            (Some(mounts), Some(proc)) => watch(job, answered, (&mounts, proc)).map(Some),
+                            (Some(_) | None, Some(_) | None) => break,
+                        },
+                    };
                     terminal = descriptors.next();
-                    match mounts.map(|mounts| watch(job, answered, &mounts)) {
-                        Some(Ok(supervisor)) => model = supervisor,
-                        Some(Err(Failure { stage, what, errno, head })) => {
-                            failed = Some(StepReply::Failed { stage, what: Bytes(what.into_bytes()), errno: errno.0, head: Bytes(head) });
+                    match watched {
+                        Ok(supervisor) => model = supervisor,
+                        Err(failure) => {
+                            failed = Some(failure.to_reply());
                             break;
                         }
-                        None => {}
                     }
                 }
                 Ok(Some((InitReply::Listening {}, descriptors))) => {
@@ -200,10 +207,13 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
                 }),
                 None => break,
             }
-        } else if let Some(listener) = &listener {
-            match &mut model {
-                Some(model) => model.serve(listener),
-                None => name::serve(listener, &job.hostname.0),
+        } else if let Some(waiting) = &listener {
+            match (ready.get(2), &mut model) {
+                (Some(Ready::Readable), Some(model)) => model.serve(waiting),
+                (Some(Ready::Readable), None) => name::serve(waiting, &job.hostname.0),
+                // The last process that could ask is gone. Before Linux 6.11 asking for its next call would wait for ever.
+                (Some(Ready::Over), _) => listener = None,
+                (Some(Ready::No) | None, _) => {}
             }
         }
     }
@@ -234,13 +244,13 @@ pub fn orders(library: &OwnedFd) -> Option<Vec<u8>> {
 }
 
 /// The supervisor of a step whose users and owners are a model.
-fn watch(job: &Job, answered: bool, mounts: &OwnedFd) -> Result<Option<Supervisor>, Failure> {
-    let first = match (&job.ownership, &job.command) {
-        (Ownership::Inodes {}, _) => return Ok(None),
-        (Ownership::Attributes {}, CommandLine::Probe {}) => command::first(0, 0, &[]),
-        (Ownership::Attributes {}, CommandLine::Program { uid, gid, groups, .. }) => command::first(*uid, *gid, groups),
+fn watch(job: &Job, answered: bool, (mounts, proc): (&OwnedFd, OwnedFd)) -> Result<Supervisor, Failure> {
+    let first = match &job.command {
+        CommandLine::Probe {} => command::first(0, 0, &[]),
+        CommandLine::Program { uid, gid, groups, .. } => command::first(*uid, *gid, groups),
     };
-    Supervisor::enter(mounts, first, answered.then_some(job.hostname.0.as_slice()), &job.specials).map(Some).trying(&PROCESSES, || "watch over the step's users".to_owned())
+    let host_name = answered.then_some(job.hostname.0.as_slice());
+    Supervisor::enter((mounts, proc), first, host_name, &job.specials).trying(&PROCESSES, || "watch over the step's users".to_owned())
 }
 
 /// Removes a mount point from the upper directory if it is as it was made.
@@ -283,11 +293,12 @@ fn be_init(job: &Job, supervisor: &OwnedFd, streams: Streams) {
         Err(failure) => return report(&failure),
     };
     let mut descriptors = vec![prepared.upper.as_fd(), prepared.mounts.as_fd()];
+    descriptors.extend(prepared.proc.as_ref().map(AsFd::as_fd));
     descriptors.extend(terminal.as_ref().map(AsFd::as_fd));
     if channel::send(supervisor, &InitReply::Prepared { made: prepared.made, answered: prepared.name == HostName::Answered }, &descriptors).is_err() {
         return;
     }
-    drop((prepared.upper, prepared.mounts, terminal));
+    drop((prepared.upper, prepared.mounts, prepared.proc, terminal));
     let listening = |listener: OwnedFd| {
         let _ = channel::send(supervisor, &InitReply::Listening {}, &[listener.as_fd()]);
     };

@@ -1,7 +1,8 @@
 //! Makes system calls: lines of `NUMBER ARGUMENT…` on the command line in, what the kernel answered out, one line each.
 //!
-//! A number with `=` in front is made here and its value is told; one with `x86:` in front is made in the 32-bit way of x86-64. Each call is made in a process of its own, so that one that is killed
-//! is an answer too. Compiled by the tests, without dependencies.
+//! A number with `=` in front is made here and its value is told; one with `x86:` in front is made in the 32-bit way of x86-64. Each call is
+//! made in a process of its own, so that one that is killed is an answer too. An argument with `@` in front is the address of the text
+//! behind it. Compiled by the tests, without dependencies.
 
 use std::ffi::{c_int, c_long};
 
@@ -18,13 +19,20 @@ fn main() {
         let number = words.next().unwrap();
         let mut arguments = [0_i64; 6];
         for (place, word) in arguments.iter_mut().zip(words) {
-            *place = word.strip_prefix("0x").map_or_else(|| word.parse().unwrap(), |hex| u64::from_str_radix(hex, 16).unwrap() as i64);
+            *place = argument(word);
         }
         match number.strip_prefix('=') {
             Some(number) => println!("{line}: {}", make(number, arguments)),
             None => println!("{line}: {}", in_child(number, arguments)),
         }
     }
+}
+
+fn argument(word: &str) -> i64 {
+    if let Some(text) = word.strip_prefix('@') {
+        return std::ffi::CString::new(text).unwrap().into_raw() as i64;
+    }
+    word.strip_prefix("0x").map_or_else(|| word.parse().unwrap(), |hex| u64::from_str_radix(hex, 16).unwrap() as i64)
 }
 
 fn make(number: &str, a: [i64; 6]) -> i64 {

@@ -228,7 +228,7 @@ fn follow_unless(flags: u64) -> Follow {
 }
 
 impl Supervisor {
-    pub(super) fn decide(&mut self, listener: &OwnedFd, asked: &Asked, ask: Ask) -> Outcome {
+    pub(super) fn decide(&mut self, listener: &OwnedFd, asked: &Asked<'_>, ask: Ask) -> Outcome {
         let a = &asked.arguments;
         const HERE: i32 = AT_FDCWD;
         match ask {

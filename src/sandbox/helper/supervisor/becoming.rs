@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::credentials::{Ambient, Credentials, Ids, LAST, OF_FILES, Program, ProgramCapabilities, Refused, Root, SYS_CHROOT, Wish};
-use super::process::{AT_EMPTY_PATH, Asked, personality_of, status_of};
+use super::process::{AT_EMPTY_PATH, Asked, Running, personality_of, status_of};
 use super::walk::Node;
 use super::{Answer, Outcome, Pending, Stop, Supervisor};
 use crate::sys::{self, At, EACCES, EINVAL, EPERM, Follow};
@@ -18,13 +18,13 @@ const UNLIMITED: u64 = u64::MAX;
 
 impl Supervisor {
     /// The end of a call that makes the process somebody else.
-    pub(super) fn become_other(&mut self, asked: &Asked, new: Result<Credentials, Refused>) -> Outcome {
+    pub(super) fn become_other(&mut self, asked: &Asked<'_>, new: Result<Credentials, Refused>) -> Outcome {
         self.is_now(asked.pid, &Rc::new(new?))?;
         Ok(Answer::Value(0))
     }
 
     /// These calls answer with what was before, and say nothing of a refusal.
-    pub(super) fn set_filesystem_id(&mut self, asked: &Asked, before: u32, new: Credentials) -> Outcome {
+    pub(super) fn set_filesystem_id(&mut self, asked: &Asked<'_>, before: u32, new: Credentials) -> Outcome {
         // They are about one thread alone; who a process is, is the same for all its threads here.
         if new != *asked.who && asked.status("Threads")? == "1" {
             self.is_now(asked.pid, &Rc::new(new))?;
@@ -32,14 +32,14 @@ impl Supervisor {
         Ok(Answer::Value(before.into()))
     }
 
-    pub(super) fn three_ids(&self, asked: &Asked, ids: &Ids) -> Outcome {
+    pub(super) fn three_ids(&self, asked: &Asked<'_>, ids: &Ids) -> Outcome {
         for (address, id) in asked.arguments.iter().zip([ids.real, ids.effective, ids.saved]) {
             asked.write_number(*address, id)?;
         }
         Ok(Answer::Value(0))
     }
 
-    pub(super) fn get_groups(&self, asked: &Asked) -> Outcome {
+    pub(super) fn get_groups(&self, asked: &Asked<'_>) -> Outcome {
         let groups = &asked.who.groups;
         let (size, list) = (asked.int(0), asked.arguments[1]);
         if size != 0 {
@@ -52,14 +52,14 @@ impl Supervisor {
         Ok(Answer::Value(groups.len() as i64))
     }
 
-    pub(super) fn set_groups(&mut self, asked: &Asked) -> Outcome {
+    pub(super) fn set_groups(&mut self, asked: &Asked<'_>) -> Outcome {
         let count = usize::try_from(asked.int(0)).ok().filter(|count| *count <= MOST_GROUPS).ok_or(EINVAL)?;
         let groups = if count == 0 { Vec::new() } else { asked.numbers(asked.arguments[1], count)? };
         let new = asked.who.set_groups(&groups);
         self.become_other(asked, new)
     }
 
-    pub(super) fn get_capabilities(&self, asked: &Asked) -> Outcome {
+    pub(super) fn get_capabilities(&self, asked: &Asked<'_>) -> Outcome {
         let (version, sets) = self.capability_header(asked)?;
         let data = asked.arguments[1];
         if data == 0 {
@@ -74,7 +74,7 @@ impl Supervisor {
         Ok(Answer::Value(0))
     }
 
-    pub(super) fn set_capabilities(&mut self, asked: &Asked) -> Outcome {
+    pub(super) fn set_capabilities(&mut self, asked: &Asked<'_>) -> Outcome {
         let (_, sets) = self.capability_header(asked)?;
         let numbers = asked.numbers(asked.arguments[1], 3 * sets)?;
         let whole = |index: usize| {
@@ -86,7 +86,7 @@ impl Supervisor {
     }
 
     /// Version and number of sets of a call about the process's own capabilities.
-    fn capability_header(&self, asked: &Asked) -> Result<(u32, usize), Stop> {
+    fn capability_header(&self, asked: &Asked<'_>) -> Result<(u32, usize), Stop> {
         const ONE: u32 = 0x1998_0330;
         const TWO: u32 = 0x2007_1026;
         const THREE: u32 = 0x2008_0522;
@@ -109,7 +109,7 @@ impl Supervisor {
     }
 
     /// The options of prctl(2) that are about capabilities.
-    pub(super) fn process(&mut self, asked: &Asked) -> Outcome {
+    pub(super) fn process(&mut self, asked: &Asked<'_>) -> Outcome {
         let (option, a, b) = (asked.int(0), asked.arguments[1], asked.arguments[2]);
         let who = &asked.who;
         let new = match option {
@@ -137,14 +137,14 @@ impl Supervisor {
         self.become_other(asked, new)
     }
 
-    pub(super) fn execute(&mut self, asked: &Asked, directory: i32, path: u64, flags: u64) -> Outcome {
+    pub(super) fn execute(&mut self, asked: &Asked<'_>, directory: i32, path: u64, flags: u64) -> Outcome {
         let path = asked.text(path)?;
         let subject = asked.who.subject();
         let follow = Self::follow(flags);
         let node = if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
-            self.node_at(&asked.located(directory, b""), Follow::Yes)?
+            self.found(asked, directory, b"", Follow::Yes)?
         } else if asked.who.can(super::credentials::DAC_OVERRIDE) {
-            match self.node_at(&asked.located(directory, &path), follow) {
+            match self.found(asked, directory, &path, follow) {
                 Ok(node) => node,
                 // The kernel says what is wrong with it.
                 Err(_) => return Ok(Answer::Kernel),
@@ -162,13 +162,13 @@ impl Supervisor {
         if then != *asked.who {
             // Its first thread's id is that of the new program, whichever thread asks.
             let pid = asked.process()?;
-            let before = super::process::program_of(pid);
+            let before = Running::of(pid);
             self.pending.insert(pid, Pending { then: Rc::new(then), before });
         }
         Ok(Answer::Kernel)
     }
 
-    pub(super) fn change_root(&mut self, asked: &Asked) -> Outcome {
+    pub(super) fn change_root(&mut self, asked: &Asked<'_>) -> Outcome {
         if !asked.who.can(SYS_CHROOT) {
             return Err(EPERM.into());
         }
@@ -178,7 +178,7 @@ impl Supervisor {
     }
 
     /// What the kernel says of itself and of the machine, with the step's host name.
-    pub(super) fn name(&self, asked: &Asked) -> Outcome {
+    pub(super) fn name(&self, asked: &Asked<'_>) -> Outcome {
         let Some(name) = &self.host_name else { return Ok(Answer::Kernel) };
         let personality = personality_of(asked.pid)?;
         asked.write(asked.arguments[0], &crate::name::told(name, personality)?)?;
@@ -186,7 +186,7 @@ impl Supervisor {
     }
 
     /// Who is at the other end of a local socket.
-    pub(super) fn peer(&self, asked: &Asked) -> Outcome {
+    pub(super) fn peer(&self, asked: &Asked<'_>) -> Outcome {
         let socket = match sys::take_descriptor(asked.process()?, asked.int(0)) {
             Ok(socket) => socket,
             Err(_) => return Ok(Answer::Kernel),
@@ -205,7 +205,7 @@ impl Supervisor {
     }
 
     /// The limit that carries who a process is: nothing to be seen, and not to be set.
-    pub(super) fn limit(&self, asked: &Asked, address: u64, _pid: u64) -> Outcome {
+    pub(super) fn limit(&self, asked: &Asked<'_>, address: u64, _pid: u64) -> Outcome {
         if address != 0 {
             asked.write(address, &[UNLIMITED.to_le_bytes(), UNLIMITED.to_le_bytes()].concat())?;
         }
@@ -214,7 +214,7 @@ impl Supervisor {
 }
 
 /// What a program does to who runs it.
-fn program_of(asked: &Asked, node: &Node) -> Result<Program, Stop> {
+fn program_of(asked: &Asked<'_>, node: &Node) -> Result<Program, Stop> {
     let mode = node.stat.mode;
     let capabilities = capabilities_of(node);
     let set_uid = mode & S_ISUID != 0;

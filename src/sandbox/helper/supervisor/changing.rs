@@ -4,6 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::credentials::{CHOWN, DAC_OVERRIDE, FOWNER, FSETID, Subject, Wish};
+use super::looking::kernel_if_out_of_reach;
 use super::owners::own_path;
 use super::process::{AT_EMPTY_PATH, AT_FDCWD, Asked};
 use super::walk::{Node, Spot};
@@ -22,22 +23,17 @@ const WHITEOUT: u64 = 4;
 
 impl Supervisor {
     /// What a call is about that takes a directory, a path that may be missing, and flags.
-    fn target(&self, asked: &Asked, directory: i32, path: Option<u64>, flags: u64) -> Result<Node, Stop> {
+    fn target(&self, asked: &Asked<'_>, directory: i32, path: Option<u64>, flags: u64) -> Result<Node, Stop> {
         let path = match path {
-            None => return self.node_at(&asked.descriptor(directory), Follow::Yes).map_err(super::looking::kernel_if_out_of_reach),
+            None => return asked.opened(directory).map_err(Stop::from).and_then(|fd| self.node(fd)).map_err(kernel_if_out_of_reach),
             Some(0) if flags & AT_EMPTY_PATH != 0 => Vec::new(),
             Some(address) => asked.text(address)?,
         };
         if path.is_empty() {
-            return if flags & AT_EMPTY_PATH == 0 {
-                Err(sys::ENOENT.into())
-            } else {
-                self.node_at(&asked.located(directory, b""), Follow::Yes)
-            };
+            return if flags & AT_EMPTY_PATH == 0 { Err(sys::ENOENT.into()) } else { self.found(asked, directory, b"", Follow::Yes) };
         }
-        let located = asked.located(directory, &path);
         if asked.who.can(DAC_OVERRIDE) || asked.is_own_descriptor(&path) {
-            return self.node_at(&located, Self::follow(flags));
+            return self.found(asked, directory, &path, Self::follow(flags));
         }
         self.walk(asked, &asked.who.subject(), directory, &path, Self::follow(flags))?.existing()
     }
@@ -45,7 +41,7 @@ impl Supervisor {
     pub(super) fn change_owner(
         &mut self,
         listener: &OwnedFd,
-        asked: &Asked,
+        asked: &Asked<'_>,
         directory: i32,
         path: Option<u64>,
         (uid, gid): (u64, u64),
@@ -77,7 +73,7 @@ impl Supervisor {
         Ok(Answer::Value(0))
     }
 
-    pub(super) fn change_mode(&self, asked: &Asked, directory: i32, path: Option<u64>, mode: u64, flags: u64) -> Outcome {
+    pub(super) fn change_mode(&self, asked: &Asked<'_>, directory: i32, path: Option<u64>, mode: u64, flags: u64) -> Outcome {
         if asked.who.can(FOWNER) && asked.who.can(FSETID) && asked.who.can(DAC_OVERRIDE) {
             return Ok(Answer::Kernel);
         }
@@ -88,13 +84,14 @@ impl Supervisor {
         }
         let mode = mode as u16 & 0o7777;
         if mode & S_ISGID != 0 && !subject.is_in(node.owner.gid) && !asked.who.can(FSETID) {
+            asked.still_waits()?;
             sys::change_mode_of(&own_path(&node.fd), mode & !S_ISGID)?;
             return Ok(Answer::Value(0));
         }
         Ok(Answer::Kernel)
     }
 
-    pub(super) fn truncate(&self, asked: &Asked) -> Outcome {
+    pub(super) fn truncate(&self, asked: &Asked<'_>) -> Outcome {
         if asked.who.can(DAC_OVERRIDE) {
             return Ok(Answer::Kernel);
         }
@@ -104,7 +101,7 @@ impl Supervisor {
     }
 
     /// `times` is the address of the new times; without one they are those of the moment, for which writing is enough.
-    pub(super) fn set_times(&self, asked: &Asked, directory: i32, path: u64, times: u64, flags: u64) -> Outcome {
+    pub(super) fn set_times(&self, asked: &Asked<'_>, directory: i32, path: u64, times: u64, flags: u64) -> Outcome {
         if asked.who.can(FOWNER) && asked.who.can(DAC_OVERRIDE) {
             return Ok(Answer::Kernel);
         }
@@ -121,7 +118,7 @@ impl Supervisor {
         Ok(Answer::Kernel)
     }
 
-    pub(super) fn remove(&self, asked: &Asked, directory: i32, path: u64) -> Outcome {
+    pub(super) fn remove(&self, asked: &Asked<'_>, directory: i32, path: u64) -> Outcome {
         if asked.who.can(DAC_OVERRIDE) && asked.who.can(FOWNER) {
             return Ok(Answer::Kernel);
         }
@@ -131,7 +128,7 @@ impl Supervisor {
         Ok(Answer::Kernel)
     }
 
-    pub(super) fn rename(&self, asked: &Asked, from: (i32, u64), to: (i32, u64), flags: u64) -> Outcome {
+    pub(super) fn rename(&self, asked: &Asked<'_>, from: (i32, u64), to: (i32, u64), flags: u64) -> Outcome {
         if flags & WHITEOUT != 0 {
             // What it leaves would be a removed file to an overlay.
             return Err(sys::EINVAL.into());
@@ -162,22 +159,19 @@ impl Supervisor {
         Ok(Answer::Kernel)
     }
 
-    pub(super) fn hard_link(&self, asked: &Asked, from: (i32, u64), to: (i32, u64), flags: u64) -> Outcome {
+    pub(super) fn hard_link(&self, asked: &Asked<'_>, from: (i32, u64), to: (i32, u64), flags: u64) -> Outcome {
         if asked.who.can(DAC_OVERRIDE) && asked.who.can(FOWNER) {
             return Ok(Answer::Kernel);
         }
         let subject = asked.who.subject();
         let path = asked.text(from.1)?;
         let node = if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
-            self.node_at(&asked.located(from.0, b""), Follow::Yes)?
+            self.found(asked, from.0, b"", Follow::Yes)?
+        } else if asked.is_own_descriptor(&path) {
+            self.found(asked, from.0, &path, Follow::Yes)?
         } else {
-            let located = asked.located(from.0, &path);
-            if asked.is_own_descriptor(&path) {
-                self.node_at(&located, Follow::Yes)?
-            } else {
-                let follow = if flags & FOLLOW == 0 { Follow::No } else { Follow::Yes };
-                self.walk(asked, &subject, from.0, &path, follow)?.existing()?
-            }
+            let follow = if flags & FOLLOW == 0 { Follow::No } else { Follow::Yes };
+            self.walk(asked, &subject, from.0, &path, follow)?.existing()?
         };
         // As with `fs.protected_hardlinks`: of others' files only those that could be written anyway.
         let harmless = node.stat.kind() == sys::S_IFREG

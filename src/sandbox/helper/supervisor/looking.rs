@@ -5,9 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::credentials::{DAC_OVERRIDE, SETFCAP, Wish};
 use super::owners::{self, Carried, carries, own_path};
 use super::process::{AT_EMPTY_PATH, AT_FDCWD, Asked, is_out_of_reach};
-use super::walk::Node;
 use super::{Answer, Outcome, Owner, Stop, Supervisor};
-use crate::sys::{self, At, ENODATA, EOPNOTSUPP, EPERM, Errno, Follow};
+use crate::sys::{self, ENODATA, EOPNOTSUPP, EPERM, Errno, Follow};
 use crate::wire::SpecialNode;
 
 const ERANGE: Errno = Errno(34);
@@ -65,77 +64,55 @@ impl Seen {
 }
 
 impl Supervisor {
-    /// What is to be seen of what is at a path of the supervisor; `None` when that is what is there.
-    fn seen(&self, path: &[u8], follow: Follow) -> Result<Option<(OwnedFd, Seen)>, Stop> {
-        let look = |follow| -> Result<OwnedFd, Errno> {
-            let flags = match follow {
-                Follow::Yes => sys::O_PATH,
-                Follow::No => sys::O_PATH | sys::O_NOFOLLOW,
-            };
-            sys::open(At::Root, path, flags, 0, sys::ANYWHERE)
+    /// What is to be seen of what is open; `None` when that is what is there.
+    fn seen(&self, fd: OwnedFd) -> Result<Option<(OwnedFd, Seen)>, Stop> {
+        let carried = match owners::carried(&own_path(&fd), Follow::Yes) {
+            Ok(Carried::Owner(owner)) => return Ok(Some((fd, Seen { owner, node: None }))),
+            Ok(Carried::Nothing | Carried::Unable) if self.owners.is_empty() => return Ok(None),
+            Ok(carried @ (Carried::Nothing | Carried::Unable)) => carried,
+            Err(_) => return Err(Stop::Kernel),
         };
-        match owners::carried(path, follow) {
-            Ok(Carried::Owner(_)) => {
-                // Once more from what is held, so that owner and all else are of one file.
-                let fd = look(follow)?;
-                match owners::carried(&own_path(&fd), Follow::Yes)? {
-                    Carried::Owner(owner) => Ok(Some((fd, Seen { owner, node: None }))),
-                    Carried::Nothing | Carried::Unable => Ok(None),
-                }
-            }
-            Ok(Carried::Nothing | Carried::Unable) if self.owners.is_empty() => Ok(None),
-            Ok(Carried::Nothing | Carried::Unable) => {
-                let fd = look(follow)?;
-                let stat = sys::stat(fd.as_fd(), b"")?;
-                let record = self
-                    .owners
-                    .record(&stat)
-                    .filter(|_| !carries(stat.kind()) || matches!(owners::carried(&own_path(&fd), Follow::Yes), Ok(Carried::Unable)));
-                Ok(record.map(|record| (record.owner, record.node.clone())).map(|(owner, node)| (fd, Seen { owner, node })))
-            }
-            // The kernel knows better what is wrong with the path, or sees what only the process itself may see.
-            Err(_) => Err(Stop::Kernel),
-        }
+        let stat = sys::stat(fd.as_fd(), b"")?;
+        let record = self.owners.record(&stat).filter(|_| !carries(stat.kind()) || matches!(carried, Carried::Unable));
+        Ok(record.map(|record| (record.owner, record.node.clone())).map(|(owner, node)| (fd, Seen { owner, node })))
     }
 
-    /// The path at which the supervisor finds what a call is about, once it is known that the process may go there.
-    fn reached(&self, asked: &Asked, directory: i32, path: &[u8], follow: Follow) -> Result<(Vec<u8>, Option<Node>), Stop> {
+    /// What a call is about, once it is known that the process may go there.
+    fn reached(&self, asked: &Asked<'_>, directory: i32, path: &[u8], follow: Follow) -> Result<OwnedFd, Stop> {
         if path.is_empty() || asked.who.can(DAC_OVERRIDE) || asked.is_own_descriptor(path) {
-            return Ok((asked.located(directory, path), None));
+            // The kernel knows better what is wrong with the path, or sees what only the process itself may see.
+            return asked.find(directory, path, follow).map_err(|_| Stop::Kernel);
         }
-        let node = self.walk(asked, &asked.who.subject(), directory, path, follow)?.existing()?;
-        Ok((own_path(&node.fd), Some(node)))
+        Ok(self.walk(asked, &asked.who.subject(), directory, path, follow)?.existing()?.fd)
     }
 
-    fn look_for_stat(&self, asked: &Asked, directory: i32, address: u64, flags: u64) -> Result<Option<(OwnedFd, Seen)>, Stop> {
+    fn look_for_stat(&self, asked: &Asked<'_>, directory: i32, address: u64, flags: u64) -> Result<Option<(OwnedFd, Seen)>, Stop> {
         // With AT_EMPTY_PATH newer kernels take no path at all for an empty one.
         let path = if address == 0 && flags & AT_EMPTY_PATH != 0 { Vec::new() } else { asked.text(address)? };
         if path.is_empty() && (flags & AT_EMPTY_PATH == 0) {
             return Err(Stop::Kernel);
         }
         if path.is_empty() && directory != AT_FDCWD {
-            return self.seen(&asked.descriptor(directory), Follow::Yes);
+            return self.seen(asked.opened(directory).map_err(|_| Stop::Kernel)?);
         }
-        let follow = Self::follow(flags);
-        let (located, node) = self.reached(asked, directory, &path, follow)?;
-        self.seen(&located, if node.is_some() { Follow::Yes } else { follow })
+        self.seen(self.reached(asked, directory, &path, Self::follow(flags))?)
     }
 
-    pub(super) fn stat(&self, asked: &Asked, directory: i32, path: u64, buffer: u64, flags: u64) -> Outcome {
+    pub(super) fn stat(&self, asked: &Asked<'_>, directory: i32, path: u64, buffer: u64, flags: u64) -> Outcome {
         match self.look_for_stat(asked, directory, path, flags)? {
             Some((fd, seen)) => write_stat(asked, &fd, &seen, buffer),
             None => Ok(Answer::Kernel),
         }
     }
 
-    pub(super) fn stat_open(&self, asked: &Asked, fd: i32, buffer: u64) -> Outcome {
-        match self.seen(&asked.descriptor(fd), Follow::Yes)? {
+    pub(super) fn stat_open(&self, asked: &Asked<'_>, fd: i32, buffer: u64) -> Outcome {
+        match self.seen(asked.opened(fd).map_err(|_| Stop::Kernel)?)? {
             Some((fd, seen)) => write_stat(asked, &fd, &seen, buffer),
             None => Ok(Answer::Kernel),
         }
     }
 
-    pub(super) fn stat_extended(&self, asked: &Asked) -> Outcome {
+    pub(super) fn stat_extended(&self, asked: &Asked<'_>) -> Outcome {
         let (flags, mask, buffer) = (asked.arguments[2], asked.number(3), asked.arguments[4]);
         let Some((fd, seen)) = self.look_for_stat(asked, asked.int(0), asked.arguments[1], flags)? else { return Ok(Answer::Kernel) };
         // What is left of the flags says how fresh the answer must be.
@@ -146,14 +123,14 @@ impl Supervisor {
         Ok(Answer::Value(0))
     }
 
-    pub(super) fn access(&self, asked: &Asked, directory: i32, path: u64, mode: u64, flags: u64) -> Outcome {
+    pub(super) fn access(&self, asked: &Asked<'_>, directory: i32, path: u64, mode: u64, flags: u64) -> Outcome {
         let subject = if flags & AT_EACCESS == 0 { asked.who.real_subject() } else { asked.who.subject() };
         if subject.capabilities & DAC_OVERRIDE != 0 || mode & !7 != 0 {
             return Ok(Answer::Kernel);
         }
         let path = asked.text(path)?;
         let node = if path.is_empty() && flags & AT_EMPTY_PATH != 0 {
-            self.node_at(&asked.located(directory, b""), Follow::Yes)?
+            self.found(asked, directory, b"", Follow::Yes)?
         } else {
             self.walk(asked, &subject, directory, &path, Self::follow(flags))?.existing()?
         };
@@ -162,7 +139,7 @@ impl Supervisor {
         Ok(Answer::Kernel)
     }
 
-    pub(super) fn change_directory(&self, asked: &Asked) -> Outcome {
+    pub(super) fn change_directory(&self, asked: &Asked<'_>) -> Outcome {
         if asked.who.can(DAC_OVERRIDE) {
             return Ok(Answer::Kernel);
         }
@@ -175,7 +152,7 @@ impl Supervisor {
     }
 
     /// The names of a directory with what they are, where devices are about.
-    pub(super) fn list_directory(&self, listener: &OwnedFd, asked: &Asked) -> Outcome {
+    pub(super) fn list_directory(&self, listener: &OwnedFd, asked: &Asked<'_>) -> Outcome {
         const MOST_BYTES: usize = 1 << 17;
         const KIND_AT: usize = 18;
         const SOCKET: u8 = 12;
@@ -208,25 +185,23 @@ impl Supervisor {
         Ok(Answer::Value(listing.len() as i64))
     }
 
-    /// What the calls about attributes are about; without a rule for links it is a descriptor. The path is good while the node is there.
-    fn of_attributes(&self, asked: &Asked, follow: Option<Follow>) -> Result<(Vec<u8>, Follow, Option<Node>), Stop> {
+    /// What the calls about attributes are about; without a rule for links it is a descriptor.
+    fn of_attributes(&self, asked: &Asked<'_>, follow: Option<Follow>) -> Result<OwnedFd, Stop> {
         match follow {
-            None => Ok((asked.descriptor(asked.int(0)), Follow::Yes, None)),
-            Some(follow) => {
-                let (path, node) = self.reached(asked, AT_FDCWD, &asked.text(asked.arguments[0])?, follow)?;
-                Ok((path, if node.is_some() { Follow::Yes } else { follow }, node))
-            }
+            None => asked.opened(asked.int(0)).map_err(|_| Stop::Kernel),
+            Some(follow) => self.reached(asked, AT_FDCWD, &asked.text(asked.arguments[0])?, follow),
         }
     }
 
     /// Names of attributes, ours left out.
-    pub(super) fn list_attributes(&self, asked: &Asked, follow: Option<Follow>) -> Outcome {
-        let (path, follow, _held) = self.of_attributes(asked, follow)?;
-        match owners::carried(&path, follow) {
+    pub(super) fn list_attributes(&self, asked: &Asked<'_>, follow: Option<Follow>) -> Outcome {
+        let held = self.of_attributes(asked, follow)?;
+        let path = own_path(&held);
+        match owners::carried(&path, Follow::Yes) {
             Ok(Carried::Owner(_)) => {}
             Ok(Carried::Nothing | Carried::Unable) | Err(_) => return Ok(Answer::Kernel),
         }
-        let names = sys::xattr_names(&path, follow)?;
+        let names = sys::xattr_names(&path, Follow::Yes)?;
         let mut list = Vec::new();
         for name in names.iter().filter(|name| name.as_slice() != owners::NAME.to_bytes()) {
             list.extend_from_slice(name);
@@ -244,7 +219,7 @@ impl Supervisor {
     }
 
     /// One attribute: ours is not there.
-    pub(super) fn attribute(&self, asked: &Asked) -> Outcome {
+    pub(super) fn attribute(&self, asked: &Asked<'_>) -> Outcome {
         if asked.text(asked.arguments[1])? == owners::NAME.to_bytes() {
             return Err(ENODATA.into());
         }
@@ -252,7 +227,7 @@ impl Supervisor {
     }
 
     /// Setting or removing an attribute.
-    pub(super) fn change_attribute(&self, asked: &Asked, follow: Option<Follow>) -> Outcome {
+    pub(super) fn change_attribute(&self, asked: &Asked<'_>, follow: Option<Follow>) -> Outcome {
         let name = asked.text(asked.arguments[1])?;
         if name == owners::NAME.to_bytes() {
             return Err(EOPNOTSUPP.into());
@@ -263,8 +238,7 @@ impl Supervisor {
         if asked.who.can(DAC_OVERRIDE) {
             return Ok(Answer::Kernel);
         }
-        let (path, follow, _held) = self.of_attributes(asked, follow)?;
-        let node = self.node_at(&path, follow).map_err(kernel_if_out_of_reach)?;
+        let node = self.node(self.of_attributes(asked, follow)?).map_err(kernel_if_out_of_reach)?;
         let subject = asked.who.subject();
         if name.starts_with(b"system.posix_acl_") {
             return if subject.owns(node.owner) { Ok(Answer::Kernel) } else { Err(EPERM.into()) };
@@ -274,7 +248,7 @@ impl Supervisor {
     }
 }
 
-fn write_stat(asked: &Asked, fd: &OwnedFd, seen: &Seen, buffer: u64) -> Outcome {
+fn write_stat(asked: &Asked<'_>, fd: &OwnedFd, seen: &Seen, buffer: u64) -> Outcome {
     let mut stat = sys::raw_stat(fd.as_fd())?;
     seen.in_stat(&mut stat);
     asked.write(buffer, &stat[..STAT_WRITTEN])?;

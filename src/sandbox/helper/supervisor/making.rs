@@ -26,7 +26,7 @@ const S_ISVTX: u16 = 0o1000;
 
 impl Supervisor {
     /// Whether the kernel's own way of making something at a path gives the right owner.
-    fn is_usual(&self, asked: &Asked, directory: i32, path: &[u8]) -> bool {
+    fn is_usual(&self, asked: &Asked<'_>, directory: i32, path: &[u8]) -> bool {
         let who = &asked.who;
         if who.owner() != Owner::ROOT || !who.can(DAC_OVERRIDE) {
             return false;
@@ -38,11 +38,11 @@ impl Supervisor {
             None => b"",
         };
         // Where the supervisor cannot look the kernel finds out what is wrong.
-        sys::stat_path(&asked.located(directory, parent), Follow::Yes).map_or(true, |stat| stat.mode & S_ISGID == 0)
+        asked.find(directory, parent, Follow::Yes).and_then(|fd| Ok(sys::stat(fd.as_fd(), b"")?)).map_or(true, |stat| stat.mode & S_ISGID == 0)
     }
 
     /// Where something new is to be. Its directory can be written; nothing has the name.
-    fn new_name(&self, asked: &Asked, directory: i32, path: &[u8]) -> Result<(Node, Vec<u8>), Stop> {
+    fn new_name(&self, asked: &Asked<'_>, directory: i32, path: &[u8]) -> Result<(Node, Vec<u8>), Stop> {
         let subject = asked.who.subject();
         let trimmed = match path.iter().rposition(|&byte| byte != b'/') {
             Some(last) => &path[..=last],
@@ -64,7 +64,7 @@ impl Supervisor {
     }
 
     /// The mode that something new that is no directory gets.
-    fn mode_in(asked: &Asked, parent: &Node, mode: u64) -> Result<u16, Stop> {
+    fn mode_in(asked: &Asked<'_>, parent: &Node, mode: u64) -> Result<u16, Stop> {
         let mut mode = (mode & 0o7777 & !u64::from(asked.umask()?)) as u16;
         let special = mode & (S_ISGID | S_IXGRP) == S_ISGID | S_IXGRP;
         if parent.stat.mode & S_ISGID != 0 && special && !asked.who.subject().is_in(parent.owner.gid) && !asked.who.can(FSETID) {
@@ -89,11 +89,11 @@ impl Supervisor {
     }
 
     /// Whether the process that asks is still the one that did: from here on files change.
-    fn is_there(listener: &OwnedFd, asked: &Asked) -> Result<(), Stop> {
+    fn is_there(listener: &OwnedFd, asked: &Asked<'_>) -> Result<(), Stop> {
         if sys::still_waits(listener, asked.id) { Ok(()) } else { Err(Stop::Kernel) }
     }
 
-    pub(super) fn open(&mut self, listener: &OwnedFd, asked: &Asked, directory: i32, path: u64, flags: u64, mode: u64) -> Outcome {
+    pub(super) fn open(&mut self, listener: &OwnedFd, asked: &Asked<'_>, directory: i32, path: u64, flags: u64, mode: u64) -> Outcome {
         let overrides = asked.who.can(DAC_OVERRIDE);
         let unnamed = flags & O_TMPFILE_BIT != 0;
         if (flags & sys::O_CREAT == 0 && !unnamed) || flags & sys::O_PATH != 0 {
@@ -104,7 +104,10 @@ impl Supervisor {
             return self.open_unnamed(listener, asked, directory, &path, flags, mode);
         }
         let follow = if flags & (sys::O_EXCL | sys::O_NOFOLLOW) == 0 { Follow::Yes } else { Follow::No };
-        let is_link = || sys::stat_path(&asked.located(directory, &path), Follow::No).is_ok_and(|stat| stat.kind() == sys::S_IFLNK);
+        let is_link = || {
+            let found = asked.find(directory, &path, Follow::No).and_then(|fd| Ok(sys::stat(fd.as_fd(), b"")?));
+            found.is_ok_and(|stat| stat.kind() == sys::S_IFLNK)
+        };
         if self.is_usual(asked, directory, &path) && (matches!(follow, Follow::No) || !is_link()) {
             return Ok(Answer::Kernel);
         }
@@ -136,7 +139,7 @@ impl Supervisor {
         }
     }
 
-    fn open_existing(&self, asked: &Asked, directory: i32, path: u64, flags: u64) -> Outcome {
+    fn open_existing(&self, asked: &Asked<'_>, directory: i32, path: u64, flags: u64) -> Outcome {
         let follow = if flags & sys::O_NOFOLLOW == 0 { Follow::Yes } else { Follow::No };
         let node = self.walk(asked, &asked.who.subject(), directory, &asked.text(path)?, follow)?.existing()?;
         // Opening a link is the kernel's to refuse, a name alone needs no permission.
@@ -146,7 +149,7 @@ impl Supervisor {
         Ok(Answer::Kernel)
     }
 
-    fn open_unnamed(&mut self, listener: &OwnedFd, asked: &Asked, directory: i32, path: &[u8], flags: u64, mode: u64) -> Outcome {
+    fn open_unnamed(&mut self, listener: &OwnedFd, asked: &Asked<'_>, directory: i32, path: &[u8], flags: u64, mode: u64) -> Outcome {
         let subject = asked.who.subject();
         let parent = self.walk(asked, &subject, directory, path, Follow::Yes)?.existing()?;
         let owner = Self::owner_in(&asked.who, &parent);
@@ -165,7 +168,7 @@ impl Supervisor {
         Ok(Answer::Descriptor { fd, close_on_exec: flags & sys::O_CLOEXEC != 0 })
     }
 
-    pub(super) fn make_directory(&mut self, listener: &OwnedFd, asked: &Asked, directory: i32, path: u64, mode: u64) -> Outcome {
+    pub(super) fn make_directory(&mut self, listener: &OwnedFd, asked: &Asked<'_>, directory: i32, path: u64, mode: u64) -> Outcome {
         let path = asked.text(path)?;
         if self.is_usual(asked, directory, &path) {
             return Ok(Answer::Kernel);
@@ -180,7 +183,7 @@ impl Supervisor {
         Ok(Answer::Value(0))
     }
 
-    pub(super) fn make_link(&mut self, listener: &OwnedFd, asked: &Asked, target: u64, directory: i32, path: u64) -> Outcome {
+    pub(super) fn make_link(&mut self, listener: &OwnedFd, asked: &Asked<'_>, target: u64, directory: i32, path: u64) -> Outcome {
         let path = asked.text(path)?;
         // A record may stand under the number that the new inode gets.
         if self.owners.is_empty() && self.is_usual(asked, directory, &path) {
@@ -198,7 +201,7 @@ impl Supervisor {
         Ok(Answer::Value(0))
     }
 
-    pub(super) fn make_node(&mut self, listener: &OwnedFd, asked: &Asked, directory: i32, path: u64, mode: u64, device: u64) -> Outcome {
+    pub(super) fn make_node(&mut self, listener: &OwnedFd, asked: &Asked<'_>, directory: i32, path: u64, mode: u64, device: u64) -> Outcome {
         let kind = (mode & u64::from(sys::S_IFMT)) as u16;
         let (major, minor) = (((device >> 8) & 0xfff) as u32, ((device & 0xff) | ((device >> 12) & 0xf_ff00)) as u32);
         let node = match kind {
@@ -235,7 +238,7 @@ impl Supervisor {
     }
 
     /// Local sockets with a name in the file system belong to who made them.
-    pub(super) fn bind(&mut self, listener: &OwnedFd, asked: &Asked) -> Outcome {
+    pub(super) fn bind(&mut self, listener: &OwnedFd, asked: &Asked<'_>) -> Outcome {
         const AF_UNIX: u16 = 1;
         const MOST_ADDRESS_BYTES: usize = 110;
         let length = usize::try_from(asked.number(2)).unwrap_or(0);
@@ -274,7 +277,7 @@ impl Supervisor {
 }
 
 /// Whether a file that is there may be opened so.
-fn permit(asked: &Asked, node: &Node, flags: u64) -> Result<(), Stop> {
+fn permit(asked: &Asked<'_>, node: &Node, flags: u64) -> Result<(), Stop> {
     let mut wish = match flags & O_ACCMODE {
         0 => Wish::READ.0,
         1 => Wish::WRITE.0,

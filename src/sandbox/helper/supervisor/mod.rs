@@ -18,6 +18,7 @@ pub mod owners;
 mod process;
 mod walk;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -25,10 +26,10 @@ use std::rc::Rc;
 pub use credentials::{Credentials, Owner};
 use credentials::{Refused, Root};
 use owners::Owners;
-use process::Asked;
+use process::{Asked, Running};
 
 use crate::filter::{Action, Instruction, Otherwise, Rule};
-use crate::sys::{self, At, EINVAL, EPERM, Errno, Follow, Result};
+use crate::sys::{self, At, EAGAIN, EINVAL, EPERM, Errno, Result};
 use crate::wire::{SpecialBelow, SpecialOwner};
 
 /// What a call is answered.
@@ -87,9 +88,14 @@ pub struct Supervisor {
     /// The step's root.
     root: OwnedFd,
     root_mount: u64,
-    proc_device: Option<u64>,
+    /// The `/proc` that it works in, which is mounted nowhere.
+    _proc: OwnedFd,
+    /// Which file systems are a `/proc`, by their numbers.
+    procs: RefCell<BTreeMap<u64, bool>>,
     list: Vec<Rc<Credentials>>,
     places: BTreeMap<Rc<Credentials>, u64>,
+    /// Supplementary groups in the list, in all.
+    groups: usize,
     owners: Owners,
     /// Who a process will be once it has become the program that it is about to become, and what it was before.
     pending: BTreeMap<u32, Pending>,
@@ -100,18 +106,28 @@ pub struct Supervisor {
 
 struct Pending {
     then: Rc<Credentials>,
-    before: (String, Vec<u8>),
+    before: Running,
 }
 
+/// How many credentials there can be in a step, and how many supplementary groups in all of them: memory of the supervisor's is not the
+/// step's to take.
+const MOST_CREDENTIALS: usize = 65536;
+const MOST_GROUPS_IN_ALL: usize = 1 << 22;
+
 impl Supervisor {
-    /// Goes into the mounts of a step whose root is made. `host_name` is given where the namespace has another.
-    pub fn enter(mounts: &OwnedFd, who: Credentials, host_name: Option<&[u8]>, below: &[SpecialBelow]) -> Result<Supervisor> {
+    /// Goes into the mounts of a step whose root is made. `proc` is the builder's `/proc` as a mount that is nowhere. `host_name` is given
+    /// where the namespace has another.
+    pub fn enter(
+        (mounts, proc): (&OwnedFd, OwnedFd),
+        who: Credentials,
+        host_name: Option<&[u8]>,
+        below: &[SpecialBelow],
+    ) -> Result<Supervisor> {
         sys::raise_descriptors();
-        let own_descriptors = sys::open(At::Root, b"/proc/self/fd", sys::O_PATH | sys::O_DIRECTORY, 0, sys::ANYWHERE)?;
+        let own_descriptors = sys::open(At::Fd(proc.as_fd()), b"self/fd", sys::O_PATH | sys::O_DIRECTORY, 0, sys::OF_ANOTHER)?;
         sys::enter_mounts(mounts)?;
         let root = sys::open(At::Root, b"/", sys::O_PATH | sys::O_DIRECTORY, 0, sys::ANYWHERE)?;
         let root_mount = sys::stat(root.as_fd(), b"")?.mount();
-        let proc_device = sys::stat_path(b"/proc", Follow::Yes).ok().map(|stat| stat.device());
         let mut owners = Owners::default();
         owners.seed(below)?;
         sys::change_directory_to(own_descriptors.as_fd())?;
@@ -120,7 +136,9 @@ impl Supervisor {
         Ok(Supervisor {
             root,
             root_mount,
-            proc_device,
+            _proc: proc,
+            procs: RefCell::default(),
+            groups: who.groups.len(),
             list: vec![Rc::clone(&who)],
             places: BTreeMap::from([(who, 0)]),
             owners,
@@ -151,12 +169,14 @@ impl Supervisor {
         let place = self.asks.binary_search_by_key(&notification.number, |(number, _)| *number).map_err(|_| Stop::Kernel)?;
         let ask = self.asks[place].1;
         let who = self.who(notification.pid)?;
-        let asked = Asked { id: notification.id, pid: notification.pid, arguments: notification.arguments, who };
+        let asked = Asked { listener, id: notification.id, pid: notification.pid, arguments: notification.arguments, who };
+        // Who it is was looked up by a number, which may have become another process's.
+        asked.still_waits()?;
         if asked.who.root == Root::OfTheStep {
             return self.decide(listener, &asked, ask);
         }
         sys::change_root(&asked.of_proc("root")).map_err(|_| Stop::Kernel)?;
-        let outcome = self.decide(listener, &asked, ask);
+        let outcome = asked.still_waits().and_then(|()| self.decide(listener, &asked, ask));
         if sys::change_root(&owners::own_path(&self.root)).is_err() {
             // It must never answer another process from here.
             sys::exit(1);
@@ -167,7 +187,7 @@ impl Supervisor {
     /// Who a process is.
     fn who(&mut self, pid: u32) -> std::result::Result<Rc<Credentials>, Stop> {
         if let Some(Pending { then, before }) = self.pending.remove(&pid)
-            && process::program_of(pid) != before
+            && before.became(&Running::of(pid))
         {
             self.is_now(pid, &then)?;
             return Ok(then);
@@ -187,6 +207,11 @@ impl Supervisor {
             Some(place) => *place,
             None => {
                 let place = self.list.len() as u64;
+                let groups = self.groups + who.groups.len();
+                if self.list.len() >= MOST_CREDENTIALS || groups > MOST_GROUPS_IN_ALL {
+                    return Err(EAGAIN);
+                }
+                self.groups = groups;
                 self.list.push(Rc::clone(who));
                 self.places.insert(Rc::clone(who), place);
                 place

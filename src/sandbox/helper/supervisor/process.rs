@@ -1,13 +1,18 @@
 //! The process that asks: its memory, its paths and its descriptors, as the supervisor reaches them.
 //!
-//! The supervisor is in the step's mount namespace with the step's root, and works in `/proc/self/fd` of the host's `/proc`, which it has
-//! kept: a number is a descriptor of its own there, and `../../PID/cwd` the working directory of another process.
+//! The supervisor is in the step's mount namespace with the step's root, and works in `/proc/self/fd` of a `/proc` of the builder's that is
+//! mounted nowhere: a number is a descriptor of its own there, and `../../PID/cwd` the working directory of another process. Nothing is
+//! above that `/proc`. Only what a process has open or stands in is found by it; paths of the process are followed from there in a second
+//! look, which goes through no such link.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use super::Stop;
 use super::credentials::Credentials;
-use crate::sys::{self, At, EACCES, EINVAL, EPERM, Errno, O_RDONLY, Result};
+use crate::sys::{
+    self, ANYWHERE, At, EACCES, EINVAL, ELOOP, EPERM, Errno, Follow, O_NOFOLLOW, O_PATH, O_RDONLY, OF_ANOTHER, Result,
+};
 
 pub const AT_FDCWD: i32 = -100;
 pub const AT_SYMLINK_NOFOLLOW: u64 = 0x100;
@@ -21,7 +26,8 @@ const MOST_PATH_BYTES: usize = 4096;
 const PAGE: u64 = 4096;
 
 /// One call that waits for an answer.
-pub struct Asked {
+pub struct Asked<'l> {
+    pub listener: &'l OwnedFd,
     pub id: u64,
     /// The calling thread, as the supervisor counts.
     pub pid: u32,
@@ -29,7 +35,7 @@ pub struct Asked {
     pub who: Rc<Credentials>,
 }
 
-impl Asked {
+impl Asked<'_> {
     /// An argument that is `int`.
     pub fn int(&self, index: usize) -> i32 {
         self.arguments[index] as i32
@@ -85,31 +91,58 @@ impl Asked {
         Ok(bytes.chunks_exact(4).map(|chunk| u32::from_le_bytes([chunk[0], chunk[1], chunk[2], chunk[3]])).collect())
     }
 
-    pub fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
+    /// Writes to the process's memory, if the number is still its own.
+    pub fn write(&self, address: u64, bytes: &[u8]) -> std::result::Result<(), Stop> {
         if bytes.is_empty() {
             return Ok(());
         }
-        sys::write_memory(self.pid, address, bytes).map_err(|_| EFAULT)
+        self.still_waits()?;
+        sys::write_memory(self.pid, address, bytes).map_err(|_| EFAULT.into())
     }
 
-    pub fn write_number(&self, address: u64, number: u32) -> Result<()> {
+    pub fn write_number(&self, address: u64, number: u32) -> std::result::Result<(), Stop> {
         self.write(address, &number.to_le_bytes())
     }
 
-    /// Where the supervisor finds what a process means by a directory (a descriptor or `AT_FDCWD`) and a path.
-    pub fn located(&self, directory: i32, path: &[u8]) -> Vec<u8> {
-        if path.first() == Some(&b'/') {
-            return match itself(path) {
-                Some(fd) => self.descriptor(fd),
-                None => path.to_vec(),
-            };
+    /// What a process means by a directory (a descriptor or `AT_FDCWD`) and a path; an empty path is the directory. The kernel finds the
+    /// way, for user 0 of the step, and is left alone with paths that only the process itself can be on.
+    pub fn find(&self, directory: i32, path: &[u8], follow: Follow) -> std::result::Result<OwnedFd, Stop> {
+        let flags = match follow {
+            Follow::Yes => O_PATH,
+            Follow::No => O_PATH | O_NOFOLLOW,
+        };
+        if let Some(fd) = itself(path) {
+            return Ok(sys::open(At::Root, &self.descriptor(fd), flags, 0, ANYWHERE)?);
         }
-        let mut located = self.directory(directory);
-        if !path.is_empty() {
-            located.push(b'/');
-            located.extend_from_slice(path);
-        }
-        located
+        let found = if path.first() == Some(&b'/') {
+            sys::open(At::Root, path, flags, 0, OF_ANOTHER)
+        } else {
+            let start = self.start(directory)?;
+            if path.is_empty() {
+                return Ok(start);
+            }
+            sys::open(At::Fd(start.as_fd()), path, flags, 0, OF_ANOTHER)
+        };
+        found.map_err(|errno| match errno {
+            // A link that leads elsewhere for each process, or too many links, which the kernel will say again.
+            ELOOP => Stop::Kernel,
+            other => other.into(),
+        })
+    }
+
+    /// The directory that a path of the process starts at.
+    pub fn start(&self, directory: i32) -> Result<OwnedFd> {
+        sys::open(At::Root, &self.directory(directory), O_PATH, 0, ANYWHERE)
+    }
+
+    /// What a descriptor of the process is open on.
+    pub fn opened(&self, fd: i32) -> Result<OwnedFd> {
+        sys::open(At::Root, &self.descriptor(fd), O_PATH, 0, ANYWHERE)
+    }
+
+    /// Whether the call still waits, so that the process is the one that made it.
+    pub fn still_waits(&self) -> std::result::Result<(), Stop> {
+        if sys::still_waits(self.listener, self.id) { Ok(()) } else { Err(Stop::Kernel) }
     }
 
     /// Whether a path names a descriptor of the process itself.
@@ -118,7 +151,7 @@ impl Asked {
     }
 
     /// The path of a directory that calls start at.
-    pub fn directory(&self, directory: i32) -> Vec<u8> {
+    fn directory(&self, directory: i32) -> Vec<u8> {
         match directory {
             AT_FDCWD => self.of_proc("cwd"),
             fd => self.descriptor(fd),
@@ -126,7 +159,7 @@ impl Asked {
     }
 
     /// The path of what a descriptor is open on.
-    pub fn descriptor(&self, fd: i32) -> Vec<u8> {
+    fn descriptor(&self, fd: i32) -> Vec<u8> {
         format!("../../{}/fd/{fd}", self.pid).into_bytes()
     }
 
@@ -150,14 +183,33 @@ impl Asked {
     }
 }
 
-/// What changes when a process becomes another program: where its stack starts, and the program.
-pub fn program_of(pid: u32) -> (String, Vec<u8>) {
-    const STACK_START: usize = 25;
-    let stat = read_small(&format!("../../{pid}/stat")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&stat).into_owned();
-    // The name, in parentheses, may have anything in it. The first field behind it is the third.
-    let stack = text.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(STACK_START)).unwrap_or_default().to_owned();
-    (stack, sys::read_link_of(format!("../../{pid}/exe").as_bytes()).unwrap_or_default())
+/// A process and the program that it runs.
+#[derive(PartialEq, Eq)]
+pub struct Running {
+    /// When it started, so that another process with its number is told from it.
+    since: String,
+    /// What changes when it becomes another program: where its stack starts, and the program.
+    program: (String, Vec<u8>),
+}
+
+impl Running {
+    /// What a process is now.
+    pub fn of(pid: u32) -> Running {
+        const STARTED: usize = 19;
+        const STACK_START: usize = 25;
+        let stat = read_small(&format!("../../{pid}/stat")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&stat);
+        // The name, in parentheses, may have anything in it. The first field behind it is the third.
+        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let field = |index: usize| fields.get(index).copied().unwrap_or_default().to_owned();
+        let program = sys::read_link_of(format!("../../{pid}/exe").as_bytes()).unwrap_or_default();
+        Running { since: field(STARTED), program: (field(STACK_START), program) }
+    }
+
+    /// Whether it is the same process with another program.
+    pub fn became(&self, now: &Running) -> bool {
+        self.since == now.since && self.program != now.program
+    }
 }
 
 /// What kind of machine a process takes this one for.

@@ -55,24 +55,33 @@ impl Supervisor {
         Ok(Node { fd, stat, owner })
     }
 
-    /// What is at a path of the supervisor, which the kernel finds.
-    pub fn node_at(&self, path: &[u8], follow: Follow) -> Result<Node, Stop> {
-        let flags = match follow {
-            Follow::Yes => sys::O_PATH,
-            Follow::No => sys::O_PATH | sys::O_NOFOLLOW,
-        };
-        self.node(sys::open(At::Root, path, flags, 0, sys::ANYWHERE)?)
+    /// What a process means by a path that user 0 of the step may go ([`Asked::find`]). In `/proc` it is the kernel's to say: what is there
+    /// depends on who looks.
+    pub fn found(&self, asked: &Asked<'_>, directory: i32, path: &[u8], follow: Follow) -> Result<Node, Stop> {
+        let node = self.node(asked.find(directory, path, follow)?)?;
+        if self.is_in_proc(&node)? { Err(Stop::Kernel) } else { Ok(node) }
+    }
+
+    /// Whether something is in `/proc`, wherever that is mounted.
+    fn is_in_proc(&self, node: &Node) -> Result<bool, Stop> {
+        let device = node.stat.device();
+        if let Some(known) = self.procs.borrow().get(&device) {
+            return Ok(*known);
+        }
+        let is_proc = sys::is_proc(&node.fd)?;
+        self.procs.borrow_mut().insert(device, is_proc);
+        Ok(is_proc)
     }
 
     /// Goes through a path as a process means it, as `subject`.
-    pub fn walk(&self, asked: &Asked, subject: &Subject<'_>, directory: i32, path: &[u8], last: Follow) -> Result<Spot, Stop> {
+    pub fn walk(&self, asked: &Asked<'_>, subject: &Subject<'_>, directory: i32, path: &[u8], last: Follow) -> Result<Spot, Stop> {
         if path.is_empty() {
             return Err(ENOENT.into());
         }
-        let at_root = || self.node_at(b"/", Follow::Yes);
+        let at_root = || self.node(sys::open(At::Root, b"/", sys::O_PATH, 0, sys::ANYWHERE)?);
         let mut here = match path.first() {
             Some(b'/') => at_root()?,
-            _ => self.node_at(&asked.directory(directory), Follow::Yes)?,
+            _ => self.node(asked.start(directory)?)?,
         };
         let mut must_be_directory = path.ends_with(b"/") || path.ends_with(b"/.");
         let mut rest: VecDeque<Vec<u8>> = names(path).collect();
@@ -81,7 +90,7 @@ impl Supervisor {
             if !here.is_directory() {
                 return Err(ENOTDIR.into());
             }
-            if Some(here.stat.device()) == self.proc_device {
+            if self.is_in_proc(&here)? {
                 return Err(Stop::Kernel);
             }
             here.may(subject, Wish::SEARCH)?;

@@ -66,6 +66,9 @@ pub const O_PATH: u64 = 0o10_000_000;
 pub const BENEATH: u64 = 0x02 | 0x04 | 0x08;
 /// A path of the host, as the builder means it.
 pub const ANYWHERE: u64 = 0;
+/// A path of somebody else: it goes through no link of `/proc` that leads to what a process has open, or stands in. Who looks is not who
+/// is meant there, and what this process has is not below its root.
+pub const OF_ANOTHER: u64 = 0x02;
 
 pub const CLONE_NEWNS: c_long = 0x0002_0000;
 pub const CLONE_NEWCGROUP: c_long = 0x0200_0000;
@@ -354,8 +357,19 @@ pub fn new_session_keyring() {
     let _ = plain(number::KEYCTL, JOIN_SESSION_KEYRING, 0, 0);
 }
 
-/// No core files: they would be part of the result.
+/// No core files: they would be part of the result. Nor anything of memory in those that a program of the system takes, which the limit is
+/// nothing to.
 pub fn no_core_files() {
+    // Its owner is who may be looked at.
+    if show_memory().is_ok() {
+        let filter = open(At::Root, b"/proc/self/coredump_filter", O_RDWR | O_NONBLOCK | O_NOFOLLOW, 0, OF_ANOTHER);
+        if let Ok(filter) = filter
+            && is_proc(&filter) == Ok(true)
+        {
+            let _ = write_all(&filter, b"0");
+        }
+        let _ = hide_memory();
+    }
     const RLIMIT_CORE: c_long = 4;
     let mut limits = [0_u64; 2];
     // SAFETY: the kernel writes two numbers.

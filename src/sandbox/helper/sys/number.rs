@@ -21,7 +21,7 @@ mod of_architecture {
     pub const RENAMEAT2: c_long = 316; pub const STATX: c_long = 332; pub const SECCOMP: c_long = 317;
     pub const GETUID: c_long = 102; pub const BIND: c_long = 49; pub const GETSOCKOPT: c_long = 55; pub const CHROOT: c_long = 161; pub const GETXATTR: c_long = 191;
     pub const NEWFSTATAT: c_long = 262; pub const SETNS: c_long = 308; pub const PROCESS_VM_READV: c_long = 310;
-    pub const PROCESS_VM_WRITEV: c_long = 311;
+    pub const PROCESS_VM_WRITEV: c_long = 311; pub const FSTATFS: c_long = 138;
 }
 #[cfg(any(target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64"))]
 #[rustfmt::skip]
@@ -42,7 +42,7 @@ mod of_architecture {
     pub const RENAMEAT2: c_long = 276; pub const STATX: c_long = 291; pub const SECCOMP: c_long = 277;
     pub const GETUID: c_long = 174; pub const BIND: c_long = 200; pub const GETSOCKOPT: c_long = 209; pub const CHROOT: c_long = 51; pub const GETXATTR: c_long = 8;
     pub const NEWFSTATAT: c_long = 79; pub const SETNS: c_long = 268; pub const PROCESS_VM_READV: c_long = 270;
-    pub const PROCESS_VM_WRITEV: c_long = 271;
+    pub const PROCESS_VM_WRITEV: c_long = 271; pub const FSTATFS: c_long = 44;
 }
 pub use of_architecture::*;
 

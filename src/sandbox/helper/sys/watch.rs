@@ -211,18 +211,14 @@ pub fn raw_statx(at: BorrowedFd<'_>, flags: u32, mask: u32) -> Result<[u8; STATX
     Ok(bytes)
 }
 
-/// What is at a path relative to the current directory.
-pub fn stat_path(path: &[u8], follow: Follow) -> Result<Stat> {
-    const BASIC_AND_MOUNT: c_long = 0x17ff;
-    let path = text(path)?;
-    let mut stat = Stat::default();
-    let flags = match follow {
-        Follow::Yes => 0,
-        Follow::No => AT_SYMLINK_NOFOLLOW,
-    };
-    // SAFETY: the kernel reads a string that ends and writes a structure that is laid out as it wants it.
-    unsafe { call(number::STATX, [AT_FDCWD, pointer(path.as_ptr()), flags, BASIC_AND_MOUNT, pointer(&raw mut stat), 0]) }?;
-    Ok(stat)
+/// Whether something open is in a file system of processes.
+pub fn is_proc(fd: &OwnedFd) -> Result<bool> {
+    const PROC: i64 = 0x9fa0;
+    // The first number of `struct statfs` is its kind.
+    let mut stat = [0_i64; 32];
+    // SAFETY: the kernel writes a structure of 120 bytes.
+    unsafe { call(number::FSTATFS, [raw(fd), pointer(stat.as_mut_ptr()), 0, 0, 0, 0]) }?;
+    Ok(stat[0] == PROC)
 }
 
 /// Changes the mode of what is at a path; follows a link at its end.
@@ -244,8 +240,19 @@ pub fn short_xattr(path: &[u8], name: &std::ffi::CStr, follow: Follow, buffer: &
     unsafe { call(number, arguments) }.map(|count| count as usize)
 }
 
-/// Waits until something can be read: which of them can.
-pub fn wait_any(fds: &[&OwnedFd]) -> Result<Vec<bool>> {
+/// What there is to be had from something that is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// Nothing yet.
+    No,
+    /// Something, or the end of a stream.
+    Readable,
+    /// Nothing any more: what would write to it is gone. Reading may wait for ever.
+    Over,
+}
+
+/// Waits until there is something to be said of one: what of each.
+pub fn wait_any(fds: &[&OwnedFd]) -> Result<Vec<Ready>> {
     #[repr(C)]
     struct PollFd {
         fd: c_int,
@@ -259,9 +266,15 @@ pub fn wait_any(fds: &[&OwnedFd]) -> Result<Vec<bool>> {
         match unsafe { call(number::PPOLL, [pointer(polled.as_mut_ptr()), polled.len() as c_long, 0, 0, 0, 0]) } {
             Err(EINTR) => {}
             Err(error) => return Err(error),
-            Ok(_) => return Ok(polled.iter().map(|entry| entry.revents != 0).collect()),
+            Ok(_) => break,
         }
     }
+    let ready = |entry: &PollFd| match entry.revents {
+        0 => Ready::No,
+        said if said & POLLIN != 0 => Ready::Readable,
+        _ => Ready::Over,
+    };
+    Ok(polled.iter().map(ready).collect())
 }
 
 /// As many open descriptors as are to be had.

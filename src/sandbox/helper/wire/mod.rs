@@ -7,7 +7,7 @@
 /// The largest body of a frame that is believed; larger ones are a broken connection.
 pub const LARGEST_BODY_BYTES: usize = 1 << 30;
 /// The most descriptors that go with one frame.
-pub const MOST_DESCRIPTORS: usize = 3;
+pub const MOST_DESCRIPTORS: usize = 6;
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = 8;
 
