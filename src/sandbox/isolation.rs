@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::owner::Owner;
+use super::owners::Owners;
 use super::{
     AgentError, Bytes, Console, EntryMetadata, FileAgent, Finished, IdMapping, Job, Operation, SandboxError, Signals, Unusable, run, wire,
 };
@@ -67,7 +67,8 @@ impl Rung {
         Rung::ALL.into_iter().find(|rung| rung.name() == name)
     }
 
-    /// Whether others may be given what a command made on it: it did not see more than the spec says, and was kept apart.
+    /// Whether others may be given what a command made on it: it did not see more than the spec says, and was kept apart. That it may have
+    /// seen less is conceded in SECURITY.md.
     #[must_use]
     pub const fn is_shareable(self) -> bool {
         match self {
@@ -156,14 +157,13 @@ pub struct Probe {
     pub outcome: Result<String, Unusable>,
 }
 
-/// One user namespace, or none on [`Rung::Chroot`], with its file agent; opened once per process. Steps may run in it from several threads
-/// at once.
+/// User namespaces with the same ids, or none on [`Rung::Chroot`], with a file agent; opened once per process. Steps may run in it from
+/// several threads at once: each is in a user namespace in which no other is meanwhile.
 #[derive(Debug)]
 pub struct Isolation {
     rung: Rung,
-    owner: Arc<Owner>,
+    owners: Owners,
     agent: FileAgent,
-    mapping: IdMapping,
     resolv: PathBuf,
     mount_api: MountApi,
 }
@@ -183,10 +183,9 @@ impl Isolation {
     }
 
     fn start(rung: Rung, options: &Options) -> Result<Isolation, Unusable> {
-        let (owner, mapping) = Owner::start(rung, options)?;
-        let owner = Arc::new(owner);
-        let agent = FileAgent::new(Arc::clone(&owner));
-        Ok(Isolation { rung, owner, agent, mapping, resolv: options.resolv.clone(), mount_api: options.mount_api })
+        let owners = Owners::start(rung, options)?;
+        let agent = FileAgent::new(Arc::clone(owners.first()));
+        Ok(Isolation { rung, owners, agent, resolv: options.resolv.clone(), mount_api: options.mount_api })
     }
 
     /// On which rung it is.
@@ -198,7 +197,7 @@ impl Isolation {
     /// Which ids steps have.
     #[must_use]
     pub const fn mapping(&self) -> &IdMapping {
-        &self.mapping
+        self.owners.mapping()
     }
 
     /// Reads and writes files whose owners only the namespace knows.
@@ -253,7 +252,7 @@ impl Isolation {
     fn try_rung(rung: Rung, options: &Options, store: &Path) -> Result<String, Unusable> {
         let isolation = Isolation::open(rung, options)?;
         let upper = isolation.upper_kind(store)?;
-        let ids = isolation.mapping.count();
+        let ids = isolation.mapping().count();
         let missing = if ids < 65536 { "; images use ids up to 65535, so that some files of theirs cannot be owned" } else { "" };
         let how = match upper {
             UpperKind::OnDisk => "a step's changes lie in the store",
@@ -261,7 +260,7 @@ impl Isolation {
             UpperKind::InPlace => "each stage has a copy of its root in the store; steps have no namespaces of their own",
         };
         Ok(match rung {
-            Rung::UserNamespace => format!("{ids} ids ({}){missing}; {how}", isolation.mapping.name()),
+            Rung::UserNamespace => format!("{ids} ids ({}){missing}; {how}", isolation.mapping().name()),
             Rung::SingleId => format!("one id, with a supervisor that knows of the others; {how}"),
             Rung::Chroot => how.to_owned(),
         })
@@ -285,7 +284,7 @@ impl Isolation {
         let nothing = run::Told { at: &|_| Vec::new(), program: String::new(), searched: String::new(), uid: 0, gid: 0 };
         let mut nowhere = |_: Stream, _: &[u8]| {};
         let attached = run::Attached { console: Console::Captured(&mut nowhere), signals: &Signals::new(), cancel: &Cancel::new() };
-        run::run(&self.owner, &job, None, &nothing, attached).map(drop)
+        run::run(self.owners.first(), &job, None, &nothing, attached).map(drop)
     }
 }
 
@@ -342,6 +341,7 @@ impl Sandbox for Isolation {
 
     fn attach(&self, job: &Job, console: Console<'_>, signals: &Signals, cancel: &Cancel) -> Result<Finished, SandboxError> {
         let host = run::Host { resolv: &self.resolv, mount_api: self.mount_api, rung: self.rung };
-        run::run_job(&self.owner, &self.agent, &host, job, run::Attached { console, signals, cancel })
+        let lease = self.owners.take(cancel)?;
+        run::run_job(lease.owner(), &self.agent, &host, job, run::Attached { console, signals, cancel })
     }
 }

@@ -26,6 +26,7 @@ mod isolation;
 mod job;
 mod mapping;
 mod owner;
+mod owners;
 #[cfg(test)]
 #[expect(unreachable_pub, reason = "the file is a module of the helper, and only tested here")]
 #[path = "helper/profile.rs"]

@@ -150,7 +150,11 @@ pub(super) fn run(
                 step.signal(number);
             }
         }
-        let remaining = deadline.map_or(NOTICE_CANCEL_WITHIN, |deadline| deadline.saturating_duration_since(now));
+        // A step that was told to stop has no time left, and takes some to do it.
+        let remaining = match (deadline, stopped) {
+            (Some(deadline), None) => deadline.saturating_duration_since(now),
+            (Some(_) | None, Some(_)) | (None, None) => NOTICE_CANCEL_WITHIN,
+        };
         let readable = {
             let mut polled = vec![PollFd::from_borrowed_fd(step.as_fd(), PollFlags::IN)];
             for (_, pipe) in &streams {

@@ -17,6 +17,7 @@ fn again(test: &str, script: &str) {
     let program = directory.path().join("tests");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     crate::programs::make_startable(&program);
+    std::fs::write(directory.path().join("call"), crate::calls::program()).unwrap();
     for as_user in ["", "setpriv --reuid USER --regid USER --init-groups"] {
         users::make_user();
         let as_user = as_user.replace("USER", users::USER);
@@ -25,6 +26,7 @@ fn again(test: &str, script: &str) {
             .arg(format!("{script}\nexec {as_user} $D/tests --exact {test} --nocapture"))
             .env("D", directory.path())
             .env(ELSEWHERE, "1")
+            .env(crate::calls::COMPILED, directory.path().join("call"))
             .current_dir("/")
             .output()
             .unwrap();
@@ -79,10 +81,7 @@ fn a_store_on_an_overlay_keeps_the_changes_in_memory() {
 fn where_a_fresh_proc_is_refused_the_outer_one_serves() {
     if !is_elsewhere() {
         if can_prepare() {
-            again(
-                "elsewhere::where_a_fresh_proc_is_refused_the_outer_one_serves",
-                "mount --bind /dev/null /proc/keys; mount -t tmpfs -o ro tmpfs /proc/acpi; mount -t tmpfs -o ro tmpfs /sys/firmware",
-            );
+            again("elsewhere::where_a_fresh_proc_is_refused_the_outer_one_serves", MASKED);
         }
         return;
     }
@@ -96,6 +95,100 @@ fn where_a_fresh_proc_is_refused_the_outer_one_serves() {
     let mut job = lab.job("a", script);
     job.env.push(("BUILDER".into(), std::process::id().to_string().into()));
     assert_eq!(lab.succeed(&job).out, "the outer one\n1\n/\nend\n");
+}
+
+/// Hides parts of `/proc` and `/sys`, as containers do, so that the kernel refuses a fresh `/proc`.
+const MASKED: &str = "mount --bind /dev/null /proc/keys; mount -t tmpfs -o ro tmpfs /proc/acpi; mount -t tmpfs -o ro tmpfs /sys/firmware";
+
+#[test]
+fn who_answers_for_users_of_a_step_is_led_nowhere_by_the_outer_proc() {
+    if !is_elsewhere() {
+        if can_prepare() {
+            again("elsewhere::who_answers_for_users_of_a_step_is_led_nowhere_by_the_outer_proc", MASKED);
+        }
+        return;
+    }
+    let mut lab = Lab::new();
+    lab.isolation = Isolation::open(Rung::SingleId, &Options::default()).unwrap();
+    let canary = lab.path("canary");
+    std::fs::write(&canary, "untouched").unwrap();
+    std::fs::set_permissions(&canary, std::fs::Permissions::from_mode(0o4755)).unwrap();
+    let bin = lab.fresh("calls");
+    std::fs::write(bin.join("call"), crate::calls::program()).unwrap();
+    std::fs::set_permissions(bin.join("call"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let x86 = cfg!(target_arch = "x86_64");
+    let [chown, mkdir, symlink, chdir] = if x86 { [260, 258, 266, 80] } else { [54, 34, 36, 49] };
+    // Whoever resolves such a path for the step must not do it as itself: what it stands in and has open is the builder's. From below /proc
+    // it is a few directories up to the builder's root.
+    let mut calls = vec![format!("={chdir} @/proc")];
+    for start in ["cwd", "root", "fd/3", "fd/4", "fd/5", "fd/6", "fd/7", "fd/8", "task/../cwd"] {
+        for up in ["", "/..", "/../..", "/../../..", "/../../../.."] {
+            let there = format!("self/{start}{up}");
+            let link = format!("/link-{}", calls.len());
+            calls.push(format!("{symlink} @/proc/{there} -100 @{link}"));
+            for path in [format!("/proc/{there}"), there, link] {
+                calls.push(format!("{chown} -100 @{path}{} 7 8 0", canary.display()));
+                calls.push(format!("{mkdir} -100 @{path}{}-new 511", canary.display()));
+            }
+        }
+    }
+    let mut job = lab.job("a", "");
+    job.lowers.insert(0, bin);
+    job.argv = std::iter::once("/call".to_owned()).chain(calls).map(Into::into).collect();
+    let out = lab.succeed(&job).out;
+    let made: Vec<&str> = out.lines().filter(|line| line.ends_with(": done") && !line.starts_with(&symlink.to_string())).collect();
+    assert_eq!(made, [] as [&str; 0]);
+    let metadata = std::fs::metadata(&canary).unwrap();
+    assert_eq!(metadata.permissions().mode() & 0o7777, 0o4755);
+    assert_eq!(rustix::fs::getxattr(&canary, "user.lapstrake.owner", &mut [0_u8; 8]), Err(rustix::io::Errno::NODATA));
+    assert_eq!(std::fs::read_to_string(&canary).unwrap(), "untouched");
+    assert!(!lab.path("canary-new").exists());
+    // It is no empty attempt: what `self` is to whoever asks is the outer one's.
+    assert_eq!(
+        lab.sh("b", &format!("test -d /proc/{}; test -d /proc/self/fd; echo the outer one", std::process::id())).out,
+        "the outer one\n"
+    );
+}
+
+#[test]
+fn steps_that_see_each_other_in_the_outer_proc_reach_nothing_of_each_other() {
+    if !is_elsewhere() {
+        if can_prepare() {
+            again("elsewhere::steps_that_see_each_other_in_the_outer_proc_reach_nothing_of_each_other", MASKED);
+        }
+        return;
+    }
+    for rung in [Rung::UserNamespace, Rung::SingleId] {
+        let mut lab = Lab::new();
+        lab.isolation = Isolation::open(rung, &Options::default()).unwrap();
+        let lab = &lab;
+        let mut victim = lab.job("victim", "echo up; exec sleep 5551212");
+        victim.env.push(("TOKEN".into(), "hunter2".into()));
+        victim.mounts = vec![mount("/run/s", MountKind::File { bytes: b"hunter2".to_vec(), uid: 0, gid: 0, mode: 0o400 })];
+        // It waits until it sees the other one, so that it is no test of an empty list.
+        let script = "set +e; seen() { for p in /proc/[0-9]*; do \
+                        if tr '\\0' ' ' < $p/cmdline 2>/dev/null | grep -q '^sleep 5551212'; then echo $p; fi; done; }; \
+                      while test -z \"$(seen)\"; do sleep 0.05; done; echo seen; \
+                      for p in $(seen); do \
+                        for file in environ root/run/s root/etc/passwd cwd/etc/passwd mem exe maps fd/1; do \
+                          (: < $p/$file) 2>/dev/null && echo opened $file; done; \
+                        for directory in root cwd; do ls $p/$directory/ > /dev/null && echo listed $directory; done; \
+                        for link in root cwd exe fd/0 fd/1; do readlink $p/$link && echo followed $link; done; \
+                        echo x 2>/dev/null > $p/root/tmp/poison && echo wrote; chown 7 $p/root/bin $p/cwd/bin && echo changed; \
+                        kill -9 ${p#/proc/} && echo signalled; \
+                      done 2>/dev/null; echo end";
+        let attacker = lab.job("attacker", script);
+        let cancel = lapstrake::event::Cancel::new();
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| lapstrake::sandbox::Sandbox::run(&lab.isolation, &victim, &mut |_, _| {}, &cancel));
+            let out = lab.run(&attacker).map(|done| done.out);
+            let ended_early = other.is_finished();
+            cancel.cancel();
+            let result = other.join().unwrap();
+            assert_eq!(out.unwrap(), "seen\nend\n", "{rung:?}");
+            assert!(!ended_early && matches!(result, Err(SandboxError::Cancelled)), "{rung:?}: {result:?}");
+        });
+    }
 }
 
 #[test]
