@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use crate::calls::Architecture;
 use crate::filter::{self, Otherwise, Rule};
-use crate::profile::{self, Network};
+use crate::profile::{self, Network, Tracing};
 use crate::step::{Failure, Trying};
 use crate::sys::{self, EINVAL, EPERM};
 use crate::wire::{Ownership, Stage};
@@ -80,7 +80,8 @@ pub fn confine(within: &Within<'_>) -> Result<u64, Failure> {
             if chroot.signals == Signals::Scoped {
                 sys::scope_signals().trying(&processes, || "keep its signals among its own processes".to_owned())?;
             }
-            profile::rules_without_namespaces(chroot.network)
+            let tracing = if chroot.signals == Signals::Scoped { Tracing::Scoped } else { Tracing::Refused };
+            profile::rules_without_namespaces(chroot.network, tracing)
         }
     };
     // While the process may still do it without giving up set-user-id programs.

@@ -95,7 +95,10 @@ fn conditions_look_at_the_bits_that_the_kernel_looks_at() {
 
 #[test]
 fn without_a_network_namespace_a_step_without_network_has_local_sockets_only() {
-    let with = |network| program(&ALL[..2], &profile::rules_without_namespaces(network), Otherwise::ALLOWED).expect("it is short enough");
+    let with = |network| {
+        let rules = profile::rules_without_namespaces(network, profile::Tracing::Refused);
+        program(&ALL[..2], &rules, Otherwise::ALLOWED).expect("it is short enough")
+    };
     let (off, on) = (with(profile::Network::Refused), with(profile::Network::Hosts));
     let ask = |program: &[Instruction], call, family| answer(program, Architecture::X86_64, call, [family, 0, 0, 0, 0, 0]);
     let (allowed, forbidden) = (Action::Allow.code(), Action::Errno(EACCES).code());
@@ -110,6 +113,27 @@ fn without_a_network_namespace_a_step_without_network_has_local_sockets_only() {
     }
     let number = SOCKETCALL.number(Architecture::I386).expect("it exists there");
     assert_eq!(run(&off, Architecture::I386.audit(), number, [1, 0, 0, 0, 0, 0]), Some(Action::Errno(ENOSYS).code()));
+}
+
+#[test]
+fn without_namespaces_nobody_is_traced_where_nothing_keeps_that_among_the_steps_own() {
+    for architecture in ALL {
+        let architectures = if ALL[..2].contains(&architecture) { &ALL[..2] } else { &ALL[2..] };
+        for (tracing, expected) in
+            [(profile::Tracing::Refused, Action::Errno(EPERM).code()), (profile::Tracing::Scoped, Action::Allow.code())]
+        {
+            for network in [profile::Network::Refused, profile::Network::Hosts] {
+                let rules = profile::rules_without_namespaces(network, tracing);
+                let program = program(architectures, &rules, Otherwise::ALLOWED).expect("it is short enough");
+                for call in [PTRACE, PROCESS_VM_READV, PROCESS_VM_WRITEV] {
+                    for arguments in [[0; 6], [16, 1, 0, 0, 0, 0]] {
+                        let number = call.number(architecture).expect("it is everywhere");
+                        assert_eq!(run(&program, architecture.audit(), number, arguments), Some(expected), "{call:?} {tracing:?}");
+                    }
+                }
+            }
+        }
+    }
 }
 
 #[test]

@@ -114,14 +114,28 @@ const FORBIDDEN: Action = Action::Errno(EACCES);
 /// A process that is not the one that calls.
 const IS_OTHER_PROCESS: [Condition; 1] = [Condition::int(0, Test::Other(0))];
 
+/// What tracing is refused to a step by.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tracing {
+    /// By Landlock, which keeps it among the step's own processes.
+    Scoped,
+    /// By the filter, altogether.
+    Refused,
+}
+
 /// The rules of a step that has another root and no namespaces.
-pub fn rules_without_namespaces(network: Network) -> Vec<Rule<'static>> {
+pub fn rules_without_namespaces(network: Network, tracing: Tracing) -> Vec<Rule<'static>> {
     // The first that speaks of a call counts.
     let mut rules = vec![
         Rule::always(CHROOT, REFUSED),
         // The builder's limits are those of a process of the same user.
         Rule { call: PRLIMIT64, when: &IS_OTHER_PROCESS, action: REFUSED },
     ];
+    match tracing {
+        Tracing::Scoped => {}
+        // A step may become any user, and is then as good as that user's processes in the same container, or on the machine.
+        Tracing::Refused => rules.extend([PTRACE, PROCESS_VM_READV, PROCESS_VM_WRITEV].map(|call| Rule::always(call, REFUSED))),
+    }
     match network {
         Network::Hosts => {}
         Network::Refused => {
