@@ -16,6 +16,7 @@ use lapstrake_cache::Scratch;
 use super::site::Site;
 use super::state::{LayerName, State};
 use super::{Failure, Lost};
+use crate::event::Cancel;
 use crate::tree::{
     Content, Contents, Difference, DirectoryHandle, DiskError, DiskTime, FileStamp, KnownContents, LastLink, Links, Listed, ListedKind,
     LocalDirectory, Metadata, Node, NodeKind, Scanned, SpecialKind, Status, Tree, TreePath, checkout_difference, checkout_tree, scan,
@@ -23,6 +24,8 @@ use crate::tree::{
 
 /// How long to wait until the clock of a file system may have moved on.
 const CLOCK_STEP: Duration = Duration::from_millis(1);
+/// What a clock is behind that has been set back. File systems count in seconds at the coarsest.
+const SET_BACK_SECONDS: i64 = 1;
 
 /// The private roots of one build that no step has at the moment.
 #[derive(Default)]
@@ -67,7 +70,7 @@ impl PrivateRoots {
         };
         root.advance(site, below)?;
         root.steps += 1;
-        root.let_the_clock_move_on()?;
+        root.stamps.let_the_clock_move_on(&root.scratch.path().join("clock"), site.outside.cancel)?;
         Ok(root)
     }
 
@@ -124,24 +127,6 @@ impl PrivateRoot {
         self.state = state.clone();
         self.stamps = Stamps::of(&handle)?;
         Ok(())
-    }
-
-    /// Waits until a change made from now on has another time than everything that is there.
-    fn let_the_clock_move_on(&self) -> Result<(), Failure> {
-        let Some(newest) = self.stamps.0.values().map(|stamp| stamp.changed).max() else { return Ok(()) };
-        let path = self.scratch.path().join("clock");
-        let failed = |source| Failure::File { path: path.clone(), source };
-        loop {
-            std::fs::write(&path, b"x").map_err(failed)?;
-            let found = std::os::unix::fs::MetadataExt::ctime;
-            let metadata = std::fs::metadata(&path).map_err(failed)?;
-            let nanoseconds = u32::try_from(std::os::unix::fs::MetadataExt::ctime_nsec(&metadata)).unwrap_or(0);
-            if (DiskTime { seconds: found(&metadata), nanoseconds }) > newest {
-                return Ok(());
-            }
-            #[expect(clippy::disallowed_methods, reason = "nothing tells of the clock of a file system")]
-            std::thread::sleep(CLOCK_STEP);
-        }
     }
 
     /// What is in it now, as a tree with the times that are on disk. `tree` is that of the state it held.
@@ -260,6 +245,31 @@ impl Stamps {
             }
         }
         Ok(Stamps(stamps))
+    }
+
+    /// Waits until a change made from now on has another time than everything that is there, as a file that is written at `path` tells. Where
+    /// the clock has been set back since, that may be long, and nothing counts as unchanged instead.
+    fn let_the_clock_move_on(&mut self, path: &Path, cancel: &Cancel) -> Result<(), Failure> {
+        let Some(newest) = self.0.values().map(|stamp| stamp.changed).max() else { return Ok(()) };
+        let failed = |source| Failure::File { path: path.to_path_buf(), source };
+        loop {
+            std::fs::write(path, b"x").map_err(failed)?;
+            let metadata = std::fs::metadata(path).map_err(failed)?;
+            let nanoseconds = u32::try_from(std::os::unix::fs::MetadataExt::ctime_nsec(&metadata)).unwrap_or(0);
+            let now = DiskTime { seconds: std::os::unix::fs::MetadataExt::ctime(&metadata), nanoseconds };
+            if now > newest {
+                return Ok(());
+            }
+            if newest.seconds.saturating_sub(now.seconds) > SET_BACK_SECONDS {
+                self.0.clear();
+                return Ok(());
+            }
+            if cancel.is_cancelled() {
+                return Err(Failure::Cancelled);
+            }
+            #[expect(clippy::disallowed_methods, reason = "nothing tells of the clock of a file system")]
+            std::thread::sleep(CLOCK_STEP);
+        }
     }
 }
 
@@ -401,5 +411,49 @@ impl DirectoryHandle for Over<'_> {
 
     fn remove(&self, at: &TreePath) -> Result<(), DiskError> {
         self.0.remove(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A root with one file, which was last changed so many seconds from now.
+    fn changed(directory: &Path, seconds_from_now: i64) -> (TreePath, Stamps) {
+        std::fs::write(directory.join("file"), "x").unwrap();
+        let mut stamps = Stamps::of(&LocalDirectory::open(directory).unwrap()).unwrap();
+        let path = stamps.0.keys().next().unwrap().clone();
+        stamps.0.values_mut().for_each(|stamp| stamp.changed.seconds += seconds_from_now);
+        (path, stamps)
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_not_waited_for_and_nothing_counts_as_unchanged_then() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_, mut stamps) = changed(directory.path(), 3600);
+        stamps.let_the_clock_move_on(&directory.path().join("clock"), &Cancel::new()).unwrap();
+        assert_eq!(stamps, Stamps::default());
+    }
+
+    #[test]
+    fn a_clock_that_goes_is_waited_for_and_what_is_unchanged_counts_as_that() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, mut stamps) = changed(directory.path(), 0);
+        let before = stamps.clone();
+        stamps.let_the_clock_move_on(&directory.path().join("clock"), &Cancel::new()).unwrap();
+        assert_eq!(stamps, before);
+        std::fs::write(directory.path().join("file"), "y").unwrap();
+        let after = Stamps::of(&LocalDirectory::open(directory.path()).unwrap()).unwrap();
+        assert_ne!(after.0.get(&path), before.0.get(&path));
+    }
+
+    #[test]
+    fn a_wait_for_the_clock_can_be_cancelled() {
+        let directory = tempfile::tempdir().unwrap();
+        let cancel = Cancel::new();
+        cancel.cancel();
+        // The clock may be there already on a machine that is slow.
+        let mut results = (0..100).map(|_| changed(directory.path(), 1).1.let_the_clock_move_on(&directory.path().join("clock"), &cancel));
+        assert!(results.any(|result| matches!(result, Err(Failure::Cancelled))));
     }
 }
