@@ -149,6 +149,26 @@ fn on_a_terminal_the_command_has_one_of_its_own() {
 }
 
 #[test]
+fn much_is_typed_at_a_command_that_only_writes_for_now_and_nothing_is_lost() {
+    const LINES: usize = 1200;
+    let lab = Lab::new();
+    project(&lab);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/terminal.py");
+    // More than a terminal keeps, in either direction.
+    let pasted = vec!["a".repeat(99); LINES].join("\r");
+    let writes = format!("head -c 400000 /dev/zero | tr '\\0' x; echo; head -n {LINES} | wc; exit 5");
+    let mut python = Command::new("python3");
+    python.args([script, "$ ", writes.as_str(), "xxxxxxxxxx", pasted.as_str(), "--", PROGRAM]);
+    python.args(["run", "--progress", "quiet", "--entrypoint", "/bin/sh", "web"]);
+    python.env_clear().envs(lab.environment()).env("TERM", "vt100").current_dir(lab.path("project"));
+    let ran = Ran::of(&mut python);
+    assert_eq!(ran.code, Some(5), "{}", ran.err);
+    let words: Vec<&str> = ran.out.split_whitespace().collect();
+    let expected = [LINES, LINES, 100 * LINES].map(|count| count.to_string());
+    assert!(words.windows(3).any(|three| three == expected), "{:?}", words.iter().rev().take(5).collect::<Vec<_>>());
+}
+
+#[test]
 fn volumes_are_the_hosts_and_can_be_kept_from_writing() {
     let lab = Lab::new();
     project(&lab);

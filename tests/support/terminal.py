@@ -6,6 +6,7 @@ Where nothing is shown for three minutes, what was waited for is said, and the c
 
 import os
 import pty
+import select
 import signal
 import sys
 
@@ -15,7 +16,8 @@ dialogue = list(zip(words[::2], words[1::2]))
 pid, terminal = pty.fork()
 if pid == 0:
     os.execvp(sys.argv[end + 1], sys.argv[end + 1 :])
-shown, since = b"", 0
+os.set_blocking(terminal, False)
+shown, since, untyped = b"", 0, b""
 
 
 def in_vain(*_):
@@ -29,7 +31,15 @@ while True:
     signal.alarm(180)
     if dialogue and dialogue[0][0].encode() in shown[since:]:
         since = len(shown)
-        os.write(terminal, dialogue.pop(0)[1].encode() + b"\r")
+        untyped += dialogue.pop(0)[1].encode() + b"\r"
+    readable, writable, _ = select.select([terminal], [terminal] if untyped else [], [])
+    if writable:
+        # What there is no room for is typed later; meanwhile all that is shown is read.
+        try:
+            untyped = untyped[os.write(terminal, untyped) :]
+        except BlockingIOError:
+            pass
+    if not readable:
         continue
     try:
         more = os.read(terminal, 4096)

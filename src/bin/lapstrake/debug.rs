@@ -57,7 +57,10 @@ impl LookAtFailure for Shell {
                 }
             }
         }
-        self.gate.release();
+        let lost = self.gate.release();
+        if lost > 0 {
+            say(&format!("({lost} bytes that other steps wrote meanwhile were not kept)\n"));
+        }
     }
 }
 
@@ -76,6 +79,7 @@ pub(crate) struct Gate {
 struct Held {
     events: Vec<Event>,
     output_bytes: usize,
+    lost_bytes: usize,
 }
 
 impl Gate {
@@ -87,9 +91,11 @@ impl Gate {
         self.held.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_default();
     }
 
-    fn release(&self) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        held.unwrap_or_default().events.into_iter().for_each(|event| self.behind.send(event));
+    /// Lets all pass again; how many bytes of output were too many to be kept.
+    fn release(&self) -> usize {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
+        held.events.into_iter().for_each(|event| self.behind.send(event));
+        held.lost_bytes
     }
 }
 
@@ -98,11 +104,49 @@ impl EventSink for Gate {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(held) = &mut *held else { return self.behind.send(event) };
         if let EventKind::Output { stream: _, bytes } = &event.kind {
-            held.output_bytes += bytes.len();
-            if held.output_bytes > MOST_HELD_BYTES {
+            if held.output_bytes + bytes.len() > MOST_HELD_BYTES {
+                held.lost_bytes += bytes.len();
                 return;
             }
+            held.output_bytes += bytes.len();
         }
         held.events.push(event);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lapstrake::event::Stream;
+
+    #[derive(Default)]
+    struct Seen(Mutex<usize>);
+
+    impl EventSink for Seen {
+        fn send(&self, event: Event) {
+            if let EventKind::Output { stream: _, bytes } = &event.kind {
+                *self.0.lock().unwrap() += bytes.len();
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_while_a_shell_is_open_is_shown_afterwards_or_counted() {
+        let seen = Arc::new(Seen::default());
+        let gate = Gate::new(Arc::clone(&seen) as Arc<dyn EventSink>);
+        let half = MOST_HELD_BYTES / 2;
+        let write = || {
+            gate.send(Event {
+                task: lapstrake::event::TaskId::fresh(),
+                kind: EventKind::Output { stream: Stream::Out, bytes: vec![b'x'; half] },
+            })
+        };
+        gate.hold();
+        (0..3).for_each(|_| write());
+        assert_eq!(*seen.0.lock().unwrap(), 0);
+        assert_eq!(gate.release(), half);
+        assert_eq!(*seen.0.lock().unwrap(), 2 * half);
+        write();
+        assert_eq!(*seen.0.lock().unwrap(), 3 * half);
     }
 }

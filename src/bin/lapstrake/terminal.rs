@@ -1,10 +1,11 @@
 //! This terminal, lent to a command that has one of its own: keys go in, what it shows comes out.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use lapstrake::sandbox::Console;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::OFlags;
 use rustix::termios::{OptionalActions, Termios, Winsize};
 
 /// How often it is looked whether the terminal has another size.
@@ -82,50 +83,54 @@ fn pass_on(end: &OwnedFd, screen: Screen) {
     let mut known: Option<Winsize> = None;
     let mut buffer = vec![0; 16 << 10];
     let mut typing = true;
+    // What the command has no room for yet. Waiting for that would be waiting for a command that waits for its output to be read.
+    let mut unsent: Vec<u8> = Vec::new();
+    let flags = rustix::fs::fcntl_getfl(end);
+    if flags.and_then(|flags| rustix::fs::fcntl_setfl(end, flags | OFlags::NONBLOCK)).is_err() {
+        return;
+    }
     loop {
         let size = rustix::termios::tcgetwinsize(&keys).ok();
         if let Some(size) = size.filter(|size| known.is_none_or(|known| (known.ws_row, known.ws_col) != (size.ws_row, size.ws_col))) {
             let _ = rustix::termios::tcsetwinsize(end, size);
             known = Some(size);
         }
-        let mut polled = vec![PollFd::new(end, PollFlags::IN)];
-        if typing {
+        let wanted = if unsent.is_empty() { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
+        let mut polled = vec![PollFd::new(end, wanted)];
+        if typing && unsent.is_empty() {
             polled.push(PollFd::new(&keys, PollFlags::IN));
         }
         match rustix::event::poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: SIZE_EVERY_NANOSECONDS })) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => return,
         }
-        let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
-        if ready.first() == Some(&true) {
+        let of_command = polled.first().map_or(PollFlags::empty(), PollFd::revents);
+        let typed = polled.get(1).is_some_and(|keys| !keys.revents().is_empty());
+        if of_command.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
             match rustix::io::read(end, &mut *buffer) {
                 Ok(0) => return,
                 Ok(count) if screen.show(buffer.get(..count).unwrap_or_default()).is_ok() => {}
-                Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
                 // Nobody has the other end any more.
                 Ok(_) | Err(_) => return,
             }
         }
-        if ready.get(1) == Some(&true) {
-            let typed = match rustix::io::read(&keys, &mut *buffer) {
+        if typed {
+            match rustix::io::read(&keys, &mut *buffer) {
                 Ok(0) => {
                     typing = false;
-                    END_OF_INPUT
+                    unsent.extend_from_slice(END_OF_INPUT);
                 }
-                Ok(count) => buffer.get(..count).unwrap_or_default(),
-                Err(_) => continue,
-            };
-            if pass_in(end, typed).is_err() {
-                return;
+                Ok(count) => unsent.extend_from_slice(buffer.get(..count).unwrap_or_default()),
+                Err(_) => {}
+            }
+        }
+        if !unsent.is_empty() {
+            match rustix::io::write(end, &unsent) {
+                Ok(count) => drop(unsent.drain(..count.min(unsent.len()))),
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+                Err(_) => return,
             }
         }
     }
-}
-
-fn pass_in(end: &OwnedFd, mut typed: &[u8]) -> rustix::io::Result<()> {
-    while !typed.is_empty() {
-        let count = rustix::io::retry_on_intr(|| rustix::io::write(end.as_fd(), typed))?;
-        typed = typed.get(count..).unwrap_or_default();
-    }
-    Ok(())
 }
