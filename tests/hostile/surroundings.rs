@@ -167,7 +167,6 @@ fn calls_that_would_lead_out_are_refused() {
     let words = [
         "mount",
         "unshare",
-        "chroot",
         "keyring",
         "uring",
         "enter:/proc/1/ns/mnt",
@@ -181,6 +180,21 @@ fn calls_that_would_lead_out_are_refused() {
             assert!(!reached, "{rung:?}: {word}");
         }
     }
+}
+
+/// The classic way out of a root that is no mount's, each by itself: it changes what the attacker sees afterwards.
+#[test]
+fn another_root_below_the_own_leads_nowhere_above_it() {
+    let outside = Outside::plant();
+    for rung in Rung::ALL {
+        // Where the step's root is a mount's it may have others below it, as in other builders.
+        assert_eq!(answers(rung, &["chroot".to_owned()], ""), [rung != Rung::Chroot], "{rung:?}");
+        let words = [format!("escape:{}", outside.path("file").display())];
+        assert_eq!(answers(rung, &words, ""), [false], "{rung:?}");
+        // The same attempt finds what is inside.
+        assert_eq!(answers(rung, &["escape:/tools/attack".to_owned()], ""), [true], "{rung:?}");
+    }
+    outside.assert_untouched("another root below");
 }
 
 #[test]
@@ -316,14 +330,27 @@ fn what_a_step_starts_ends_with_it() {
 
 #[test]
 fn the_store_and_the_builder_are_nowhere_in_a_step() {
+    const MARK: &str = "mark-of-the-store";
     for rung in Rung::ALL {
-        let script = "cat /proc/self/mountinfo 2>/dev/null || true; find / -xdev -name 'lapstrake-store' 2>/dev/null || true; \
-                      for f in /proc/self/cwd /proc/self/root; do ls $f/../../../../../../ ; done 2>/dev/null | sort -u; echo end";
-        let (ran, lab) = attack(rung, &script.replace("find", "busybox find"), "");
-        assert_eq!(ran.code, Some(0), "{rung:?}: {}", ran.err);
+        let (ran, lab) = attack(rung, "echo made", "");
+        assert_eq!((ran.code, said(&ran)), (Some(0), vec!["made"]), "{rung:?}: {}", ran.err);
+        // In the store itself and in each directory that it keeps things in: whichever of them is anywhere in a step is found.
+        let all = walkdir::WalkDir::new(lab.store()).max_depth(1).into_iter().flatten();
+        let directories: Vec<_> = all.filter(|one| one.file_type().is_dir()).collect();
+        assert!(directories.len() > 3, "{directories:?}");
+        directories.iter().for_each(|directory| std::fs::write(directory.path().join(MARK), "").unwrap());
+        let script = "cat /proc/self/mountinfo 2>/dev/null || true; echo > /tmp/own-mark-of-the-step; \
+                      busybox find / -name '*mark-of-the-st*' 2>/dev/null || true; \
+                      for f in /proc/[0-9]*/cwd /proc/[0-9]*/root /proc/[0-9]*/fd/*; do \
+                        busybox find $f/ -maxdepth 3 -name '*mark-of-the-st*'; ls $f/../../../../../../; done 2>/dev/null | sort -u; echo end";
+        let step = format!("[[stages.app.steps]]\nrun = '''\n{script}\n'''\n");
+        let project = crate::hostile::rungs::project(&lab, &step);
+        let ran = rung.build(&lab, &project, &[]);
+        assert_eq!((ran.code, said(&ran).last()), (Some(0), Some(&"end")), "{rung:?}: {}", ran.err);
+        assert!(said(&ran).contains(&"/tmp/own-mark-of-the-step"), "{rung:?}: the search finds what is there: {}", ran.err);
         let here = lab.path("").file_name().unwrap().to_string_lossy().into_owned();
         for line in said(&ran) {
-            assert!(!line.contains(&here) && !line.contains("lapstrake-store") && !line.contains(CANARY), "{rung:?}: {line}");
+            assert!(!line.contains(&here) && !line.contains(MARK) && !line.contains(CANARY), "{rung:?}: {line}");
         }
     }
 }

@@ -82,7 +82,12 @@ SPEC
     [ "$(jq -r '[.stages[].steps[].rung | values] | unique | join(" ")' "$out/canary.json")" = chroot ] || fail "the canary ran elsewhere"
     tar --extract --to-stdout --file "$out/canary.tar" seen >"$work/seen" 2>/dev/null || tar --extract --to-stdout --file "$out/canary.tar" ./seen >"$work/seen"
     [ -z "${UPDATE-}" ] || cp "$work/seen" tests/matrix/canary.txt
-    diff tests/matrix/canary.txt "$work/seen" >&2 || fail "a step without namespaces reaches something else than tests/matrix/canary.txt says"
+    cp tests/matrix/canary.txt "$work/expected"
+    # What SECURITY.md concedes on older kernels.
+    if [ "$("$project/canary" scopes)" = no ]; then
+        sed --in-place 's/^\(signal a process outside\|connect to its abstract socket\): 1$/\1: done/' "$work/expected"
+    fi
+    diff "$work/expected" "$work/seen" >&2 || fail "a step without namespaces reaches something else than tests/matrix/canary.txt says"
 }
 
 # is_kept TEXT DIRECTORY: whether a file of it has the text.

@@ -1,4 +1,5 @@
-//! What of the outside a step reaches, tried call by call: `canary stay NAME` plants what is outside, `canary try PID NAME` tries from inside.
+//! What of the outside a step reaches, tried call by call: `canary stay NAME` plants what is outside, `canary try PID NAME` tries from inside,
+//! and `canary scopes` says whether the kernel keeps a step's signals among its own.
 //!
 //! Each line of the answer is one attempt and how it ended: `done`, or the kernel's error number.
 
@@ -18,6 +19,12 @@ unsafe extern "C" {
     fn syscall(number: c_long, ...) -> c_long;
     fn unshare(flags: c_int) -> c_int;
 }
+
+/// The numbers of ptrace, process_vm_readv, prlimit64, open_by_handle_at, prctl and capget.
+#[cfg(target_arch = "x86_64")]
+const CALLS: [c_long; 6] = [101, 310, 302, 304, 157, 125];
+#[cfg(not(target_arch = "x86_64"))]
+const CALLS: [c_long; 6] = [117, 270, 261, 265, 167, 90];
 
 const KEY: c_int = 0x1a95;
 const CAPABILITIES: [(&str, u32); 15] = [
@@ -70,13 +77,13 @@ fn attempt(outside: c_int, name: &str) {
     unsafe {
         say("signal a process outside", kill(outside, 0));
         // PTRACE_SEIZE.
-        say("trace a process outside", syscall(101, 0x4206_i64, i64::from(outside), 0_i64, 0_i64));
+        say("trace a process outside", syscall(CALLS[0], 0x4206_i64, i64::from(outside), 0_i64, 0_i64));
         let mut byte = 0_u8;
         let here: [usize; 2] = [&raw mut byte as usize, 1];
         let there: [usize; 2] = [0x1000, 1];
         // process_vm_readv: the address may be a wrong one, which is told only to whoever may read.
-        say("read its memory", syscall(310, i64::from(outside), here.as_ptr(), 1_i64, there.as_ptr(), 1_i64, 0_i64));
-        say("change its limits", syscall(302, i64::from(outside), 7_i64, 0_i64, here.as_ptr()));
+        say("read its memory", syscall(CALLS[1], i64::from(outside), here.as_ptr(), 1_i64, there.as_ptr(), 1_i64, 0_i64));
+        say("change its limits", syscall(CALLS[2], i64::from(outside), 7_i64, 0_i64, here.as_ptr()));
         match UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).unwrap()) {
             Ok(_) => println!("connect to its abstract socket: done"),
             Err(error) => println!("connect to its abstract socket: {}", error.raw_os_error().unwrap_or(0)),
@@ -99,16 +106,16 @@ fn attempt(outside: c_int, name: &str) {
         say("make a mount namespace", unshare(0x0002_0000));
         say("make a disk", mknod(text("/below/disk").as_ptr(), 0o060_600, 8 << 8));
         say("make a device", mknod(text("/below/device").as_ptr(), 0o020_600, 1 << 8 | 1));
-        say("open a file by its number", syscall(304, -100_i64, here.as_ptr(), 0_i64));
+        say("open a file by its number", syscall(CALLS[3], -100_i64, here.as_ptr(), 0_i64));
         say("have a network socket", socket(2, 1, 0));
         say("have a packet socket", socket(17, 3, 0));
         say("have a local socket", socket(1, 1, 0));
         // PR_CAPBSET_READ.
-        let held: Vec<_> = CAPABILITIES.iter().filter(|(_, number)| syscall(157, 23_i64, i64::from(*number)) == 1).map(|(name, _)| *name).collect();
+        let held: Vec<_> = CAPABILITIES.iter().filter(|(_, number)| syscall(CALLS[4], 23_i64, i64::from(*number)) == 1).map(|(name, _)| *name).collect();
         println!("capabilities that a program can have: {}", held.join(" "));
         let header: [u32; 2] = [0x2008_0522, 0];
         let mut sets = [0_u32; 6];
-        syscall(125, header.as_ptr(), sets.as_mut_ptr());
+        syscall(CALLS[5], header.as_ptr(), sets.as_mut_ptr());
         let has: Vec<_> = CAPABILITIES.iter().filter(|(_, number)| sets[0] >> number & 1 == 1).map(|(name, _)| *name).collect();
         println!("capabilities that it has: {}", has.join(" "));
     }
@@ -119,6 +126,8 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["stay", name] => stay(name),
         ["try", outside, name] => attempt(outside.parse().unwrap(), name),
-        _ => panic!("canary stay NAME | canary try PID NAME"),
+        // Landlock's version: from the sixth on signals and abstract sockets are kept apart.
+        ["scopes"] => println!("{}", if unsafe { syscall(444, 0_i64, 0_i64, 1_i64) } >= 6 { "yes" } else { "no" }),
+        _ => panic!("canary stay NAME | canary try PID NAME | canary scopes"),
     }
 }

@@ -2,9 +2,10 @@
 
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::Command;
-use std::time::Duration;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
 use lapstrake::event::Cancel;
 use lapstrake::sandbox::{
@@ -122,9 +123,14 @@ fn a_cache_is_moved_there_and_back() {
 fn a_cache_is_given_back_where_somebody_who_waits_for_it_has_made_an_empty_one() {
     let Some(lab) = lab() else { return };
     let cache = lab.lower("cache", &[("old", "kept")]);
-    let mut job = job(&lab, "a", "echo up; sleep 0.2; echo y > /c/new");
+    let mut job = job(&lab, "a", "echo up; while test ! -e /go; do sleep 0.01; done; echo y > /c/new");
     job.mounts = vec![mount("/c", MountKind::Directory { path: cache.clone(), access: DirectoryAccess::Written })];
-    let finished = lab.isolation.run(&job, &mut |_, _| std::fs::create_dir(&cache).unwrap(), &Cancel::new()).unwrap();
+    let go = root_of(&job).join("go");
+    let mut make = |_, _: &[u8]| {
+        std::fs::create_dir(&cache).unwrap();
+        std::fs::write(&go, "").unwrap();
+    };
+    let finished = lab.isolation.run(&job, &mut make, &Cancel::new()).unwrap();
     assert_eq!(finished.exit, Exit::Code(0));
     assert_eq!(std::fs::read_to_string(cache.join("old")).unwrap(), "kept");
     assert_eq!(std::fs::read_to_string(cache.join("new")).unwrap(), "y\n");
@@ -205,37 +211,108 @@ fn there_is_no_way_out_of_the_root() {
 }
 
 #[test]
-fn its_capabilities_are_fewer_than_the_builders_and_others_are_not_signalled() {
+fn its_own_processes_are_signalled_and_others_where_the_kernel_does_not_keep_that_apart() {
     let Some(lab) = lab() else { return };
-    let mut job = job(
-        &lab,
-        "a",
-        "kill -0 $BUILDER 2>/dev/null && echo reached the builder; kill -9 -1 2>/dev/null; echo alive; sleep 98764 & kill $!; wait $! || echo $?",
-    );
-    job.env.push(("BUILDER".into(), std::process::id().to_string().into()));
-    assert_eq!(lab.succeed(&job).out, "alive\n143\n");
-    // There is no /proc to look at; the kernel is asked one by one.
-    crate::calls::place(&root_of(&job).join("call"));
-    // PR_CAPBSET_READ of CHOWN, SETUID, NET_RAW, SYS_CHROOT, SYS_ADMIN and MKNOD; then chroot(2).
-    job.argv =
-        ["/call", "=157 23 0", "=157 23 7", "=157 23 13", "=157 23 18", "=157 23 21", "=157 23 27", "161 0"].map(Into::into).to_vec();
-    let out = lab.succeed(&job).out;
-    let answers: Vec<_> = out.lines().map(|line| line.rsplit_once(": ").unwrap().1).collect();
-    assert_eq!(answers, ["1", "1", "0", "0", "0", "0", "errno 1"]);
+    let others = Others::start();
+    // Asked, and never with -1: where the kernel does not keep signals apart this is the whole machine.
+    let script =
+        "for p in $OTHERS; do kill -0 $p 2>/dev/null && echo reached $p; done; echo alive; sleep 98764 & kill $!; wait $! || echo $?";
+    let mut job = job(&lab, "a", script);
+    let mut pids = others.pids();
+    pids.push(std::process::id());
+    let words: Vec<String> = pids.iter().map(u32::to_string).collect();
+    job.env.push(("OTHERS".into(), words.join(" ").into()));
+    let reached = |pid: &u32| format!("reached {pid}\n");
+    // Of user 0 itself, since the right to signal others is not among its own.
+    let conceded: String = if scopes() { String::new() } else { [others.of_root.id(), std::process::id()].iter().map(reached).collect() };
+    assert_eq!(lab.succeed(&job).out, format!("{conceded}alive\n143\n"));
 }
 
+/// Processes outside: of root, and of a user that a step can become.
+struct Others {
+    of_root: Child,
+    of_user: Child,
+}
+
+const SOME_USER: u32 = 1000;
+
+impl Others {
+    fn start() -> Others {
+        let start = |user: u32| Command::new("sleep").arg("1000").uid(user).gid(user).current_dir("/").spawn().unwrap();
+        Others { of_root: start(0), of_user: start(SOME_USER) }
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        vec![self.of_root.id(), self.of_user.id()]
+    }
+}
+
+impl Drop for Others {
+    fn drop(&mut self) {
+        for child in [&mut self.of_root, &mut self.of_user] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Whether the kernel keeps signals and tracing of a process without namespaces among its own.
+fn scopes() -> bool {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("call");
+    crate::calls::place(&program);
+    // Its version.
+    let out = Command::new(&program).arg("=444 0 0 1").output().unwrap().stdout;
+    String::from_utf8(out).unwrap().trim().rsplit(' ').next().unwrap().parse::<i64>().unwrap() >= 6
+}
+
+/// Puts the program that makes calls into the root of a job.
+fn with_calls(job: &mut Job, calls: &[String]) {
+    crate::calls::place(&root_of(job).join("call"));
+    job.argv = std::iter::once("/call").chain(calls.iter().map(String::as_str)).map(Into::into).collect();
+}
+
+/// What the kernel answers to each call of a job.
+fn answers(lab: &Lab, job: &Job) -> Vec<String> {
+    lab.succeed(job).out.lines().map(|line| line.rsplit_once(": ").unwrap().1.to_owned()).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn processes_outside_are_not_traced_whoever_they_belong_to() {
+    let Some(lab) = lab() else { return };
+    let others = Others::start();
+    let mut job = job(&lab, "a", "");
+    // PTRACE_ATTACH and PTRACE_SEIZE; who may not do that may not read or write its memory either.
+    let calls: Vec<String> = others.pids().iter().flat_map(|pid| [format!("101 16 {pid}"), format!("101 0x4206 {pid}")]).collect();
+    with_calls(&mut job, &calls);
+    for user in [0, SOME_USER] {
+        job.user = User { uid: user, gid: user, groups: Vec::new() };
+        assert_eq!(answers(&lab, &job), ["errno 1"; 4], "as user {user}");
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn its_capabilities_are_fewer_than_the_builders() {
+    let Some(lab) = lab() else { return };
+    let mut job = job(&lab, "a", "");
+    // PR_CAPBSET_READ of CHOWN, SETUID, NET_RAW, SYS_CHROOT, SYS_ADMIN and MKNOD; then chroot(2).
+    let calls = ["=157 23 0", "=157 23 7", "=157 23 13", "=157 23 18", "=157 23 21", "=157 23 27", "161 0"];
+    with_calls(&mut job, &calls.map(str::to_owned));
+    assert_eq!(answers(&lab, &job), ["1", "1", "0", "0", "0", "0", "errno 1"]);
+}
+
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn without_network_there_are_only_local_sockets() {
     let Some(lab) = lab() else { return };
     let mut job = job(&lab, "a", "");
-    crate::calls::place(&root_of(&job).join("call"));
     let calls = ["41 1 1 0", "41 16 3 0", "41 2 1 0", "41 10 2 0", "41 17 3 0", "x86:102 1"];
-    job.argv = std::iter::once("/call").chain(calls).map(Into::into).collect();
-    let answers =
-        |job: &Job| -> Vec<String> { lab.succeed(job).out.lines().map(|line| line.rsplit_once(": ").unwrap().1.to_owned()).collect() };
-    assert_eq!(answers(&job), ["done", "done", "errno 13", "errno 13", "errno 13", "errno 38"]);
+    with_calls(&mut job, &calls.map(str::to_owned));
+    assert_eq!(answers(&lab, &job), ["done", "done", "errno 13", "errno 13", "errno 13", "errno 38"]);
     job.network = Network::Host;
-    assert_eq!(answers(&job)[2..4], ["done", "done"]);
+    assert_eq!(answers(&lab, &job)[2..4], ["done", "done"]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn again(test: &str, script: &str) {
     let program = directory.path().join("tests");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     crate::programs::make_startable(&program);
-    std::fs::write(directory.path().join("call"), crate::calls::program()).unwrap();
+    crate::calls::place(&directory.path().join("call"));
     for as_user in ["", "setpriv --reuid USER --regid USER --init-groups"] {
         users::make_user();
         let as_user = as_user.replace("USER", users::USER);
@@ -114,8 +114,7 @@ fn who_answers_for_users_of_a_step_is_led_nowhere_by_the_outer_proc() {
     std::fs::write(&canary, "untouched").unwrap();
     std::fs::set_permissions(&canary, std::fs::Permissions::from_mode(0o4755)).unwrap();
     let bin = lab.fresh("calls");
-    std::fs::write(bin.join("call"), crate::calls::program()).unwrap();
-    std::fs::set_permissions(bin.join("call"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    crate::calls::place(&bin.join("call"));
     let x86 = cfg!(target_arch = "x86_64");
     let [chown, mkdir, symlink, chdir] = if x86 { [260, 258, 266, 80] } else { [54, 34, 36, 49] };
     // Whoever resolves such a path for the step must not do it as itself: what it stands in and has open is the builder's. From below /proc

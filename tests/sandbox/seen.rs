@@ -1,6 +1,6 @@
 //! What a step sees, and what it does not.
 
-use lapstrake::sandbox::{MountKind, Network, User};
+use lapstrake::sandbox::{Isolation, MountKind, Network, Options, Rung, User};
 
 use crate::lab::{Lab, mount};
 
@@ -46,6 +46,16 @@ fn the_usual_surroundings() {
     let out = lab.succeed(&job).out;
     let expected = "step\n0022\n0\nno terminal\n/dev/null\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n0\n/etc\n0\n2\nLinux\n";
     assert_eq!(out, expected);
+}
+
+/// Cores go to a program of the system's where it has one, whatever the limit says.
+#[test]
+fn nothing_of_a_commands_memory_would_be_in_a_core() {
+    for rung in [Rung::UserNamespace, Rung::SingleId] {
+        let mut lab = Lab::new();
+        lab.isolation = Isolation::open(rung, &Options::default()).unwrap();
+        assert_eq!(lab.sh("a", "cat /proc/self/coredump_filter; su user -c 'cat /proc/self/coredump_filter'").out, "00000000\n00000000\n");
+    }
 }
 
 #[test]

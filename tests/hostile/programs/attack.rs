@@ -20,6 +20,7 @@ unsafe extern "C" {
     fn unshare(flags: c_int) -> c_int;
     fn geteuid() -> u32;
     fn chroot(path: *const u8) -> c_int;
+    fn fchdir(fd: c_int) -> c_int;
     fn setns(fd: c_int, kind: c_int) -> c_int;
     fn mknod(path: *const u8, mode: u32, device: u64) -> c_int;
 }
@@ -63,7 +64,17 @@ fn attempt(attack: &str, target: &str) -> bool {
         "mount" => unsafe { mount(c"none".as_ptr().cast(), c"/tmp".as_ptr().cast(), c"tmpfs".as_ptr().cast(), 0, std::ptr::null()) == 0 },
         "unshare" => unsafe { unshare(0x1000_0000) == 0 },
         "enter" => std::fs::File::open(target).is_ok_and(|file| unsafe { setns(std::os::fd::AsRawFd::as_raw_fd(&file), 0) == 0 }),
-        "chroot" => unsafe { chroot(c"/tmp".as_ptr().cast()) == 0 && std::env::set_current_dir("../../../..").is_ok() && false },
+        "chroot" => unsafe { chroot(c"/tmp".as_ptr().cast()) == 0 },
+        // Out of a root that is no mount's: by a descriptor from outside of a root below it, and up.
+        "escape" => {
+            let root = std::fs::File::open("/").unwrap();
+            // Where it may not change its root, there are still the dots.
+            let _ = unsafe { chroot(c"/tmp".as_ptr().cast()) == 0 && fchdir(std::os::fd::AsRawFd::as_raw_fd(&root)) == 0 };
+            for _ in 0..64 {
+                let _ = std::env::set_current_dir("..");
+            }
+            std::fs::metadata(target.trim_start_matches('/')).is_ok()
+        }
         // The disk of the machine, and its memory.
         "device" => {
             let path = [target.as_bytes(), b"\0"].concat();
