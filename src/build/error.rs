@@ -9,6 +9,7 @@ use super::accounts::AccountError;
 use super::steps::StepError;
 use super::workplace::NoSandbox;
 use crate::diagnostic::Span;
+use crate::sandbox::Exhausted;
 
 /// A build that failed.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +86,8 @@ pub enum Exit {
     Signal(i32),
     /// It was killed when its time was up.
     TimedOut(Duration),
+    /// It ran into a limit of all commands, and was killed.
+    OverLimit(Exhausted),
 }
 
 impl std::fmt::Display for Exit {
@@ -93,6 +96,7 @@ impl std::fmt::Display for Exit {
             Exit::Code(code) => write!(f, "the command exited with code {code}"),
             Exit::Signal(9) => write!(f, "the command was killed (signal 9); if nobody did so on purpose, the memory ran out"),
             Exit::Signal(signal) => write!(f, "the command was ended by signal {signal}"),
+            Exit::OverLimit(exhausted) => write!(f, "the command was killed: {exhausted}"),
             Exit::TimedOut(limit) => write!(f, "the command was killed after its `timeout` of {} seconds", limit.as_secs()),
         }
     }
@@ -267,7 +271,7 @@ impl Failure {
             Failure::Scan(error) => scan_class(error),
             Failure::Input(error) => input_class(error),
             Failure::Cancelled => Class::Cancelled,
-            Failure::NoSandbox(NoSandbox::Unusable { .. })
+            Failure::NoSandbox(NoSandbox::Unusable { .. } | NoSandbox::Unlimited(_))
             | Failure::Store(_)
             | Failure::Disk(_)
             | Failure::Checkout(_)

@@ -35,6 +35,9 @@ pub enum NoSandbox {
         /// What was tried, the best first.
         tried: Vec<Arc<(Rung, Unusable)>>,
     },
+    /// The limits that the caller wants cannot be had.
+    #[error("{0}")]
+    Unlimited(Arc<Unusable>),
     /// The caller does not want it.
     #[error("a step runs a command, and `--isolation none` allows none; choose `--isolation auto`")]
     Refused,
@@ -87,11 +90,15 @@ impl Workplace {
     }
 
     fn found(&self) -> Result<&Found, NoSandbox> {
+        // Limits are refused alike on every rung.
+        let limited = |options: &Options| options.limits.check().map_err(|error| NoSandbox::Unlimited(Arc::new(error)));
         let opened = self.isolation.get_or_init(|| match &self.choice {
-            IsolationChoice::Auto(options) => best(options),
-            IsolationChoice::Only(rung, options) => Isolation::open(*rung, options)
-                .map(|isolation| Found { isolation, before: Vec::new() })
-                .map_err(|error| NoSandbox::on(*rung, error)),
+            IsolationChoice::Auto(options) => limited(options).and_then(|()| best(options)),
+            IsolationChoice::Only(rung, options) => limited(options).and_then(|()| {
+                Isolation::open(*rung, options)
+                    .map(|isolation| Found { isolation, before: Vec::new() })
+                    .map_err(|error| NoSandbox::on(*rung, error))
+            }),
             IsolationChoice::None => Err(NoSandbox::Refused),
         });
         opened.as_ref().map_err(Clone::clone)

@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::limits::{Group, StepGroup};
 use super::owners::Owners;
 use super::{
-    AgentError, Bytes, Console, EntryMetadata, FileAgent, Finished, IdMapping, Job, Operation, SandboxError, Signals, Unusable, run, wire,
+    AgentError, Bytes, Console, EntryMetadata, FileAgent, Finished, IdMapping, Job, Limits, Operation, SandboxError, Signals, Unusable,
+    run, wire,
 };
 use crate::event::{Cancel, Stream};
 
@@ -131,6 +133,8 @@ pub struct Options {
     pub mount_api: MountApi,
     /// Where the helper is started from.
     pub start: Start,
+    /// What all commands together may use.
+    pub limits: Limits,
 }
 
 impl Default for Options {
@@ -144,6 +148,7 @@ impl Default for Options {
             resolv: PathBuf::from("/etc/resolv.conf"),
             mount_api: MountApi::Newest,
             start: Start::FromMemory,
+            limits: Limits::default(),
         }
     }
 }
@@ -166,6 +171,7 @@ pub struct Isolation {
     agent: FileAgent,
     resolv: PathBuf,
     mount_api: MountApi,
+    group: Group,
 }
 
 impl Isolation {
@@ -183,9 +189,10 @@ impl Isolation {
     }
 
     fn start(rung: Rung, options: &Options) -> Result<Isolation, Unusable> {
+        let group = Group::make(&options.limits)?;
         let owners = Owners::start(rung, options)?;
         let agent = FileAgent::new(Arc::clone(owners.first()));
-        Ok(Isolation { rung, owners, agent, resolv: options.resolv.clone(), mount_api: options.mount_api })
+        Ok(Isolation { rung, owners, agent, resolv: options.resolv.clone(), mount_api: options.mount_api, group })
     }
 
     /// On which rung it is.
@@ -280,10 +287,13 @@ impl Isolation {
             command: wire::CommandLine::Probe {},
             ownership: self.rung.ownership(),
             specials: Vec::new(),
+            groups: 0,
         };
         let nothing = run::Told { at: &|_| Vec::new(), program: String::new(), searched: String::new(), uid: 0, gid: 0 };
         let mut nowhere = |_: Stream, _: &[u8]| {};
-        let attached = run::Attached { console: Console::Captured(&mut nowhere), signals: &Signals::new(), cancel: &Cancel::new() };
+        let group = StepGroup::unlimited();
+        let (signals, cancel) = (Signals::new(), Cancel::new());
+        let attached = run::Attached { console: Console::Captured(&mut nowhere), signals: &signals, cancel: &cancel, group: &group };
         run::run(self.owners.first(), &job, None, &nothing, attached).map(drop)
     }
 }
@@ -342,6 +352,8 @@ impl Sandbox for Isolation {
     fn attach(&self, job: &Job, console: Console<'_>, signals: &Signals, cancel: &Cancel) -> Result<Finished, SandboxError> {
         let host = run::Host { resolv: &self.resolv, mount_api: self.mount_api, rung: self.rung };
         let lease = self.owners.take(cancel)?;
-        run::run_job(lease.owner(), &self.agent, &host, job, run::Attached { console, signals, cancel })
+        let what = "make a control group for the step".to_owned();
+        let group = self.group.step().map_err(|source| SandboxError::Processes { what, source })?;
+        run::run_job(lease.owner(), &self.agent, &host, job, run::Attached { console, signals, cancel, group: &group })
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{AgentDirectory, EntryMetadata, SpecialBelow};
+use super::{AgentDirectory, EntryMetadata, Exhausted, SpecialBelow};
 
 /// One command with all that it sees.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -193,6 +193,8 @@ pub enum Exit {
     Signal(i32),
     /// It ran into its time limit and was killed.
     TimedOut,
+    /// It, or another command beside it, ran into a limit of all commands, and it was killed; or it had ended by itself when that was seen.
+    OverLimit(Exhausted),
 }
 
 /// The upper directory of a step that has ended.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
+use super::limits::{Exhausted, StepGroup};
 use super::owner::Owner;
 use super::wire::{self, Bytes, OwnerRequest, Stage, StepReply};
 use super::{
@@ -19,6 +20,8 @@ use crate::event::{Cancel, Stream};
 
 /// How long a wish to stop may go unnoticed.
 const NOTICE_CANCEL_WITHIN: Duration = Duration::from_millis(20);
+/// How long a limit that was run into may go unnoticed.
+const NOTICE_LIMIT_WITHIN: Duration = NOTICE_CANCEL_WITHIN;
 /// How much output is handed on at once.
 const OUTPUT_BYTES: usize = 64 * 1024;
 /// Where programs are looked for when the environment has no `PATH`.
@@ -38,6 +41,8 @@ pub(super) struct Attached<'a, 'o> {
     pub(super) console: Console<'o>,
     pub(super) signals: &'a Signals,
     pub(super) cancel: &'a Cancel,
+    /// What holds it to the limits of all commands.
+    pub(super) group: &'a StepGroup<'a>,
 }
 
 /// What errors say about a job.
@@ -70,6 +75,7 @@ pub(super) fn run_job(
 ) -> Result<Finished, SandboxError> {
     let search = search_path(&job.env);
     let mut sent = to_wire(job, host, &search)?;
+    sent.groups = u32::try_from(attached.group.ways_in().count()).unwrap_or(u32::MAX);
     sent.terminal = match &attached.console {
         Console::Terminal { size: (rows, columns), opened: _ } => Some((u32::from(*rows), u32::from(*columns))),
         Console::Captured(_) | Console::Fed { .. } => None,
@@ -95,6 +101,7 @@ pub(super) fn run_job(
 enum Stopped {
     Cancelled,
     TimedOut,
+    OverLimit(Exhausted),
 }
 
 /// Runs a job that the helper understands.
@@ -104,7 +111,7 @@ pub(super) fn run(
     job: &wire::Job,
     time_limit: Option<Duration>,
     told: &Told<'_>,
-    Attached { console, signals, cancel }: Attached<'_, '_>,
+    Attached { console, signals, cancel, group }: Attached<'_, '_>,
 ) -> Result<Ended, SandboxError> {
     if cancel.is_cancelled() {
         return Err(SandboxError::Cancelled);
@@ -125,6 +132,7 @@ pub(super) fn run(
     let step = owner.process(&OwnerRequest::Step {}).map_err(lost("started a process"))?;
     let mut descriptors = vec![out_end.as_fd(), err_end.as_fd()];
     descriptors.extend(input.as_ref().map(std::os::fd::AsFd::as_fd));
+    descriptors.extend(group.ways_in());
     step.send(job, &descriptors).map_err(lost("received a job"))?;
     drop((out_end, err_end, input));
 
@@ -134,6 +142,7 @@ pub(super) fn run(
     let mut started = false;
     let mut deadline: Option<Instant> = None;
     let mut stopped: Option<Stopped> = None;
+    let mut look = Instant::now();
     loop {
         let now = Instant::now();
         if stopped.is_none() {
@@ -141,6 +150,9 @@ pub(super) fn run(
                 stopped = Some(Stopped::Cancelled);
             } else if deadline.is_some_and(|deadline| now >= deadline) {
                 stopped = Some(Stopped::TimedOut);
+            } else if now >= look {
+                look = now + NOTICE_LIMIT_WITHIN;
+                stopped = group.exhausted().map(Stopped::OverLimit);
             }
             if stopped.is_some() {
                 step.stop();
@@ -189,8 +201,11 @@ pub(super) fn run(
                 for (stream, pipe) in &mut streams {
                     while pipe.as_ref().is_some_and(|pipe| read_some(pipe, &mut buffer, |bytes| output(*stream, bytes)) == More::Yes) {}
                 }
+                // What ended by itself may have made of it what it liked.
+                let stopped = stopped.or_else(|| group.exhausted().map(Stopped::OverLimit));
                 let exit = match (status, stopped) {
                     (Some(_) | None, Some(Stopped::Cancelled)) => return Err(SandboxError::Cancelled),
+                    (Some(_) | None, Some(Stopped::OverLimit(exhausted))) => Exit::OverLimit(exhausted),
                     (Some(status), Some(Stopped::TimedOut) | None) => exit_of(status),
                     (None, Some(Stopped::TimedOut)) => Exit::TimedOut,
                     (None, None) => return Err(lost("ran a step")(io::Error::other("process 1 of the step was killed from outside"))),
@@ -338,6 +353,7 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
         command,
         ownership: host.rung.ownership(),
         specials: job.specials.clone(),
+        groups: 0,
     };
     if has_nul(job) {
         return invalid("an argument, a variable or a path has a NUL byte in it".to_owned());

@@ -36,6 +36,7 @@ mod habits;
 mod hostile;
 mod interoperation;
 mod kill;
+mod limits;
 mod memory;
 mod mistrust;
 mod platforms;

@@ -184,6 +184,23 @@ pub(crate) struct Pinning {
     pub(crate) offline: bool,
 }
 
+/// What commands may use, all of them together.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Limits {
+    /// How much memory all steps together may use: 512m, 2g, 1536MiB; 0 for no limit
+    ///
+    /// A step that runs into it fails and says so. Where no control group can be made, nothing is run; `lapstrake doctor` says why. The
+    /// same for --pids and --cpus, and for what stands in config.toml, which counts where these are not given.
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// How many processes and threads all steps together may have; 0 for no limit
+    #[arg(long, value_name = "N")]
+    pub(crate) pids: Option<u64>,
+    /// How many processors all steps together may use, such as 1.5; 0 for no limit
+    #[arg(long, value_name = "N")]
+    pub(crate) cpus: Option<f64>,
+}
+
 /// `lapstrake build`
 #[derive(Debug, Args)]
 #[command(after_help = "Without --push and -o, the image stays in lapstrake's own store, as base and cache of the next build.\n\
@@ -222,6 +239,8 @@ pub(crate) struct Build {
     /// How steps are kept apart from this machine
     #[arg(long, value_enum, default_value_t = Isolation::Auto)]
     pub(crate) isolation: Isolation,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
     /// Open a shell in the root of a step that fails, as the step left it
     ///
     /// With the step's environment, working directory, user and mounts, its secrets included. The build fails afterwards as it would have.
@@ -376,6 +395,8 @@ pub(crate) struct Run {
     /// How it is kept apart from this machine
     #[arg(long, value_enum, default_value_t = Isolation::Auto)]
     pub(crate) isolation: Isolation,
+    #[command(flatten)]
+    pub(crate) limits: Limits,
     /// How the progress of the build before it is shown
     #[arg(long, value_enum, default_value_t = Progress::Auto)]
     pub(crate) progress: Progress,

@@ -5,11 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use lapstrake::build::{Engine, IsolationChoice};
-use lapstrake::cache::{Limits, Store};
+use lapstrake::cache::{Limits as StoreLimits, Store};
 use lapstrake::event::Cancel;
 use lapstrake::input::GitSettings;
 use lapstrake::registry::{Patience, Registry};
-use lapstrake::sandbox::{Options, Rung, Signals, Start};
+use lapstrake::sandbox::{Limits, Options, Rung, Signals, Start};
 
 use crate::args::Progress;
 use crate::exit::{Failure, Voice, chain};
@@ -75,14 +75,14 @@ impl Machine {
     }
 
     /// How large the store may get.
-    pub(crate) fn limits(&self) -> Result<Limits, Failure> {
+    pub(crate) fn limits(&self) -> Result<StoreLimits, Failure> {
         let bytes = match &self.config()?.cache.max_size {
             Some(text) => {
                 crate::settings::size(text).map_err(|reason| Failure::usage(format!("`cache.max_size` in config.toml: {reason}")))?
             }
             None => STORE_BYTES,
         };
-        Ok(Limits { bytes: Some(bytes), unused_for: None })
+        Ok(StoreLimits { bytes: Some(bytes), unused_for: None })
     }
 
     /// How registries are reached.
@@ -125,15 +125,40 @@ impl Machine {
         })
     }
 
-    /// The engine.
-    pub(crate) fn engine(&self, isolation: crate::args::Isolation) -> Result<Engine, Failure> {
-        Ok(Engine::new(match isolation {
-            crate::args::Isolation::Auto => IsolationChoice::Auto(self.sandbox_options()),
-            crate::args::Isolation::Userns => IsolationChoice::Only(Rung::UserNamespace, self.sandbox_options()),
-            crate::args::Isolation::SingleId => IsolationChoice::Only(Rung::SingleId, self.sandbox_options()),
-            crate::args::Isolation::Chroot => IsolationChoice::Only(Rung::Chroot, self.sandbox_options()),
+    /// The engine, whose commands may use what the command line says, else what the settings say.
+    pub(crate) fn engine(&self, isolation: crate::args::Isolation, given: &crate::args::Limits) -> Result<Engine, Failure> {
+        Ok(Machine::engine_of(isolation, Options { limits: self.command_limits(given)?, ..self.sandbox_options() }))
+    }
+
+    /// An engine that runs no commands.
+    pub(crate) fn idle_engine(&self) -> Engine {
+        Machine::engine_of(crate::args::Isolation::Auto, self.sandbox_options())
+    }
+
+    fn engine_of(isolation: crate::args::Isolation, options: Options) -> Engine {
+        Engine::new(match isolation {
+            crate::args::Isolation::Auto => IsolationChoice::Auto(options),
+            crate::args::Isolation::Userns => IsolationChoice::Only(Rung::UserNamespace, options),
+            crate::args::Isolation::SingleId => IsolationChoice::Only(Rung::SingleId, options),
+            crate::args::Isolation::Chroot => IsolationChoice::Only(Rung::Chroot, options),
             crate::args::Isolation::None => IsolationChoice::None,
-        }))
+        })
+    }
+
+    fn command_limits(&self, given: &crate::args::Limits) -> Result<Limits, Failure> {
+        let set = &self.config()?.limits;
+        let memory = match (&given.memory, &set.memory) {
+            (Some(text), _) => memory(text, &format!("--memory {text}"))?,
+            (None, Some(text)) => memory(text, &format!("limits.memory = {text}"))?,
+            (None, None) => 0,
+        };
+        let millicpus = match given.cpus.or(set.cpus) {
+            None => 0,
+            Some(cpus) => millicpus(cpus)
+                .ok_or_else(|| Failure::usage(format!("`cpus` is {cpus}, which is no number of processors from 0.01 on, such as 1.5")))?,
+        };
+        let some = |limit: u64| (limit > 0).then_some(limit);
+        Ok(Limits { memory_bytes: some(memory), pids: given.pids.or(set.pids).and_then(some), millicpus: some(millicpus) })
     }
 
     /// What the sandbox has to know of this machine.
@@ -147,6 +172,32 @@ impl Machine {
             options.programs.extend(std::env::split_paths(path).filter(|path| path.is_absolute()));
         }
         options
+    }
+}
+
+/// The least memory that programs can be started with.
+const LEAST_MEMORY_BYTES: u64 = 4 << 20;
+
+fn memory(text: &str, place: &str) -> Result<u64, Failure> {
+    match crate::settings::memory(text) {
+        Ok(bytes @ 1..LEAST_MEMORY_BYTES) => {
+            Err(Failure::usage(format!("`{place}`: {bytes} bytes are less than the 4MiB that programs need")))
+        }
+        Ok(bytes) => Ok(bytes),
+        Err(reason) => Err(Failure::usage(format!("`{place}`: {reason}"))),
+    }
+}
+
+/// A number of processors in thousandths; 0 stays 0.
+fn millicpus(cpus: f64) -> Option<u64> {
+    const MOST: u32 = 1_000_000;
+    match cpus {
+        0.0 => Some(0),
+        // The kernel's least is a hundredth.
+        cpus if (0.01..=f64::from(MOST)).contains(&cpus) => {
+            std::time::Duration::try_from_secs_f64(cpus).ok().and_then(|time| u64::try_from(time.as_millis()).ok())
+        }
+        _ => None,
     }
 }
 

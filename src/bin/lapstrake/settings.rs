@@ -25,6 +25,20 @@ pub(crate) struct Config {
     pub(crate) registries: BTreeMap<String, crate::registries::RegistryConfig>,
     /// The store.
     pub(crate) cache: CacheConfig,
+    /// What commands may use, where the command line does not say it.
+    pub(crate) limits: LimitsConfig,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitsConfig {
+    /// Such as `2GiB`.
+    pub(crate) memory: Option<String>,
+    /// Processes and threads.
+    pub(crate) pids: Option<u64>,
+    /// Processors.
+    pub(crate) cpus: Option<f64>,
 }
 
 /// `[cache]`
@@ -99,6 +113,18 @@ impl Surroundings {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Config::default()),
             Err(error) => Err(Failure::world(format!("{}: {error}", path.display()))),
         }
+    }
+}
+
+/// A size of memory as [`size`] reads it, or as Docker does: `512m`, and bytes alone.
+pub(crate) fn memory(text: &str) -> Result<u64, &'static str> {
+    let number = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    match text[number.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => size(&format!("{number}B")),
+        "k" => size(&format!("{number}KiB")),
+        "m" => size(&format!("{number}MiB")),
+        "g" => size(&format!("{number}GiB")),
+        _ => size(text),
     }
 }
 

@@ -98,6 +98,7 @@ pub(in crate::build) fn run(
         sandbox::Exit::Code(0) => None,
         sandbox::Exit::Code(code) => Some(Exit::Code(code)),
         sandbox::Exit::Signal(signal) => Some(Exit::Signal(signal)),
+        sandbox::Exit::OverLimit(exhausted) => Some(Exit::OverLimit(exhausted)),
         sandbox::Exit::TimedOut => Some(Exit::TimedOut(run.timeout.unwrap_or_default())),
     };
     if let Some(exit) = exit {

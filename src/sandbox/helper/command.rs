@@ -34,7 +34,7 @@ wire! {
 
 use crate::wire::Wire;
 
-/// What a command reads from and writes to.
+/// What a command reads from and writes to, and by which it is limited.
 pub struct Streams {
     /// Nothing to read, where there is none.
     pub input: Option<OwnedFd>,
@@ -42,6 +42,8 @@ pub struct Streams {
     pub err: OwnedFd,
     /// Whether the input is a terminal for the command's session.
     pub terminal: bool,
+    /// Ways into control groups.
+    pub groups: Vec<OwnedFd>,
 }
 
 impl Streams {
@@ -56,7 +58,7 @@ impl Streams {
                 let _ = sys::change_owner(programs.as_fd(), *uid, *gid);
             }
             let [input, out] = [sys::above(&programs, 3)?, sys::above(&programs, 3)?];
-            Ok((Streams { input: Some(input), out, err: programs, terminal: true }, Some(shown)))
+            Ok((Streams { input: Some(input), out, err: programs, terminal: true, groups: self.groups }, Some(shown)))
         };
         open().trying(&Stage::Processes {}, || "open a terminal".to_owned())
     }
@@ -134,6 +136,7 @@ fn prepare(command: &CommandLine, within: &Within<'_>, streams: &Streams, report
     };
     // Before the root is one without /proc.
     sys::no_core_files();
+    enter(&streams.groups, within).trying(&Stage::Processes {}, || "enter the control group of the step's limits".to_owned())?;
     if let Within::Root(chroot) = within {
         sys::change_root_to(chroot.root.as_fd()).trying(&Stage::Root {}, || "change the root".to_owned())?;
     }
@@ -171,6 +174,18 @@ fn prepare(command: &CommandLine, within: &Within<'_>, streams: &Streams, report
     sys::setresuid(uid).trying(&user, || "set the user".to_owned())?;
     // Another user has lost them already.
     sys::set_capabilities(if uid == 0 { capabilities } else { 0 }).trying(&user, || "give up capabilities".to_owned())
+}
+
+/// Puts this process into control groups, and with it all that it starts.
+fn enter(groups: &[OwnedFd], within: &Within<'_>) -> sys::Result<()> {
+    for group in groups {
+        sys::write_all(group, b"0")?;
+    }
+    match within {
+        // It sees them as the top of all.
+        Within::Namespaces { .. } if !groups.is_empty() => sys::unshare(sys::CLONE_NEWCGROUP).or(Ok(())),
+        Within::Namespaces { .. } | Within::Root(_) => Ok(()),
+    }
 }
 
 /// Checks that a process is told the host name, where it has to ask, and can be made another user's, and a file, where that is a model:

@@ -104,9 +104,11 @@ const PROCESSES: Stage = Stage::Processes {};
 /// The supervisor, from the job to its end.
 pub fn run(library: OwnedFd) {
     let Ok(Some((job, descriptors))) = channel::receive::<Job>(&library) else { return };
+    let mut descriptors = descriptors;
+    let groups = descriptors.split_off(descriptors.len().saturating_sub(job.groups as usize));
     let mut descriptors = descriptors.into_iter();
     let (Some(out), Some(err)) = (descriptors.next(), descriptors.next()) else { return };
-    let streams = Streams { out, err, input: descriptors.next(), terminal: false };
+    let streams = Streams { out, err, input: descriptors.next(), terminal: false, groups };
     let reply = match &job.upper {
         UpperPlace::InPlace { root, aside } => Some(chroot::run(&job, (&root.0, &aside.0), &library, streams)),
         UpperPlace::OnDisk { .. } | UpperPlace::Memory { .. } => match start(&job, &library, streams) {

@@ -70,7 +70,7 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
     if !arguments.load.is_empty() {
         load::check(&plan)?;
     }
-    let engine = machine.engine(arguments.isolation)?;
+    let engine = machine.engine(arguments.isolation, &arguments.limits)?;
     let agents = keys.agents(machine, &plan, &project.given, &project.git)?;
     let options = Options {
         on_failure,

@@ -65,7 +65,7 @@ fn prune(machine: &Machine, max_size: Option<&str>, older_than: Option<&str>) ->
         (bytes, unused_for) => Limits { bytes, unused_for: unused_for.map(|age: Duration| age) },
     };
     let store = machine.store()?;
-    let engine = machine.engine(args::Isolation::Auto)?;
+    let engine = machine.idle_engine();
     let collected = store.collect(&limits, engine.remover()).map_err(|error| Failure::world(chain(&error)))?;
     let removed = collected.removed.total();
     print(&format!("removed {} ({} entries), {} remain\n", bytes(removed.bytes), removed.entries, bytes(collected.remaining.bytes)))?;

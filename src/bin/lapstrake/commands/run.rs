@@ -31,6 +31,7 @@ const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 /// What is added to the number of a signal that ended the command.
 const BY_SIGNAL: u8 = 128;
+const KILL: u8 = 9;
 
 /// Why there is no code of the command, and the code there is instead.
 struct Ended(Failure, u8);
@@ -56,7 +57,7 @@ pub(crate) fn run(machine: &Machine, arguments: &args::Run) -> ExitCode {
 fn attempt(machine: &Machine, arguments: &args::Run) -> Result<u8, Ended> {
     let events = progress::sink(arguments.progress, &machine.surroundings);
     let (store, registry) = (machine.store()?, machine.registry()?);
-    let engine = machine.engine(arguments.isolation)?;
+    let engine = machine.engine(arguments.isolation, &arguments.limits)?;
     let network = network(&arguments.pinning);
     let keys = Keys::read(machine, &args::Keys { secrets: arguments.secrets.clone(), ssh: Vec::new() })?;
     if let Some(project) = project(machine, arguments, &keys)? {
@@ -185,6 +186,9 @@ impl Start<'_> {
             Ok(Exit::Code(code)) => Ok(u8::try_from(code).unwrap_or(u8::MAX)),
             Ok(Exit::Signal(number)) => Ok(u8::try_from(number).map_or(u8::MAX, |number| number.saturating_add(BY_SIGNAL))),
             Ok(Exit::TimedOut) => Ok(OURS),
+            Ok(Exit::OverLimit(exhausted)) => {
+                Err(Ended(Failure::new(build::Class::Step, build::Exit::OverLimit(exhausted).to_string()), BY_SIGNAL + KILL))
+            }
             Err(error) => match (asked.load(Ordering::SeqCst), &*error.failure) {
                 (number @ 1.., build::Failure::Sandbox(SandboxError::Cancelled) | build::Failure::Cancelled) => Ok(BY_SIGNAL + number),
                 (_, failure) => Err(Ended(Failure::new(failure.class(), chain(&error)), code_of(failure))),

@@ -24,7 +24,7 @@ pub(crate) fn why(machine: &Machine, arguments: &args::Why) -> Result<(), Failur
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &Silent, cancel);
     let (plan, _) = project.plan(&outside, &arguments.pinning, &NothingStale)?;
     let step = find(&plan, &arguments.step)?;
-    let engine = machine.engine(args::Isolation::Auto)?;
+    let engine = machine.idle_engine();
     let found = engine.why(&plan, &outside, &Options::default(), step).map_err(|error| project.failed(&error))?;
     print(&tell(&found))
 }

@@ -32,6 +32,8 @@ wire! {
         ownership: Ownership,
         /// With [`Ownership::Attributes`]: what the root has that belongs to other users and cannot say so on disk, and all devices.
         specials: Vec<SpecialBelow>,
+        /// How many of the descriptors, the last, are ways into control groups: the command is in them.
+        groups: u32,
     }
 
     /// A link, pipe or device of a root.
