@@ -518,8 +518,8 @@ pub(super) struct StateContents<'l, 'e> {
     state: State,
 }
 
-impl Contents for StateContents<'_, '_> {
-    fn open(&self, path: &TreePath, _content: &Content) -> io::Result<Box<dyn Read + Send>> {
+impl StateContents<'_, '_> {
+    fn topmost(&self, path: &TreePath) -> io::Result<std::fs::File> {
         let failed = |failure: Failure| io::Error::other(failure);
         for count in (1..=self.state.layers().len()).rev() {
             let state = self.state.prefix(count);
@@ -527,9 +527,19 @@ impl Contents for StateContents<'_, '_> {
             if let Some(Change::Put(Entry::File(_))) = difference.entries.get(path) {
                 let directory = self.layers.directory(&state).map_err(failed)?;
                 let handle = self.layers.workplace.open(&directory).map_err(io::Error::other)?;
-                return Ok(Box::new(handle.open(path).map_err(io::Error::other)?));
+                return handle.open(path).map_err(io::Error::other);
             }
         }
         Err(io::Error::new(io::ErrorKind::NotFound, format!("no layer has the file `{path}`")))
+    }
+}
+
+impl Contents for StateContents<'_, '_> {
+    fn open(&self, path: &TreePath, _content: &Content) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(self.topmost(path)?))
+    }
+
+    fn file(&self, path: &TreePath, _content: &Content) -> io::Result<Option<std::fs::File>> {
+        self.topmost(path).map(Some)
     }
 }

@@ -341,10 +341,19 @@ pub(super) struct Moved<'a> {
     pub(super) to: TreePath,
 }
 
+impl Moved<'_> {
+    fn place(&self, path: &TreePath) -> TreePath {
+        path.below(&self.to).map_or_else(|| self.from.clone(), |rest| self.from.join_path(&rest))
+    }
+}
+
 impl Contents for Moved<'_> {
     fn open(&self, path: &TreePath, content: &Content) -> io::Result<Box<dyn Read + Send>> {
-        let path = path.below(&self.to).map_or_else(|| self.from.clone(), |rest| self.from.join_path(&rest));
-        self.contents.open(&path, content)
+        self.contents.open(&self.place(path), content)
+    }
+
+    fn file(&self, path: &TreePath, content: &Content) -> io::Result<Option<std::fs::File>> {
+        self.contents.file(&self.place(path), content)
     }
 }
 

@@ -128,6 +128,31 @@ struct Plan<'a> {
     directories: Vec<(&'a TreePath, &'a Entry)>,
 }
 
+/// Where a file's bytes come from.
+enum Source {
+    /// To be read and written.
+    Bytes(Box<dyn Read + Send>),
+    /// They are there already, in blocks that are shared until one side is written to; they are only read.
+    Cloned,
+}
+
+impl Source {
+    /// Shares the blocks where the file system can do that: ioctl_ficlone(2).
+    fn of(source: std::fs::File, target: &std::fs::File) -> Source {
+        match rustix::fs::ioctl_ficlone(target, &source) {
+            Ok(()) => Source::Cloned,
+            Err(_) => Source::Bytes(Box::new(source)),
+        }
+    }
+
+    fn read(&mut self, target: &mut std::fs::File, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Source::Bytes(source) => source.read(buffer),
+            Source::Cloned => target.read(buffer),
+        }
+    }
+}
+
 fn copy(
     path: &TreePath,
     file: &File,
@@ -136,19 +161,23 @@ fn copy(
     buffer: &mut [u8],
     cancel: &Cancel,
 ) -> Result<(), CheckoutError> {
-    let mut source = contents.open(path, &file.content).map_err(|source| CheckoutError::Read { path: path.clone(), source })?;
+    let unreadable = |source| CheckoutError::Read { path: path.clone(), source };
     let mut target = into.create_file(path)?;
+    let mut source = match contents.file(path, &file.content).map_err(unreadable)? {
+        Some(source) => Source::of(source, &target),
+        None => Source::Bytes(contents.open(path, &file.content).map_err(unreadable)?),
+    };
     let mut hasher = Fingerprinter::new();
     let mut size = 0_u64;
     loop {
         if cancel.is_cancelled() {
             return Err(CheckoutError::Cancelled);
         }
-        let length = match source.read(buffer) {
+        let length = match source.read(&mut target, buffer) {
             Ok(0) => break,
             Ok(length) => length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(source) => return Err(CheckoutError::Read { path: path.clone(), source }),
+            Err(source) => return Err(unreadable(source)),
         };
         let bytes = buffer.get(..length).unwrap_or_default();
         size = size.saturating_add(length as u64);
@@ -156,7 +185,9 @@ fn copy(
             return Err(CheckoutError::OtherContent { path: path.clone() });
         }
         hasher.update(bytes);
-        target.write_all(bytes).map_err(|source| CheckoutError::Write { path: path.clone(), source })?;
+        if let Source::Bytes(_) = source {
+            target.write_all(bytes).map_err(|source| CheckoutError::Write { path: path.clone(), source })?;
+        }
     }
     drop(target);
     if (Content { fingerprint: hasher.finish(), size }) != file.content {

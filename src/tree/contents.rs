@@ -1,5 +1,6 @@
 //! Where the bytes of files are, and which of them are known without reading: path and content in, bytes or fingerprints out.
 
+use std::fs::File;
 use std::io::{self, Read};
 
 use super::{Content, DirectoryHandle, DiskTime, Status, TreePath};
@@ -13,6 +14,14 @@ pub trait Contents: Send + Sync {
     /// # Errors
     /// When the bytes are not there or cannot be read.
     fn open(&self, path: &TreePath, content: &Content) -> io::Result<Box<dyn Read + Send>>;
+
+    /// The same as a file of its own, where the bytes are one: its blocks may be shared then instead of copied.
+    ///
+    /// # Errors
+    /// As [`Contents::open`].
+    fn file(&self, _path: &TreePath, _content: &Content) -> io::Result<Option<File>> {
+        Ok(None)
+    }
 }
 
 /// The bytes of a tree that lies in a directory under the same paths.
@@ -22,6 +31,10 @@ pub struct DirectoryContents<'a>(pub &'a dyn DirectoryHandle);
 impl Contents for DirectoryContents<'_> {
     fn open(&self, path: &TreePath, _content: &Content) -> io::Result<Box<dyn Read + Send>> {
         self.0.open(path).map(|file| Box::new(file) as Box<dyn Read + Send>).map_err(|error| io::Error::new(error.source.kind(), error))
+    }
+
+    fn file(&self, path: &TreePath, _content: &Content) -> io::Result<Option<File>> {
+        self.0.open(path).map(Some).map_err(|error| io::Error::new(error.source.kind(), error))
     }
 }
 

@@ -378,7 +378,7 @@ impl DirectoryHandle for LocalDirectory {
     fn create_file(&self, at: &TreePath) -> Result<File, DiskError> {
         let create = || {
             let (parent, name) = self.parent(at)?;
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             sys::openat(&*parent, name.as_bytes(), flags, Mode::RUSR | Mode::WUSR).map(File::from)
         };
         create().map_err(|error| DiskError::new("create", at, error))

@@ -123,7 +123,10 @@ fn commands_alone_are_in_the_groups_and_groups_end_with_the_build() {
         assert_eq!(said(["memory.max", "memory.limit_in_bytes"]).trim(), (1 << 30).to_string(), "{rung}: {groups:?}");
         assert_eq!(said(["pids.max", "pids.max"]).trim(), "1000");
         assert_eq!(said(["cpu.max", "cpu.cfs_quota_us"]).split_whitespace().next(), Some("150000"));
-        assert!(!before.iter().any(|line| line.contains("| ") && line.contains("lapstrake-")), "a step does not see its groups' names: {before:#?}");
+        assert!(
+            !before.iter().any(|line| line.contains("| ") && line.contains("lapstrake-")),
+            "a step does not see its groups' names: {before:#?}"
+        );
         for group in &groups {
             let inside: Vec<_> = std::fs::read_dir(group).unwrap().flatten().filter(|entry| entry.path().is_dir()).collect();
             assert_eq!(inside.len(), 1, "one step, one group: {inside:?}");

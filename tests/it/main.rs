@@ -23,6 +23,7 @@ mod real;
 mod waiting;
 
 mod caching;
+mod clones;
 mod compose;
 mod converting;
 mod copying;
