@@ -17,6 +17,7 @@ use crate::support::fake::{FakeRegistry, Fault};
 use crate::support::http::Response;
 use crate::support::real::{RealRegistry, run};
 use crate::support::{Image, at, image};
+use crate::waiting::until;
 use crate::{anonymous, push_image};
 
 const TRANSFERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
@@ -280,9 +281,7 @@ fn second_while_the_first_is_on_its_way(fake: &FakeRegistry) -> Vec<String> {
     let target = at(fake.address(), "team/web:1");
     thread::scope(|scope| {
         scope.spawn(|| merge(&target, &for_platform(1000, "linux/amd64"), "linux/amd64"));
-        while !fake.lines().iter().any(|line| line == MOVE) {
-            thread::yield_now();
-        }
+        until("the first asks to move the tag", || fake.lines().iter().any(|line| line == MOVE));
         merge(&target, &for_platform(1000, "linux/arm64"), "linux/arm64");
     });
     fake.assert_well_treated();

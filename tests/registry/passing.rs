@@ -211,9 +211,7 @@ fn a_record_that_is_denied_is_put_again_until_somebody_wishes_to_stop() {
     let cancel = Cancel::new();
     let put = std::thread::scope(|scope| {
         let put = scope.spawn(|| Repository::new(patient, reference).put_record(&name, "- {}", &[], &cancel));
-        while puts() < 4 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        crate::waiting::until("the record is put for the fourth time", || puts() >= 4);
         cancel.cancel();
         put.join().unwrap()
     });

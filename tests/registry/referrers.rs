@@ -81,9 +81,7 @@ fn several_that_add_at_once_to_a_registry_that_does_not_know_lose_nothing() {
     fake.fault(&line, 1, Fault::Overtaken(Duration::ZERO));
     thread::scope(|scope| {
         scope.spawn(|| add(1));
-        while !fake.lines().contains(&line) {
-            thread::yield_now();
-        }
+        crate::waiting::until("the first asks to move the tag", || fake.lines().contains(&line));
         add(2);
     });
     assert_eq!(anonymous().referrers(&target, &subject, None, &Cancel::new()).unwrap().len(), 2);

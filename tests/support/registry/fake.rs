@@ -265,6 +265,7 @@ impl Handler for Shared {
                 | Fault::Header(..)
                 | Fault::NoRange
                 | Fault::Silence
+                | Fault::Closed
                 | Fault::Stall(_)
                 | Fault::Drip(_)
                 | Fault::Truncate(_) => {}
