@@ -5,7 +5,7 @@
 
 use super::Contexts;
 use super::script::and_list;
-use super::{layout, local, modes, repair};
+use super::{files, layout, local, modes, repair};
 use crate::spec::{
     Access, Base, Change, Command, Env, FileSource, Mount, Name, Network, Piece, Referent, Run, Setting, Settings, Spanned, Spec, Stage,
     Template, Text, Verb,
@@ -14,6 +14,7 @@ use crate::spec::{
 /// Says it the idiomatic way.
 pub(super) fn idiomatic(spec: &Spec, contexts: &dyn Contexts) -> Spec {
     let mut spec = spec.clone();
+    files::leave_out_names(&mut spec);
     for stage in spec.stages.values_mut() {
         let stage = &mut stage.value;
         stage.steps.retain(|step| !matches!(step.value.verb, Verb::Setting(Setting::History(_))));
@@ -28,8 +29,6 @@ pub(super) fn idiomatic(spec: &Spec, contexts: &dyn Contexts) -> Spec {
             match &mut step.value.verb {
                 Verb::Run(run) => plainer(run, shell),
                 Verb::Setting(Setting::Shell(words)) => shell = Shell::of(words),
-                // Where a directory has such a name after all, the step fails and says so.
-                Verb::Write(write) if is_named_as_files_are(&write.path) => write.name = None,
                 Verb::Setting(Setting::Env(_) | Setting::Workdir { .. } | Setting::User(_) | Setting::History(_))
                 | Verb::Copy(_)
                 | Verb::Write(_)
@@ -82,12 +81,6 @@ fn looks_at_environment(template: &Template) -> bool {
         Piece::Literal(_) => {}
     });
     looks
-}
-
-/// Whether a path ends as that of a file does, and not as those of directories.
-fn is_named_as_files_are(path: &Text) -> bool {
-    let name = path.as_literal().and_then(|path| path.rsplit('/').next());
-    name.and_then(|name| name.rsplit_once('.')).is_some_and(|(_, ending)| !matches!(ending, "" | "d"))
 }
 
 /// What reads the scripts of a stage.

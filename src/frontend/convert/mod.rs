@@ -5,6 +5,7 @@
 
 mod arrange;
 mod comments;
+mod files;
 mod idiom;
 mod layout;
 mod local;
