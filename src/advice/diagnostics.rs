@@ -17,6 +17,7 @@ pub const CODES: &[&str] = &[
     "secret-in-environment",
     "shell-in-path",
     "unpinned-base",
+    "unpinned-repository",
     "unused-stage",
     "wrong-package-manager",
 ];
@@ -34,6 +35,7 @@ const SECRET_IN_ENVIRONMENT: Code = Code("secret-in-environment");
 const UNDECLARED_VARIABLE: Code = Code("undeclared-variable");
 const SHELL_IN_PATH: Code = Code("shell-in-path");
 const UNPINNED_BASE: Code = Code("unpinned-base");
+const UNPINNED_REPOSITORY: Code = Code("unpinned-repository");
 const UNUSED_STAGE: Code = Code("unused-stage");
 const WRONG_PACKAGE_MANAGER: Code = Code("wrong-package-manager");
 
@@ -211,6 +213,15 @@ pub(super) fn undeclared<'a>(span: Span, name: &str, base: &str, known: impl Int
 pub(super) fn unpinned_base(span: Span, reference: &str) -> Diagnostic {
     Diagnostic::warning(UNPINNED_BASE, span, format!("`{reference}` may be another image tomorrow"))
         .hint("pin it with `lapstrake lock` and keep lapstrake.lock with the sources, or write its digest behind it: `@sha256:…`")
+}
+
+pub(super) fn unpinned_repository(span: Span, reference: &str, language: Language) -> Diagnostic {
+    Diagnostic::warning(UNPINNED_REPOSITORY, span, format!("`{reference}` of this repository may be another commit tomorrow")).hint(
+        format!(
+            "pin it with `lapstrake lock` and keep lapstrake.lock with the sources, or name the commit: {}",
+            language.say("`commit = \"…\"`", "`ADD https://….git#COMMIT`")
+        ),
+    )
 }
 
 pub(super) fn unused_stage(span: Span, name: &str, language: Language) -> Diagnostic {

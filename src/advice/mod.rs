@@ -36,6 +36,8 @@ pub struct Facts {
     pub language: Language,
     /// Images that the lock pins.
     pub pinned: BTreeSet<Reference>,
+    /// Branches and tags that the lock pins: addresses of repositories, and names in them, `HEAD` where a spec says none.
+    pub commits: BTreeSet<(String, String)>,
     /// Whether stages are there for others than those who build now.
     pub wanted: Wanted,
 }

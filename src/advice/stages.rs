@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::diagnostics as say;
 use super::runs::{self, Script, Shell};
+use super::script::UNKNOWN;
 use super::text::likely;
 use super::{Advisor, Language, Wanted};
 use crate::diagnostic::{Diagnostic, Span};
 use crate::image::Reference;
-use crate::spec::{Archive, Base, Env, FileSource, ImageSource, Mount, Name, Setting, Spec, Stage, Step, Verb};
+use crate::spec::{Archive, Base, Env, Fetch, FetchSource, FileSource, ImageSource, Mount, Name, Setting, Spec, Stage, Step, Verb};
 
 /// A stage and what follows from its place among the others.
 pub(super) struct View<'s> {
@@ -111,6 +112,7 @@ pub(super) fn look(advisor: &Advisor<'_>, found: &mut Vec<Diagnostic>) {
         unused(advisor, found);
     }
     unpinned(advisor, found);
+    unpinned_repositories(advisor, found);
 }
 
 fn unused(advisor: &Advisor<'_>, found: &mut Vec<Diagnostic>) {
@@ -180,4 +182,25 @@ fn unpinned(advisor: &Advisor<'_>, found: &mut Vec<Diagnostic>) {
         }
     }
     found.extend(first.into_values().map(|(span, written)| say::unpinned_base(span, &written)));
+}
+
+/// Says of branches and tags that they may be other commits tomorrow; of each once, at the first place that names it.
+fn unpinned_repositories(advisor: &Advisor<'_>, found: &mut Vec<Diagnostic>) {
+    let mut first: BTreeMap<(String, String), Span> = BTreeMap::new();
+    for step in advisor.spec.stages.values().flat_map(|stage| &stage.steps) {
+        let Verb::Fetch(Fetch { source: FetchSource::Git(git), .. }) = &step.value.verb else { continue };
+        if git.commit.is_some() {
+            continue;
+        }
+        let url = likely(&git.url.value, &advisor.spec.args);
+        let reference = git.reference.as_ref().map_or_else(|| "HEAD".to_owned(), |reference| likely(&reference.value, &advisor.spec.args));
+        let is_commit = matches!(reference.len(), 40 | 64) && reference.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        // What an argument decides may be anything.
+        if is_commit || reference.contains(UNKNOWN) || advisor.facts.commits.contains(&(url.clone(), reference.clone())) {
+            continue;
+        }
+        let place = first.entry((url, reference)).or_insert(git.url.span);
+        *place = (*place).min(git.url.span);
+    }
+    found.extend(first.into_iter().map(|((_, reference), span)| say::unpinned_repository(span, &reference, advisor.facts.language)));
 }

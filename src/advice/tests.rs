@@ -78,7 +78,7 @@ proptest! {
         let mut sources = SourceMap::new();
         let source = sources.add("lapstrake.toml", text.clone());
         let Some(spec) = crate::spec::parse(source, &text).value else { return Ok(()) };
-        let facts = Facts { language: Language::Toml, pinned: BTreeSet::new(), wanted: Wanted::Everything };
+        let facts = Facts { language: Language::Toml, pinned: BTreeSet::new(), commits: BTreeSet::new(), wanted: Wanted::Everything };
         for diagnostic in of(&spec, &sources, &facts) {
             prop_assert_eq!(diagnostic.severity, Severity::Warning);
             prop_assert!(CODES.contains(&diagnostic.code.0));

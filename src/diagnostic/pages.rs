@@ -108,6 +108,7 @@ const PAGES: &[(&str, &str)] = pages![
     "unknown-target",
     "unknown-word",
     "unpinned-base",
+    "unpinned-repository",
     "unresolved-input",
     "unsafe-in-script",
     "unset-variable",

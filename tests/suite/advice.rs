@@ -1,35 +1,50 @@
-//! `tests/suite/advice/<case>/lapstrake.toml` or `Dockerfile` → `expected.txt`: what is said and advised, with its places. And what the
-//! pages and examples say of it.
+//! `tests/suite/advice/<case>/lapstrake.toml`, `Dockerfile` or `compose.yaml`, with a `lapstrake.lock` or without → `expected.txt`: what is said
+//! and advised, with its places. And what the pages and examples say of it.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use lapstrake::advice::{self, Facts, Language, Wanted};
-use lapstrake::diagnostic::{self, Diagnostic, SourceMap, render_plain};
-use lapstrake::frontend::dockerfile;
+use lapstrake::diagnostic::{self, Diagnosed, Diagnostic, SourceMap, render_plain};
+use lapstrake::frontend::{compose, dockerfile};
+use lapstrake::pins::Pins;
 use lapstrake::spec;
 
+use crate::compose::Folder;
 use crate::{all_agree, cases, compare};
 
-fn facts(language: Language) -> Facts {
-    Facts { language, pinned: BTreeSet::new(), wanted: Wanted::Everything }
+/// What is known beside a spec; `lock` is the text of its lock.
+fn facts(language: Language, lock: &str) -> Facts {
+    let mut map = SourceMap::new();
+    let pins = Pins::parse(map.add("lapstrake.lock", lock), lock).value.unwrap_or_else(|| panic!("no lock: {lock}"));
+    let commits = pins.commits().map(|(url, reference, _)| (url.to_owned(), reference.to_owned())).collect();
+    let pinned = pins.images().map(|(reference, _, _)| reference.clone()).collect();
+    Facts { language, pinned, commits, wanted: Wanted::Everything }
 }
 
 /// The advice on a text, and how it is printed. Mistakes count as advice, so that no case has any unseen.
 fn advise(name: &str, text: &str) -> (Vec<Diagnostic>, String) {
-    let mut map = SourceMap::new();
-    let source = map.add(name, text);
-    let (parsed, language) = if name.ends_with("Dockerfile") {
+    advise_in(Path::new("/nonexistent"), name, text, &Pins::new().to_text())
+}
+
+/// As [`advise`], of a file in a directory, with a lock.
+fn advise_in(directory: &Path, name: &str, text: &str, lock: &str) -> (Vec<Diagnostic>, String) {
+    let mut files = Folder::new(directory.to_path_buf());
+    let source = files.map.add(name, text);
+    let (parsed, language) = if name.ends_with("compose.yaml") {
+        let Diagnosed { value, diagnostics } = compose::parse(source, text, &compose::Options::default(), &mut files);
+        (Diagnosed { value: value.map(|compose| compose.spec), diagnostics }, Language::Dockerfile)
+    } else if name.ends_with("Dockerfile") {
         (dockerfile::parse(source, text, &dockerfile::Options::default()), Language::Dockerfile)
     } else {
         (spec::parse(source, text), Language::Toml)
     };
     let mut found = parsed.diagnostics;
     if let Some(spec) = &parsed.value {
-        found.extend(advice::of(spec, &map, &facts(language)));
+        found.extend(advice::of(spec, &files.map, &facts(language, lock)));
     }
     found.sort_by_key(|diagnostic| diagnostic.labels.first().map(|label| label.span));
-    let rendered = render_plain(&map, &found);
+    let rendered = render_plain(&files.map, &found);
     (found, rendered)
 }
 
@@ -46,8 +61,10 @@ fn codes(name: &str, text: &str, wanted: &str) -> BTreeSet<&'static str> {
 #[test]
 fn each_case_says_what_is_expected() {
     all_agree(cases("advice").iter().map(|case| {
-        let name = if case.join("Dockerfile").exists() { "Dockerfile" } else { "lapstrake.toml" };
-        let (_, rendered) = advise(name, &read(&case.join(name)));
+        let names = ["compose.yaml", "Dockerfile", "lapstrake.toml"];
+        let name = names.into_iter().find(|name| case.join(name).exists()).unwrap_or_else(|| panic!("{}", case.display()));
+        let lock = std::fs::read_to_string(case.join("lapstrake.lock")).unwrap_or_else(|_| Pins::new().to_text());
+        let (_, rendered) = advise_in(case, name, &read(&case.join(name)), &lock);
         compare(&case.join("expected.txt"), &rendered)
     }));
 }

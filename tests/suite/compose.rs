@@ -8,10 +8,17 @@ use lapstrake::frontend::GitAddress;
 use lapstrake::frontend::compose::{self, AgentSource, Compose, Files, Options, Reason, RepositoryKeys, SecretSource};
 use lapstrake::spec;
 
-struct Folder {
+/// The files of a case.
+pub(crate) struct Folder {
     path: PathBuf,
-    map: SourceMap,
+    pub(crate) map: SourceMap,
     fetched: Vec<String>,
+}
+
+impl Folder {
+    pub(crate) fn new(path: PathBuf) -> Folder {
+        Folder { path, map: SourceMap::new(), fetched: Vec::new() }
+    }
 }
 
 impl Files for Folder {
@@ -100,7 +107,7 @@ fn shown(compose: &Compose, fetched: &[String]) -> String {
 fn each_compose_file_is_the_spec_that_is_expected_of_it() {
     super::all_agree(super::cases("compose").into_iter().flat_map(|case| {
         let text = std::fs::read_to_string(case.join("compose.yaml")).unwrap();
-        let mut files = Folder { path: case.clone(), map: SourceMap::new(), fetched: Vec::new() };
+        let mut files = Folder::new(case.clone());
         let source = files.map.add("compose.yaml", text.as_str());
         let parsed = compose::parse(source, &text, &options(&case), &mut files);
         assert!(parsed.value.is_some() || parsed.has_errors(), "{}: nothing, and no error", case.display());
@@ -128,7 +135,7 @@ fn every_code_of_compose_has_a_case_and_a_page() {
     let mut seen = std::collections::BTreeSet::new();
     for case in super::cases("compose") {
         let text = std::fs::read_to_string(case.join("compose.yaml")).unwrap();
-        let mut files = Folder { path: case.clone(), map: SourceMap::new(), fetched: Vec::new() };
+        let mut files = Folder::new(case.clone());
         let source = files.map.add("compose.yaml", text.as_str());
         seen.extend(compose::parse(source, &text, &options(&case), &mut files).diagnostics.iter().map(|diagnostic| diagnostic.code.0));
     }

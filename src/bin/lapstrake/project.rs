@@ -279,7 +279,8 @@ impl Project {
             Kind::Dockerfile | Kind::Compose => Language::Dockerfile,
         };
         let pinned = self.pins.images().map(|(reference, _, _)| reference.clone()).collect();
-        advice::of(&self.spec, &self.sources, &Facts { language, pinned, wanted: self.wanted })
+        let commits = self.pins.commits().map(|(url, reference, _)| (url.to_owned(), reference.to_owned())).collect();
+        advice::of(&self.spec, &self.sources, &Facts { language, pinned, commits, wanted: self.wanted })
     }
 
     /// What must be known of the outside.
