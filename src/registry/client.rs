@@ -285,13 +285,16 @@ impl Client {
     /// Sends a request and waits for the head of its answer.
     pub(super) async fn head(&self, host: &str, doing: &str, request: RequestBuilder, payload: &Payload) -> Result<Response, Error> {
         let patience = self.settings.patience;
+        let (client, request) = request.build_split();
+        let request = request.map_err(|error| failure(host, doing, error))?;
+        let url = request.url().clone();
         let sent = async {
-            request.send().await.map_err(|error| {
+            client.execute(request).await.map_err(|error| {
                 let own = match payload {
                     Payload::Part(upload, _) => upload.take_failure(),
                     Payload::Nothing | Payload::Bytes(_) => None,
                 };
-                own.unwrap_or_else(|| failure(host, doing, error))
+                own.unwrap_or_else(|| self.blamed(failure(host, doing, error), &url))
             })
         };
         let silence = async {
@@ -314,6 +317,16 @@ impl Client {
             response = sent => response,
             limit = silence => Err(Error::Stalled { host: host.to_owned(), doing: doing.to_owned(), limit }),
         }
+    }
+
+    /// Blames the proxy where it was not even reached, or did not let us through. Beyond it is only spoken TLS.
+    fn blamed(&self, error: Error, url: &Url) -> Error {
+        if let Error::Unreachable { host, problem, source } = error {
+            let proxy = self.connections.proxy(&self.settings, url).filter(|_| problem != Unreachable::Tls);
+            let host = proxy.map_or_else(|| host.clone(), |proxy| format!("{proxy} (the proxy on the way to {host})"));
+            return Error::Unreachable { host, problem, source };
+        }
+        error
     }
 
     /// The next bytes of an answer; `None` at its end.

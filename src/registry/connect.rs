@@ -8,13 +8,14 @@ use std::error::Error as StdError;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::{Certificate, Proxy, Url};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::certificates::{self, authorities};
 use super::endpoint::{authority, is_loopback};
 use super::runtime::ended;
-use super::{Error, Secret, Settings};
+use super::{Error, Proxies, Secret, Settings};
 
 /// How many blobs go to a host at a time, and as many from it, where the settings say nothing.
 const TRANSFERS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7);
@@ -43,6 +44,8 @@ pub(super) struct Connections {
     /// By host and port; `None` for those that have nothing of their own.
     own: Mutex<BTreeMap<(String, Proof), Option<reqwest::Client>>>,
     permits: Mutex<BTreeMap<(Direction, String), Arc<Semaphore>>>,
+    /// Finds the proxy of an address, by the rules that the clients have.
+    proxies: OnceLock<Matcher>,
 }
 
 impl Connections {
@@ -66,6 +69,20 @@ impl Connections {
             Some(client) => Ok(client),
             None => shared(&self.secure, way, || secure(settings, way)),
         }
+    }
+
+    /// The host and port of the proxy that requests to an address go through, where there is one.
+    pub(super) fn proxy(&self, settings: &Settings, url: &Url) -> Option<String> {
+        if is_loopback(url) {
+            return None;
+        }
+        let Proxies { http, https, except } = &settings.proxies;
+        let address = |secret: &Option<Secret>| secret.as_ref().map(Secret::expose).unwrap_or_default().to_owned();
+        let matcher = self.proxies.get_or_init(|| Matcher::builder().http(address(http)).https(address(https)).no(except.clone()).build());
+        let proxy = matcher.intercept(&url.as_str().parse().ok()?)?;
+        // Without the login that may stand in front of it.
+        let authority = proxy.uri().authority()?;
+        Some(authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, host)| host).to_owned())
     }
 
     /// Waits until another blob may go to or from a host.

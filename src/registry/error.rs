@@ -308,7 +308,7 @@ pub enum Unreachable {
 impl fmt::Display for Unreachable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Unreachable::Refused => "nothing listens there; is the registry running, and is the port right?",
+            Unreachable::Refused => "nothing listens there; is it running, and is the port right?",
             Unreachable::Name => "its name cannot be resolved; check the spelling, and the name server of this machine",
             Unreachable::Tls => {
                 "no secure connection; if its certificate is your own authority's, add that to the settings; if it speaks plain http, list it there"

@@ -107,6 +107,24 @@ fn what_is_outside_goes_through_the_proxy_unless_it_is_excepted() {
     let local = crate::support::fake::FakeRegistry::open();
     registry.resolve(&at(local.address(), "a:1"), &Cancel::new()).unwrap_err();
     assert_eq!((seen.0.lock().unwrap().len(), local.lines().len()), (1, 1));
+    // A proxy that cannot be reached is what is told of, and not who is behind it.
+    let nobody = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&nobody, &std::net::SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let down: std::net::SocketAddr = rustix::net::getsockname(&nobody).unwrap().try_into().unwrap();
+    let address = Some(Secret::new(format!("http://u:hunter2@{down}")));
+    let proxies = Proxies { http: address.clone(), https: address, except: "direct.example.com".to_owned() };
+    let plain = ["plain.example.com:5000".to_owned(), "direct.example.com:5000".to_owned()].into();
+    let through = Registry::new(Settings { plain_http: plain, proxies, ..settings() }, Arc::new(Anonymous)).unwrap();
+    for (name, blamed) in [
+        ("r.example.com:5000/a:1", format!("{down} (the proxy on the way to r.example.com:5000)")),
+        ("plain.example.com:5000/a:1", format!("{down} (the proxy on the way to plain.example.com:5000)")),
+        ("direct.example.com:5000/a:1", "direct.example.com:5000".to_owned()),
+    ] {
+        match through.resolve(&name.parse().unwrap(), &Cancel::new()).unwrap_err() {
+            Error::Unreachable { host, .. } => assert_eq!(host, blamed),
+            other => panic!("{other:?}"),
+        }
+    }
     let bad = Settings { proxies: Proxies { https: Some(Secret::new("socks5://hunter2@x")), ..Proxies::default() }, ..settings() };
     let error = Registry::new(bad, Arc::new(Anonymous)).unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");
