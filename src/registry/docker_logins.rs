@@ -64,6 +64,15 @@ pub enum Kept {
     Helper(String),
 }
 
+/// What became of a login that is to be forgotten.
+#[derive(Debug, Default)]
+pub struct Erased {
+    /// Where it was, and is no more.
+    pub kept: Vec<Kept>,
+    /// Why the helper did not do its part; it may have the login still.
+    pub failed: Option<CredentialError>,
+}
+
 impl DockerLogins {
     /// A file, which need not be there yet. Helpers are found in the directories of a search path, written as in `PATH`.
     #[must_use]
@@ -101,28 +110,39 @@ impl DockerLogins {
         })
     }
 
-    /// Removes a login from the file and from the helper that it names. Where it was comes back.
+    /// Removes a login from the helper that the file names and from the file, from the one also where the other fails.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read or written, or the helper fails.
-    pub fn erase(&self, account: &Account) -> Result<Vec<Kept>, CredentialError> {
+    /// When the file cannot be read or written.
+    pub fn erase(&self, account: &Account) -> Result<Erased, CredentialError> {
         if !self.path.exists() {
-            return Ok(Vec::new());
+            return Ok(Erased::default());
         }
         self.change(|config| {
-            let mut kept = Vec::new();
-            if let Some(name) = self.helper(config, account)
-                && helper::ask(&name, server(&account.registry), &self.search_path, self.helper_limit)?.is_some()
-            {
-                helper::erase(&name, server(&account.registry), &self.search_path, self.helper_limit)?;
-                kept.push(Kept::Helper(name));
+            let mut erased = Erased::default();
+            if let Some(name) = self.helper(config, account) {
+                match self.erase_from(&name, account) {
+                    Ok(true) => erased.kept.push(Kept::Helper(name)),
+                    Ok(false) => {}
+                    Err(error) => erased.failed = Some(error),
+                }
             }
-            if forget(config, account) && kept.is_empty() {
-                kept.push(Kept::File(self.path.clone()));
+            if forget(config, account) {
+                erased.kept.push(Kept::File(self.path.clone()));
             }
-            Ok(kept)
+            Ok(erased)
         })
+    }
+
+    /// Whether a helper had a login, which it has no more.
+    fn erase_from(&self, helper: &str, account: &Account) -> Result<bool, CredentialError> {
+        let server = server(&account.registry);
+        if helper::ask(helper, server, &self.search_path, self.helper_limit)?.is_none() {
+            return Ok(false);
+        }
+        helper::erase(helper, server, &self.search_path, self.helper_limit)?;
+        Ok(true)
     }
 
     /// The helper that the file names for a registry.
@@ -175,12 +195,17 @@ fn entry(credential: &Credential) -> Value {
     }
 }
 
-/// Removes the entries of an account, in whatever spelling. Whether there was one comes back.
+/// Removes the entries of an account, in whatever spelling. Whether a login was among them comes back: an empty entry only says that a helper
+/// has one.
 fn forget(config: &mut Map<String, Value>, account: &Account) -> bool {
     let Some(auths) = config.get_mut("auths").and_then(Value::as_object_mut) else { return false };
-    let before = auths.len();
-    auths.retain(|key, _| normal_key(key) != account.name());
-    auths.len() < before
+    let mut had_login = false;
+    auths.retain(|key, entry| {
+        let is_its_own = normal_key(key) == account.name();
+        had_login |= is_its_own && entry.as_object().is_none_or(|entry| !entry.is_empty());
+        !is_its_own
+    });
+    had_login
 }
 
 /// Writes the file beside its place, for its owner alone, and puts it there.

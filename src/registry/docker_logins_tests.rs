@@ -77,9 +77,9 @@ fn what_is_stored_is_found_again_under_each_tools_own_key() {
             let repository = path.map_or_else(|| "a/b".to_owned(), |path| format!("{path}/b"));
             assert_eq!(home.get(registry, &repository), Some(credential));
         }
-        assert_eq!(logins.erase(&account(registry, path)).unwrap(), [Kept::File(home.path())]);
+        assert_eq!(logins.erase(&account(registry, path)).unwrap().kept, [Kept::File(home.path())]);
         assert_eq!(home.get(registry, "a"), None);
-        assert_eq!(logins.erase(&account(registry, path)).unwrap(), []);
+        assert_eq!(logins.erase(&account(registry, path)).unwrap().kept, []);
     }
 }
 
@@ -143,8 +143,8 @@ fn a_helper_keeps_what_the_file_does_not() {
         assert!(!fs::read_to_string(home.path()).unwrap().contains("wonder"));
         assert_eq!(home.read()["auths"]["r.example.com"], json!({}));
         assert_eq!(home.get("r.example.com", "a"), Some(password("alice", "wonder")));
-        assert_eq!(logins.erase(&account("r.example.com", None)).unwrap(), [Kept::Helper("keeps".to_owned())]);
-        assert_eq!(logins.erase(&account("r.example.com", None)).unwrap(), []);
+        assert_eq!(logins.erase(&account("r.example.com", None)).unwrap().kept, [Kept::Helper("keeps".to_owned())]);
+        assert_eq!(logins.erase(&account("r.example.com", None)).unwrap().kept, []);
         assert!(!fs::read_to_string(home.path()).unwrap().contains("\"r.example.com\""));
     }
 }
@@ -158,6 +158,34 @@ fn a_helper_that_fails_leaves_the_file_as_it_was_and_is_not_quoted() {
     assert!(error.to_string().contains("docker-credential-fails"), "{error}");
     assert!(!format!("{error:?}{error}").contains("hunter2"), "{error:?}");
     assert_eq!(fs::read_to_string(home.path()).unwrap(), r#"{"credsStore":"fails"}"#);
+}
+
+#[test]
+fn a_helper_that_fails_or_is_missing_keeps_no_password_in_the_file() {
+    for name in ["fails", "missing"] {
+        let home = Home::new();
+        let path = home.0.path().join("docker-credential-fails");
+        fs::write(&path, "#!/bin/sh\nexit 1\n").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        home.write(&format!(r#"{{"credsStore":"{name}","auths":{{"r.example.com":{{"auth":"dTpw"}}}}}}"#));
+        let erased = home.logins(LoginFormat::Docker).erase(&account("r.example.com", None)).unwrap();
+        assert_eq!(erased.kept, [Kept::File(home.path())]);
+        assert!(erased.failed.is_some_and(|error| error.to_string().contains(&format!("docker-credential-{name}"))));
+        assert!(!fs::read_to_string(home.path()).unwrap().contains("r.example.com"));
+    }
+}
+
+#[test]
+fn a_login_that_is_in_the_file_and_with_a_helper_is_told_of_as_both() {
+    let home = Home::new();
+    home.helper("keeps");
+    home.write(r#"{"credsStore":"keeps"}"#);
+    let logins = home.logins(LoginFormat::Docker);
+    logins.store(&account("r.example.com", None), &password("alice", "wonder")).unwrap();
+    home.write(r#"{"credsStore":"keeps","auths":{"r.example.com":{"auth":"dTpw"}}}"#);
+    let erased = logins.erase(&account("r.example.com", None)).unwrap();
+    assert_eq!(erased.kept, [Kept::Helper("keeps".to_owned()), Kept::File(home.path())]);
+    assert!(erased.failed.is_none());
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub use certificates::Certificates;
 pub use containers::{ContainersRegistries, ContainersRegistriesError};
 pub use credentials::{Anonymous, Credential, CredentialError, Credentials};
 pub use docker_credentials::DockerCredentials;
-pub use docker_logins::{Account, DockerLogins, Kept, LoginFormat};
+pub use docker_logins::{Account, DockerLogins, Erased, Kept, LoginFormat};
 pub use download::BlobReader;
 pub use error::{Error, Login, Message, Unreachable};
 pub use management::{Changed, Checked, Wish};

@@ -257,15 +257,18 @@ fn a_command_handles_its_signals_and_one_that_ignores_them_is_killed_with_all_th
         project(&lab);
         let mark = mark();
         let cases = [
-            ("trap 'echo bye; exit 9' TERM; echo begun; while :; do sleep 0.05; done", 9, "begun\nbye\n"),
+            ("10", "trap 'echo bye; exit 9' TERM; echo begun; while :; do sleep 0.05; done", 9, "begun\nbye\n"),
+            // One that has something to do before its end has the time for it.
+            ("600", "trap 'sleep 2; echo bye; exit 9' TERM; echo begun; while :; do sleep 0.05; done", 9, "begun\nbye\n"),
             (
+                "1",
                 "trap '' TERM INT HUP; (busybox setsid sh -c \"trap '' TERM; sleep MARK\" &); echo begun; while :; do sleep 1; done",
                 143,
                 "begun\n",
             ),
         ];
-        for (script, code, out) in cases {
-            let mut command = command(&lab, &["--isolation", rung, "web", &script.replace("MARK", &mark)]);
+        for (grace, script, code, out) in cases {
+            let mut command = command(&lab, &["--isolation", rung, "--stop-timeout", grace, "web", &script.replace("MARK", &mark)]);
             let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
             let mut begun = [0; 6];
             child.stdout.as_mut().unwrap().read_exact(&mut begun).unwrap();

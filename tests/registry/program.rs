@@ -164,6 +164,11 @@ fn a_login_is_kept_only_if_the_registry_takes_it_and_is_used_afterwards() {
     assert!(Path::new(&authfile).exists());
     let output = home.command(&["inspect", &target]).env("REGISTRY_AUTH_FILE", &authfile).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
+    // What is named on the command line counts before all others, in every command.
+    assert_eq!(home.run(&["inspect", &target]).0, Some(3));
+    let mut named = home.command(&["inspect", "--authfile", &authfile, &target]);
+    let output = named.env("DOCKER_AUTH_CONFIG", "{}").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     // What GitLab and others put into the environment counts before all files.
     let text = std::fs::read(&authfile).unwrap();
     std::fs::remove_file(&authfile).unwrap();

@@ -11,6 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Command,
+    /// Where the logins to registries are: a file of Podman's form, before all others
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(crate) authfile: Option<PathBuf>,
 }
 
 /// The verbs.
@@ -392,6 +395,9 @@ pub(crate) struct Run {
     /// Pass standard input on, also where it is no terminal
     #[arg(long, short)]
     pub(crate) interactive: bool,
+    /// How long it has to end after the first signal that asks it to; the second ends it at once
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) stop_timeout: u64,
     /// How it is kept apart from this machine
     #[arg(long, value_enum, default_value_t = Isolation::Auto)]
     pub(crate) isolation: Isolation,
@@ -605,9 +611,6 @@ pub(crate) struct Login {
     /// Read an identity token from standard input
     #[arg(long, conflicts_with = "password_stdin")]
     pub(crate) identity_token_stdin: bool,
-    /// Keep the login in this file of Podman's form, instead of REGISTRY_AUTH_FILE or Docker's config.json
-    #[arg(long, value_name = "FILE")]
-    pub(crate) authfile: Option<PathBuf>,
     /// Keep it without asking the registry whether it is right
     #[arg(long)]
     pub(crate) no_check: bool,
@@ -619,9 +622,6 @@ pub(crate) struct Logout {
     /// The registry, or a part of it
     #[arg(value_name = "HOST[/PATH]", default_value = "docker.io")]
     pub(crate) account: String,
-    /// The file of Podman's form that the login is in
-    #[arg(long, value_name = "FILE")]
-    pub(crate) authfile: Option<PathBuf>,
 }
 
 /// `lapstrake inspect`

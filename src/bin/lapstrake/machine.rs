@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use lapstrake::build::{Engine, IsolationChoice};
 use lapstrake::cache::{Limits as StoreLimits, Store};
-use lapstrake::event::Cancel;
+use lapstrake::event::{Cancel, Event, EventKind, EventSink};
 use lapstrake::input::GitSettings;
 use lapstrake::registry::{Patience, Registry};
 use lapstrake::sandbox::{Limits, Options, Rung, Signals, Start};
 
 use crate::args::Progress;
-use crate::exit::{Failure, Voice, chain};
+use crate::exit::{Failure, Voice, chain, remark};
 use crate::settings::{Config, Surroundings};
 
 /// Bytes that the store may have where the settings say nothing.
@@ -46,11 +46,12 @@ impl Machine {
         self.cancel.get_or_init(|| cancel_on_signals(Arc::clone(&self.passes_on)))
     }
 
-    /// From now on signals are for a command. The number of the last that asked it to end is in what comes back, 0 while none did.
-    pub(crate) fn pass_signals_on(&self, signals: &Signals) -> Arc<AtomicU8> {
+    /// From now on signals are for a command, which has `grace` after the first that asks it to end. The number of the last that did so is in
+    /// what comes back, 0 while none did.
+    pub(crate) fn pass_signals_on(&self, signals: &Signals, grace: Duration) -> Arc<AtomicU8> {
         let asked = Arc::new(AtomicU8::new(0));
         self.passes_on.store(true, Ordering::SeqCst);
-        pass_on(self.cancel().clone(), signals.clone(), Arc::clone(&asked));
+        pass_on(self.cancel().clone(), signals.clone(), Arc::clone(&asked), grace);
         asked
     }
 
@@ -111,7 +112,9 @@ impl Machine {
     fn registry_with(&self, patience: Patience) -> Result<Registry, Failure> {
         let settings = lapstrake::registry::Settings { patience, ..self.registry_settings()? };
         let credentials = crate::registries::credentials(&settings, &self.surroundings);
-        Registry::new(settings, Arc::new(credentials)).map_err(|error| Failure::world(chain(&error)))
+        let registry = Registry::new(settings, Arc::new(credentials)).map_err(|error| Failure::world(chain(&error)))?;
+        registry.tell(Arc::new(Remarks(self.voice)));
+        Ok(registry)
     }
 
     /// How `git` is run: as registries are reached, and with no keys.
@@ -201,6 +204,17 @@ fn millicpus(cpus: f64) -> Option<u64> {
     }
 }
 
+/// Says what is noted, for commands that show nothing else of what happens.
+struct Remarks(Voice);
+
+impl EventSink for Remarks {
+    fn send(&self, event: Event) {
+        if let EventKind::Noted { message } = event.kind {
+            remark(&format!("note: {message}\n"), self.0);
+        }
+    }
+}
+
 /// A wish to stop that the usual signals express: once to stop in order, twice to end at once.
 fn cancel_on_signals(passes_on: Arc<AtomicBool>) -> Cancel {
     let cancel = Cancel::new();
@@ -234,11 +248,8 @@ fn cancel_on_signals(passes_on: Arc<AtomicBool>) -> Cancel {
     cancel
 }
 
-/// How long a command that was asked to end has for it. Its changes are thrown away anyway.
-const GRACE: Duration = Duration::from_millis(900);
-
 /// Passes signals on to a command; ends it some time after the first that asks it to end, or at the second.
-fn pass_on(cancel: Cancel, signals: Signals, asked: Arc<AtomicU8>) {
+fn pass_on(cancel: Cancel, signals: Signals, asked: Arc<AtomicU8>, grace: Duration) {
     let spawned = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() else { return };
         runtime.block_on(async {
@@ -268,7 +279,7 @@ fn pass_on(cancel: Cancel, signals: Signals, asked: Arc<AtomicU8>) {
                 let cancel = cancel.clone();
                 let later = move || {
                     #[expect(clippy::disallowed_methods, reason = "the command has this long to end")]
-                    std::thread::sleep(GRACE);
+                    std::thread::sleep(grace);
                     cancel.cancel();
                 };
                 drop(std::thread::Builder::new().name("grace".to_owned()).spawn(later));

@@ -76,7 +76,7 @@ fn main() -> ExitCode {
         | Command::Schema
         | Command::Completions { .. } => None,
     };
-    let machine = Machine::new(Surroundings::read(), progress);
+    let machine = Machine::new(Surroundings::read().with_logins_of(arguments.authfile), progress);
     let result = match arguments.command {
         Command::Build(build) => commands::build::build(&machine, &build),
         // Its codes are those of the command that it runs.

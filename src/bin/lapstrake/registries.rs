@@ -94,7 +94,9 @@ pub(crate) fn credentials(settings: &Settings, surroundings: &Surroundings) -> D
     let mut credentials = DockerCredentials::new(credential_files(surroundings))
         .with_helpers_from(path)
         .with_further_helpers(settings.containers.credential_helpers());
-    if let Some(text) = surroundings.variable("DOCKER_AUTH_CONFIG").and_then(|text| text.to_str()) {
+    // Who names a file means that file.
+    let text = surroundings.variable("DOCKER_AUTH_CONFIG").filter(|_| surroundings.authfile.is_none());
+    if let Some(text) = text.and_then(|text| text.to_str()) {
         credentials = credentials.with_text("DOCKER_AUTH_CONFIG", Secret::new(text));
     }
     credentials
@@ -142,6 +144,7 @@ impl RegistryConfig {
 /// The files that may hold credentials, the one to ask first in front.
 pub(crate) fn credential_files(surroundings: &Surroundings) -> Vec<PathBuf> {
     let mut files = Vec::new();
+    files.extend(surroundings.authfile.clone());
     files.extend(surroundings.variable("REGISTRY_AUTH_FILE").map(PathBuf::from));
     files.extend(docker_config(surroundings));
     match surroundings.variable("XDG_RUNTIME_DIR") {

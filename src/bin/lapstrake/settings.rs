@@ -11,6 +11,8 @@ use crate::exit::Failure;
 /// What the environment says, read once.
 pub(crate) struct Surroundings {
     variables: BTreeMap<String, std::ffi::OsString>,
+    /// The file with logins that the command line names.
+    pub(crate) authfile: Option<PathBuf>,
     /// Whether a program reads what is printed.
     pub(crate) ci: bool,
     /// Whether standard error may be coloured.
@@ -65,14 +67,19 @@ impl Surroundings {
         let set = |name: &str| variables.get(name).is_some_and(|value| !value.is_empty());
         let ci = set("CI");
         let colour = !set("NO_COLOR") && std::io::stderr().is_terminal() && variables.get("TERM").is_none_or(|term| term != "dumb");
-        Surroundings { variables, ci, colour }
+        Surroundings { variables, authfile: None, ci, colour }
+    }
+
+    /// With the file with logins that the command line names, if it does.
+    pub(crate) fn with_logins_of(self, authfile: Option<PathBuf>) -> Surroundings {
+        Surroundings { authfile, ..self }
     }
 
     /// Only these variables, for tests.
     #[cfg(test)]
     pub(crate) fn of<const N: usize>(variables: [(&str, &str); N]) -> Surroundings {
         let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), value.into())).collect();
-        Surroundings { variables, ci: false, colour: false }
+        Surroundings { variables, authfile: None, ci: false, colour: false }
     }
 
     /// A variable that is set and not empty.

@@ -52,6 +52,7 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
     };
     let cancel = machine.cancel();
     let (store, registry) = (machine.store()?, machine.registry()?);
+    registry.tell(Arc::clone(&events) as Arc<dyn lapstrake::event::EventSink>);
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &*events, cancel);
     let (plan, resolved) = project.plan(&outside, &arguments.pinning, if habits.pull { &ImagesStale } else { &NothingStale })?;
     note_fresh(&*events, &resolved);

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use lapstrake::image::Reference;
-use lapstrake::registry::{Account, Checked, Credential, CredentialError, Credentials, DockerLogins, Kept, LoginFormat, Registry, Secret};
+use lapstrake::registry::{
+    Account, Checked, Credential, CredentialError, Credentials, DockerLogins, Erased, Kept, LoginFormat, Registry, Secret,
+};
 
 use crate::args;
 use crate::exit::{Failure, Voice, chain, print, remark};
@@ -17,7 +19,7 @@ const SECRET_LIMIT_BYTES: u64 = 64 << 10;
 
 pub(crate) fn login(machine: &Machine, arguments: &args::Login) -> Result<(), Failure> {
     let account = account(&arguments.account)?;
-    let logins = logins(machine, arguments.authfile.as_ref())?;
+    let logins = logins(machine)?;
     let credential = credential(arguments, &account)?;
     if !arguments.no_check {
         let settings = machine.registry_settings()?;
@@ -41,17 +43,26 @@ pub(crate) fn login(machine: &Machine, arguments: &args::Login) -> Result<(), Fa
             format!("note: the password is kept in `{}` as it is; a credential helper (`credsStore`) keeps it better\n", path.display());
         remark(&text, machine.voice);
     }
+    if machine.surroundings.authfile.is_some() {
+        let text = "note: other commands find it with `--authfile`, or where REGISTRY_AUTH_FILE names the file\n";
+        remark(text, machine.voice);
+    }
     print(&format!("logged in to {}; kept {}\n", arguments.account, shown(&kept)))
 }
 
 pub(crate) fn logout(machine: &Machine, arguments: &args::Logout) -> Result<(), Failure> {
     let account = account(&arguments.account)?;
-    let kept = logins(machine, arguments.authfile.as_ref())?.erase(&account).map_err(|error| Failure::world(chain(&error)))?;
-    if kept.is_empty() {
-        return print(&format!("there was no login to {}\n", arguments.account));
-    }
+    let Erased { kept, failed } = logins(machine)?.erase(&account).map_err(|error| Failure::world(chain(&error)))?;
     let places: Vec<String> = kept.iter().map(shown).collect();
-    print(&format!("logged out of {}; it was {}\n", arguments.account, places.join(" and ")))
+    match (failed, places.as_slice()) {
+        (None, []) => print(&format!("there was no login to {}\n", arguments.account)),
+        (None, _) => print(&format!("logged out of {}; it was {}\n", arguments.account, places.join(" and "))),
+        (Some(error), []) => Err(Failure::world(chain(&error))),
+        (Some(error), _) => {
+            print(&format!("the login to {} was {} and is gone from there\n", arguments.account, places.join(" and ")))?;
+            Err(Failure::world(chain(&error)))
+        }
+    }
 }
 
 /// The same for every registry: what is being checked.
@@ -95,9 +106,9 @@ fn account(text: &str) -> Result<Account, Failure> {
     Ok(Account { registry: host.to_owned(), path: path.map(str::to_owned) })
 }
 
-fn logins(machine: &Machine, authfile: Option<&PathBuf>) -> Result<DockerLogins, Failure> {
+fn logins(machine: &Machine) -> Result<DockerLogins, Failure> {
     let surroundings = &machine.surroundings;
-    let of_containers = authfile.cloned().or_else(|| surroundings.variable("REGISTRY_AUTH_FILE").map(PathBuf::from));
+    let of_containers = surroundings.authfile.clone().or_else(|| surroundings.variable("REGISTRY_AUTH_FILE").map(PathBuf::from));
     let (path, format) = match of_containers {
         Some(path) => (path, LoginFormat::Containers),
         None => match registries::docker_config(surroundings) {

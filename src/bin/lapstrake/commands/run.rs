@@ -5,7 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use lapstrake::build::{self, Engine, Invocation, Options, Root, Volume};
 use lapstrake::diagnostic::nearest;
@@ -57,6 +59,7 @@ pub(crate) fn run(machine: &Machine, arguments: &args::Run) -> ExitCode {
 fn attempt(machine: &Machine, arguments: &args::Run) -> Result<u8, Ended> {
     let events = progress::sink(arguments.progress, &machine.surroundings);
     let (store, registry) = (machine.store()?, machine.registry()?);
+    registry.tell(Arc::clone(&events));
     let engine = machine.engine(arguments.isolation, &arguments.limits)?;
     let network = network(&arguments.pinning);
     let keys = Keys::read(machine, &args::Keys { secrets: arguments.secrets.clone(), ssh: Vec::new() })?;
@@ -160,7 +163,7 @@ impl Start<'_> {
             return Err(Failure::usage(format!("`{}` names no command; write one behind it", self.arguments.what)).into());
         }
         let signals = Signals::new();
-        let asked = self.machine.pass_signals_on(&signals);
+        let asked = self.machine.pass_signals_on(&signals, Duration::from_secs(self.arguments.stop_timeout));
         let options = Options::default();
         let execute = |invocation: &Invocation, console: Console<'_>| {
             self.engine.execute(root, invocation, self.outside, &options, console, &signals)
