@@ -208,6 +208,7 @@ impl Action<'_> {
     fn lookup_here(&self, site: &Site<'_>) -> Result<Option<Came>, Failure> {
         let Some((body, age)) = site.outside.store.record_and_age(&ACTIONS, &self.preimage.key())? else { return Ok(None) };
         let age = Duration::from_secs(age.seconds);
+        let made = Moment::ago(age);
         if self.refresh().is_some_and(|refresh| age > refresh) {
             return Ok(None);
         }
@@ -222,7 +223,7 @@ impl Action<'_> {
             Some(Ok(fingerprint)) if site.layers.has_files(&fingerprint)? => Some(fingerprint),
             Some(Ok(_) | Err(_)) => return Ok(None),
         };
-        Ok(Some(self.came(layer, (Answered::Cached, Moment::ago(age)), rung)))
+        Ok(Some(self.came(layer, (Answered::Cached, made), rung)))
     }
 
     /// Offers what the action came to to others.
