@@ -242,6 +242,80 @@ fn podman_loads_an_image_under_all_of_its_tags() {
     }
 }
 
+/// containerd on a socket of its own. It ends with the value.
+struct Containerd {
+    child: Child,
+    socket: String,
+}
+
+impl Containerd {
+    fn start(lab: &Lab) -> Containerd {
+        let path = |name: &str| lab.path(name).display().to_string();
+        let (socket, config) = (path("containerd.sock"), path("containerd.toml"));
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let text = format!(
+            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = {socket:?}\nuid = {uid}\ngid = {gid}\n[ttrpc]\naddress = {:?}\n",
+            path("containerd-root"),
+            path("containerd-state"),
+            path("containerd.ttrpc"),
+        );
+        write(&lab.path("containerd.toml"), &text);
+        let mut command = if rustix::process::geteuid().is_root() { Command::new("containerd") } else { Command::new("sudo") };
+        if !rustix::process::geteuid().is_root() {
+            command.args(["-n", "containerd"]);
+        }
+        let log = std::fs::File::create(lab.path("containerd.log")).unwrap();
+        let child = command
+            .args(["--config", &config])
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("these tests need `containerd`: install Debian's package of that name");
+        let containerd = Containerd { child, socket };
+        for _ in 0..300 {
+            if Command::new("ctr").args(["--address", &containerd.socket, "version"]).output().unwrap().status.success() {
+                return containerd;
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        panic!("containerd did not answer within a minute: {}", std::fs::read_to_string(lab.path("containerd.log")).unwrap_or_default());
+    }
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let end = |program: &str, arguments: &[&str]| Command::new(program).args(arguments).output();
+        let _ = if rustix::process::geteuid().is_root() { end("kill", &[&pid]) } else { end("sudo", &["-n", "kill", &pid]) };
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn containerd_loads_an_image_under_all_of_its_tags() {
+    let lab = Lab::new();
+    let containerd = Containerd::start(&lab);
+    let built = lab.build_with(&runnable(&lab), &["--load=containerd"], |command| {
+        command.env("CONTAINERD_ADDRESS", &containerd.socket);
+    });
+    let ctr = |arguments: &[&str]| run("ctr", &[&["--address", &containerd.socket][..], arguments].concat()).stdout;
+    let names = String::from_utf8(ctr(&["images", "list", "--quiet"])).unwrap();
+    for tag in ["1", "2"] {
+        assert!(names.lines().any(|name| name == format!("registry.example.com/team/app:{tag}")), "{names}");
+    }
+    // It is the very image: its config is, and a root for containers can be made of it.
+    let config = built.images()[0]["config"].as_str().unwrap();
+    assert_eq!(format!("sha256:{}", lapstrake::cache::Digest::of(&ctr(&["content", "get", config])).hex()), config);
+    let root = lab.files("root", &[]);
+    crate::lab::as_root(
+        "ctr",
+        &["--address", &containerd.socket, "images", "mount", "registry.example.com/team/app:1", root.to_str().unwrap()],
+    );
+    let hello = std::fs::read_to_string(root.join("hello"));
+    crate::lab::as_root("umount", &["--lazy", root.to_str().unwrap()]);
+    assert_eq!(hello.unwrap(), "hello from the image");
+}
+
 #[test]
 fn an_engine_that_is_not_there_is_told_with_another_way() {
     let lab = Lab::new();

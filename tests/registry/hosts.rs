@@ -1,5 +1,8 @@
 //! What counts for one host: authorities, certificates, proxies.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use lapstrake::event::Cancel;
@@ -26,7 +29,7 @@ fn authority() -> tempfile::TempDir {
         let subject = format!("/CN={name}");
         run("openssl", &[&new[..], &["-subj", &subject, "-keyout", &key, "-out", &request]].concat());
         let extensions = path(&format!("{name}.ext"));
-        std::fs::write(&extensions, "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n").unwrap();
+        std::fs::write(&extensions, "subjectAltName=IP:127.0.0.1,DNS:registry.example.com\nbasicConstraints=CA:FALSE\n").unwrap();
         let (ca, ca_key) = (path("ca.pem"), path("ca.key"));
         let sign = ["x509", "-req", "-days", "2", "-CAcreateserial", "-in", &request, "-CA", &ca, "-CAkey", &ca_key];
         run("openssl", &[&sign[..], &["-extfile", &extensions, "-out", &certificate]].concat());
@@ -160,4 +163,119 @@ fn what_is_said_of_a_part_of_a_registry_or_of_a_mirror_does_not_count_for_the_re
         push_image(&registry, &format!("{host}/{name}").parse().unwrap(), &image).unwrap_err();
     }
     assert_eq!(fake.lines(), Vec::<String>::new());
+}
+
+/// A proxy that makes tunnels to one server, whatever name it is asked for, and writes down the heads of requests.
+struct Tunnels {
+    address: SocketAddr,
+    heads: Arc<Mutex<Vec<String>>>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Tunnels {
+    fn to(server: SocketAddr) -> Tunnels {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (heads, ended) = (Arc::new(Mutex::new(Vec::new())), Arc::new(AtomicBool::new(false)));
+        let (seen, end) = (Arc::clone(&heads), Arc::clone(&ended));
+        std::thread::spawn(move || {
+            for client in listener.incoming().map_while(Result::ok) {
+                if end.load(Ordering::SeqCst) {
+                    return;
+                }
+                let seen = Arc::clone(&seen);
+                std::thread::spawn(move || tunnel(client, server, &seen));
+            }
+        });
+        Tunnels { address, heads, ended }
+    }
+
+    fn heads(&self) -> Vec<String> {
+        self.heads.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Tunnels {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn tunnel(client: TcpStream, server: SocketAddr, seen: &Mutex<Vec<String>>) {
+    let mut reader = BufReader::new(client.try_clone().unwrap());
+    let mut head = String::new();
+    while reader.read_line(&mut head).is_ok_and(|count| count > 2) {}
+    seen.lock().unwrap().push(head.clone());
+    let mut client = client;
+    if !head.starts_with("CONNECT ") {
+        let _ = client.write_all(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        return;
+    }
+    let Ok(server) = TcpStream::connect(server) else { return };
+    client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+    let (mut up, mut down) = (server.try_clone().unwrap(), server);
+    let back = std::thread::spawn(move || {
+        let _ = std::io::copy(&mut down, &mut client);
+        let _ = client.shutdown(Shutdown::Both);
+    });
+    let _ = std::io::copy(&mut reader, &mut up);
+    let _ = up.shutdown(Shutdown::Both);
+    let _ = back.join();
+}
+
+#[test]
+fn a_proxy_of_plain_http_makes_tunnels_to_registries_and_sees_nothing_of_what_goes_through() {
+    let made = authority();
+    let read = |name: &str| std::fs::read_to_string(made.path().join(name)).unwrap();
+    let tls =
+        format!("http:\n  addr: {{address}}\n  tls:\n    certificate: {0}/server.pem\n    key: {0}/server.key\n", made.path().display());
+    let server = RealRegistry::start(&tls, &[]);
+    let proxy = Tunnels::to(server.address);
+    // Nobody but the proxy knows where that is.
+    let host = "registry.example.com:5443";
+    let trusting = Host { authorities: vec![read("ca.pem").into_bytes()], ..Host::default() };
+    let through = |trusting: Host| {
+        let proxies = Proxies { https: Some(Secret::new(format!("http://u:hunter2@{}", proxy.address))), ..Proxies::default() };
+        registry(Settings { hosts: [(host.to_owned(), trusting)].into(), proxies, ..settings() })
+    };
+    let (target, image) = (format!("{host}/team/web:1").parse().unwrap(), image(300_000));
+    let knowing = through(trusting);
+    push_image(&knowing, &target, &image).unwrap();
+    assert_eq!(knowing.resolve(&target, &Cancel::new()).unwrap().bytes, image.manifest);
+    assert_eq!(pull(&knowing, &target, &image.blobs[0].0).unwrap(), image.blobs[0].1);
+    // What is asked of the registry is in the tunnel; who we are to the proxy is not.
+    let heads = proxy.heads();
+    assert!(!heads.is_empty());
+    for head in &heads {
+        assert!(head.starts_with(&format!("CONNECT {host} HTTP/1.1\r\n")), "{head}");
+        assert!(
+            head.to_ascii_lowercase()
+                .contains(&format!("proxy-authorization: {}", crate::support::fake::basic("u", "hunter2")).to_ascii_lowercase())
+        );
+        assert!(!head.contains("team/web"), "{head}");
+    }
+    // The certificate is looked at behind the proxy as well.
+    let error = through(Host::default()).resolve(&target, &Cancel::new()).unwrap_err();
+    assert!(matches!(error, Error::Unreachable { problem: Unreachable::Tls, .. }), "{error:?}");
+    assert!(!crate::in_full(&error).contains("hunter2"), "{error:?}");
+}
+
+#[test]
+fn a_registry_may_have_an_address_of_ipv6() {
+    let server = RealRegistry::start_on("::1", "", &[]);
+    let target = at(server.address, "team/web:1");
+    assert_eq!(target.to_string(), format!("[::1]:{}/team/web:1", server.address.port()));
+    let (registry, image) = (registry(settings()), image(100_000));
+    push_image(&registry, &target, &image).unwrap();
+    assert_eq!(registry.resolve(&target, &Cancel::new()).unwrap().bytes, image.manifest);
+    assert_eq!(pull(&registry, &target, &image.blobs[0].0).unwrap(), image.blobs[0].1);
+    assert_eq!(registry.tags(&target, &Cancel::new()).unwrap(), ["1"]);
+    // Others find it at the same address.
+    let url = format!("http://[::1]:{}/v2/team/web/manifests/1", server.address.port());
+    let accept = format!("Accept: {}", lapstrake::image::MediaType::OCI_MANIFEST);
+    assert_eq!(run("curl", &["--silent", "--globoff", "--fail", "--header", &accept, &url]).stdout, image.manifest);
+    // From one repository of it to another, nothing is sent.
+    let pushed = crate::push_blob(&registry, &at(server.address, "team/other:1"), &image.blobs[0], std::slice::from_ref(&target));
+    assert_eq!(pushed.unwrap(), lapstrake::registry::Pushed::Mounted);
 }

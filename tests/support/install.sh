@@ -12,6 +12,6 @@ install_packages \
     ca-certificates curl debian-archive-keyring gcc git jq libc6-dev openssh-client openssh-server python3 util-linux procps \
     busybox-static mmdebstrap uidmap \
     docker-registry apache2-utils openssl \
-    podman runc docker.io iptables buildah skopeo umoci \
+    podman runc docker.io containerd iptables buildah skopeo umoci \
     libarchive-tools zip unzip xz-utils zstd \
     xfsprogs postgresql hyperfine

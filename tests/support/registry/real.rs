@@ -22,21 +22,26 @@ pub(crate) const PASSWORD: &str = "wonder land";
 impl RealRegistry {
     /// Starts one. `further` is more of its configuration, in which `{directory}` stands for a directory that holds `files`.
     pub(crate) fn start(further: &str, files: &[(&str, &str)]) -> RealRegistry {
+        RealRegistry::start_on("127.0.0.1", further, files)
+    }
+
+    /// The same, on this address of the machine.
+    pub(crate) fn start_on(host: &str, further: &str, files: &[(&str, &str)]) -> RealRegistry {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in files {
             std::fs::write(directory.path().join(name), text).unwrap();
         }
         // The kernel chooses the port, so that nobody else can have it; the log tells which it was.
-        let address = "127.0.0.1:0";
+        let address = SocketAddr::new(host.parse().unwrap(), 0).to_string();
         let root = directory.path().display().to_string();
         let config = format!(
             "version: 0.1\nlog:\n  level: info\n  accesslog:\n    disabled: true\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n  delete:\n    enabled: true\n{}",
-            further.replace("{directory}", &root).replace("{address}", address),
+            further.replace("{directory}", &root).replace("{address}", &address),
         );
         let config = if further.contains("\nhttp:") || further.starts_with("http:") {
             config
         } else {
-            format!("{config}\nhttp:\n  addr: {address}\n")
+            format!("{config}\nhttp:\n  addr: \"{address}\"\n")
         };
         let file = directory.path().join("config.yml");
         std::fs::write(&file, config).unwrap();
@@ -65,7 +70,7 @@ impl RealRegistry {
 /// Where it takes connections, by what it wrote so far. It writes that once it does.
 fn listening(said: &str) -> Option<SocketAddr> {
     let (_, rest) = said.split_once("listening on ")?;
-    let end = rest.find(|character: char| !matches!(character, '0'..='9' | '.' | ':'))?;
+    let end = rest.find(|character: char| !matches!(character, '0'..='9' | 'a'..='f' | '.' | ':' | '[' | ']'))?;
     rest[..end].parse().ok()
 }
 
