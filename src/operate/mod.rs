@@ -10,6 +10,8 @@ mod inspect;
 mod layers;
 mod open;
 mod place;
+mod proof;
+mod rebase;
 mod text;
 
 pub use compare::{Comparison, FieldChange, FileChange, FileSide};
@@ -20,6 +22,7 @@ pub use inspect::{Inspected, InspectedLayer};
 pub use layers::{LayersError, ReadLayer, ReadLayers, read_layers};
 pub use open::{OpenError, Opened, open};
 pub use place::{InvalidPlace, Place};
+pub use rebase::{BASE_DIGEST, BASE_NAME, LeaningStep, RebaseError, Rebased, base_of, rebase};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ArchiveSource, FirstContents, MountKind, Plan, StepKind, TreeSource};
+use super::{ArchiveSource, Base, BaseImage, FirstContents, MountKind, Plan, StageId, StepKind, TreeSource};
 use crate::diagnostic::Span;
 
 /// A secret that a plan uses.
@@ -15,6 +15,21 @@ pub struct NeededSecret {
 }
 
 impl Plan {
+    /// The image that a stage begins with, through the stages that it stands on; `None` where that is nothing.
+    #[must_use]
+    pub fn base_image(&self, stage: StageId) -> Option<&BaseImage> {
+        let mut stage = self.stages.get(stage.0)?;
+        // Each stage stands on an earlier one.
+        for _ in 0..self.stages.len() {
+            match &stage.base {
+                Base::Image(image) => return Some(image),
+                Base::Stage(below) => stage = self.stages.get(below.0)?,
+                Base::Scratch => return None,
+            }
+        }
+        None
+    }
+
     /// The names of all build contexts that are read, with where each is first named; the empty name is the default one.
     #[must_use]
     pub fn contexts(&self) -> BTreeMap<&str, Span> {

@@ -41,6 +41,7 @@ mod limits;
 mod memory;
 mod mistrust;
 mod platforms;
+mod rebasing;
 mod remote;
 mod running;
 mod secrets;

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Push(Push),
     /// Copy an image, byte for byte, between registries, OCI layouts and archives
     Copy(Copy),
+    /// Put an image's own layers onto another base, where they would be the same there
+    Rebase(Rebase),
     /// Show an image's config and layers
     Inspect(Inspect),
     /// Show the files of an image's layers, and the room that is wasted
@@ -302,6 +304,9 @@ pub(crate) struct Habits {
     /// Add an annotation to the image's manifest
     #[arg(long = "annotation", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) annotations: Vec<(String, String)>,
+    /// Write into each manifest which image it was made from, by name and digest (`org.opencontainers.image.base.*`)
+    #[arg(long)]
+    pub(crate) annotate_base: bool,
     /// Write the image's id, which is the digest of its config, to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
@@ -554,6 +559,33 @@ pub(crate) struct Copy {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// `lapstrake rebase`
+#[derive(Debug, Args)]
+#[command(after_help = "A place is REF, oci:DIR[:TAG], oci-archive:FILE[:TAG] or docker-archive:FILE[:REF].")]
+pub(crate) struct Rebase {
+    /// The image, a place
+    #[arg(value_name = "IMAGE")]
+    pub(crate) image: String,
+    /// The new base, a place
+    #[arg(long, value_name = "BASE")]
+    pub(crate) onto: String,
+    /// The base that it was made from, a place; else what its annotations say
+    #[arg(long, value_name = "BASE")]
+    pub(crate) from: Option<String>,
+    /// Where the result goes, a place; without it, it is only seen whether it works
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) to: Option<String>,
+    /// Add it to the index that the tag points to, beside the images for other platforms
+    #[arg(long, requires = "to")]
+    pub(crate) merge: bool,
+    /// Do not ask whether this step above the base depends on it; counted from 1 (may be repeated)
+    #[arg(long, value_name = "STEP")]
+    pub(crate) assume_independent: Vec<usize>,
+    /// Pick this platform of an index
+    #[arg(long, value_name = "OS/ARCH")]
+    pub(crate) platform: Option<String>,
 }
 
 /// `lapstrake tree`

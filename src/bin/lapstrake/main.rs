@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         | Command::Pull(_)
         | Command::Push(_)
         | Command::Copy(_)
+        | Command::Rebase(_)
         | Command::Inspect(_)
         | Command::Tree(_)
         | Command::Diff(_)
@@ -89,6 +90,7 @@ fn main() -> ExitCode {
         Command::Pull(pull) => commands::copy::pull(&machine, &pull),
         Command::Push(push) => commands::copy::push(&machine, &push),
         Command::Copy(copy) => commands::copy::copy(&machine, &copy),
+        Command::Rebase(rebase) => commands::rebase::rebase(&machine, &rebase),
         Command::Inspect(inspect) => commands::inspect::inspect(&machine, &inspect),
         Command::Tree(tree) => commands::tree::tree(&machine, &tree),
         Command::Diff(diff) => commands::tree::diff(&machine, &diff),

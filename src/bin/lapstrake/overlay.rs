@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lapstrake::frontend::dockerfile::NamedContext;
-use lapstrake::image::Reference;
+use lapstrake::image::{Format, Reference};
+use lapstrake::operate::{BASE_DIGEST, BASE_NAME};
+use lapstrake::plan;
 use lapstrake::spec::{
     Base, Change, Copy, FileSource, Image, ImageSource, ModeRule, Mount, Name, Network, Spanned, Spec, Stage, Step, Template, Text, Verb,
 };
@@ -50,6 +52,32 @@ pub(crate) fn annotate(spec: &mut Spec, annotations: &[(String, String)]) -> Res
         };
         for image in spec.images.values_mut() {
             image.value.annotations.insert(name.to_owned(), Spanned::made(Template::literal(value)));
+        }
+    }
+    Ok(())
+}
+
+/// The manifest of each image that begins with one of a registry says which, unless it has such annotations already.
+pub(crate) fn annotate_base(plan: &mut plan::Plan) -> Result<(), Failure> {
+    let mut bases = Vec::new();
+    for image in &plan.images {
+        bases.push(match plan.base_image(image.stage) {
+            Some(plan::BaseImage { source: plan::ImageSource::Registry(reference), digest }) => {
+                Some((Reference { digest: None, ..reference.clone() }, *digest))
+            }
+            Some(plan::BaseImage { source: plan::ImageSource::Layout { .. } | plan::ImageSource::Tar { .. }, .. }) | None => None,
+        });
+    }
+    for (image, base) in plan.images.iter_mut().zip(bases) {
+        let Some((name, digest)) = base else { continue };
+        if image.format == Format::Docker {
+            return Err(Failure::usage(format!(
+                "`--annotate-base`: the manifest of the image `{}` is one of Docker's, which have no annotations",
+                image.name
+            )));
+        }
+        for (key, value) in [(BASE_NAME, name.to_string()), (BASE_DIGEST, digest.to_string())] {
+            image.annotations.entry(key.to_owned()).or_insert(value);
         }
     }
     Ok(())

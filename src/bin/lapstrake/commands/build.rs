@@ -54,7 +54,10 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
     let (store, registry) = (machine.store()?, machine.registry()?);
     registry.tell(Arc::clone(&events) as Arc<dyn lapstrake::event::EventSink>);
     let outside = project.outside(&store, &registry, network(&arguments.pinning), &*events, cancel);
-    let (plan, resolved) = project.plan(&outside, &arguments.pinning, if habits.pull { &ImagesStale } else { &NothingStale })?;
+    let (mut plan, resolved) = project.plan(&outside, &arguments.pinning, if habits.pull { &ImagesStale } else { &NothingStale })?;
+    if habits.annotate_base {
+        overlay::annotate_base(&mut plan)?;
+    }
     note_fresh(&*events, &resolved);
     if let Some(path) = &habits.iidfile
         && plan.images.len() != 1

@@ -13,6 +13,7 @@ pub(crate) mod lock;
 pub(crate) mod login;
 pub(crate) mod ls;
 pub(crate) mod plan;
+pub(crate) mod rebase;
 pub(crate) mod run;
 pub(crate) mod tree;
 pub(crate) mod why;
