@@ -271,14 +271,13 @@ impl Containerd {
             .stderr(log)
             .spawn()
             .expect("these tests need `containerd`: install Debian's package of that name");
-        let containerd = Containerd { child, socket };
-        for _ in 0..300 {
-            if Command::new("ctr").args(["--address", &containerd.socket, "version"]).output().unwrap().status.success() {
-                return containerd;
-            }
-            std::thread::sleep(Duration::from_millis(200));
-        }
-        panic!("containerd did not answer within a minute: {}", std::fs::read_to_string(lab.path("containerd.log")).unwrap_or_default());
+        let mut containerd = Containerd { child, socket };
+        until("containerd answers", || {
+            let said = || std::fs::read_to_string(lab.path("containerd.log")).unwrap_or_default();
+            assert!(containerd.child.try_wait().unwrap().is_none(), "containerd ended: {}", said());
+            Command::new("ctr").args(["--address", &containerd.socket, "version"]).output().unwrap().status.success()
+        });
+        containerd
     }
 }
 
