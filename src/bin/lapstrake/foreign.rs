@@ -26,7 +26,6 @@ const FOREIGN: &[(&str, &str)] = &[
     ("--format", "is a key of the image: write `format = \"docker\"` or `\"oci\"` in a lapstrake.toml"),
     ("--insecure", "is a setting of the machine: write `[registries.\"HOST\"]` with `plain_http = true` in config.toml"),
     ("--layers", "is not needed: each step is cached and has a layer of its own; leave it out"),
-    ("--memory", "is not supported: limit the builder itself; leave it out"),
     ("--memory-swap", "is not supported: limit the builder itself; leave it out"),
     ("--no-push", "is not needed: nothing is pushed without `--push`; leave it out"),
     ("--oci-layout-path", "is `-o oci:DIR` here"),
