@@ -49,8 +49,7 @@ chmod 755 "$work"
 # ── lapstrake ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 if [ -z "${LAPSTRAKE-}" ]; then
     note "building lapstrake"
-    (cd "$top" && cargo build --release --locked --bin lapstrake)
-    LAPSTRAKE=${CARGO_TARGET_DIR:-$top/target}/release/lapstrake
+    LAPSTRAKE=$(bash "$top/tests/support/release.sh")
 fi
 export LAPSTRAKE
 "$LAPSTRAKE" --version

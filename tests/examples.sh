@@ -49,8 +49,7 @@ for program in curl docker-registry jq python3 podman runc skopeo umoci zstd doc
 done
 
 if [ -z "${LAPSTRAKE-}" ]; then
-    cargo build --release --locked --bin lapstrake
-    LAPSTRAKE=${CARGO_TARGET_DIR:-$top/target}/release/lapstrake
+    LAPSTRAKE=$(bash tests/support/release.sh)
 fi
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/lapstrake-examples.XXXXXX")

@@ -31,7 +31,7 @@ trap clean_up EXIT
 if [ $# -eq 0 ]; then
     # The program that the examples try is built while the tests run: they wait more than they compute.
     cargo test --workspace --locked --no-run
-    nice cargo build --release --locked --bin lapstrake </dev/null >"$release_log" 2>&1 &
+    nice bash tests/support/release.sh </dev/null >"$release_log" 2>&1 &
     release_pid=$!
 fi
 
@@ -54,8 +54,10 @@ wait "$release_pid" || {
     die "the release build failed (its words are above)"
 }
 release_pid=
-LAPSTRAKE=${CARGO_TARGET_DIR:-$top/target}/release/lapstrake bash tests/matrix/apart.sh || die "the rung chroot does not keep apart what it should (see above)"
-export LAPSTRAKE=${CARGO_TARGET_DIR:-$top/target}/release/lapstrake
+LAPSTRAKE=$(tail -n 1 "$release_log")
+export LAPSTRAKE
+bash tests/support/lean.sh "$LAPSTRAKE" || die "the program is not what it is said to be (see above)"
+bash tests/matrix/apart.sh || die "the rung chroot does not keep apart what it should (see above)"
 bash tests/examples.sh || die "the examples failed (see above)"
 note "the benchmark, small: that all of it works and makes the right images, not how fast"
 bash tests/bench/run.sh --small --runs 1 --out "${CARGO_TARGET_DIR:-$top/target}/bench-small" || die "the benchmark failed (see above)"

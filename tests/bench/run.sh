@@ -15,8 +15,7 @@ cd "$top"
 
 bash tests/support/install.sh
 if [ -z "${LAPSTRAKE-}" ]; then
-    cargo build --release --locked --bin lapstrake
-    LAPSTRAKE=${CARGO_TARGET_DIR:-$top/target}/release/lapstrake
+    LAPSTRAKE=$(bash tests/support/release.sh)
 fi
 
 work=

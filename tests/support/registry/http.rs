@@ -161,7 +161,8 @@ fn serve(connection: TcpStream, handler: &dyn Handler, stop: &AtomicBool) {
         let Some(mut request) = read_head(&mut reader) else { return };
         let length: usize = request.header("content-length").map_or(0, |length| length.parse().unwrap());
         if let Some(limit) = handler.abort(&request) {
-            let _ = reader.by_ref().take(limit as u64).read_to_end(&mut request.body);
+            // No more than there is: who has sent all of it sends nothing further, and waits for an answer.
+            let _ = reader.by_ref().take(limit.min(length) as u64).read_to_end(&mut request.body);
             handler.aborted(request);
             return;
         }
