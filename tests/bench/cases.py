@@ -33,6 +33,25 @@ SMALL = Sizes(300, 4 << 20, (2, 5), (3, 6), (100, 300), 32 << 20)
 
 
 @dataclass
+class Work:
+    """What any builder must do at least, of which the machine's limits tell how long it takes."""
+
+    # Files whose metadata are looked at.
+    walked_files: int = 0
+    # Bytes of layers before and after compression that are hashed.
+    stream_bytes: int = 0
+    blob_bytes: int = 0
+    # Of the former, what is text: the rest does not compress.
+    text_bytes: int = 0
+
+
+def of_files(count):
+    """The work for a layer of small files."""
+    size = int(count * 6.25 * 1024)
+    return Work(count, size, size // 3, size)
+
+
+@dataclass
 class Row:
     """One line of the table."""
 
@@ -52,6 +71,10 @@ class Row:
     runs: int = 0
     only: tuple = ()
     memory_bytes: int = 0
+    # The repository of a shared cache: filled before, read by each run.
+    shared: str = ""
+    # What it must do at least, where that can be told.
+    work: Work | None = None
 
 
 class Inputs:
@@ -187,13 +210,33 @@ def rows(letters, inputs_made, sizes, small):
             Row("b", "unchanged", context, family="project", targets={"buildah": 0.03}),
             Row("c", "one line edited", context, before=lambda run: inputs.edit(source, f"run {run}"), family="project", targets={"buildah": 0.10}),
         ]
+    if "j" in letters:
+        context, source = inputs_made.small_project() if small else inputs_made.project()
+        found.append(
+            Row(
+                "j",
+                "one line edited, only a cache",
+                context,
+                before=lambda run: inputs.edit(source, f"cold run {run}"),
+                fresh=True,
+                family="cold",
+                only=("lapstrake", "buildah"),
+                shared=f"{inputs_made.registry}/bench/cache",
+                targets={"buildah": 0.10},
+            )
+        )
     if set("def") & set(letters):
         context, file = inputs_made.data()
+        files, large = of_files(sizes.files), sizes.large_bytes
+        all_of_it = Work(
+            files.walked_files + 1, files.stream_bytes + large, files.blob_bytes + large * 2 // 3, files.text_bytes + large // 2
+        )
+        one_layer = Work(files.walked_files + 1, files.stream_bytes, files.blob_bytes, 0)
         quarter, tenth = {"buildah": 0.25, "docker": 0.25}, {"buildah": 0.10, "docker": 0.10}
         found += [
-            Row("d", "large context", context, fresh=True, family="data", targets=quarter),
-            Row("e", "large context, unchanged", context, family="data", targets={"buildah": 0.02}),
-            Row("f", "large context, one file edited", context, before=lambda run: inputs.edit(file, f"run {run}"), family="data", targets=tenth),
+            Row("d", "large context", context, fresh=True, family="data", targets=quarter, work=all_of_it),
+            Row("e", "large context, unchanged", context, family="data", targets={"buildah": 0.02}, work=Work(files.walked_files + 1)),
+            Row("f", "large context, one file edited", context, before=lambda run: inputs.edit(file, f"run {run}"), family="data", targets=tenth, work=one_layer),
         ]
     if "g" in letters:
         base = inputs_made.base() if small else f"{inputs_made.registry}/library/python:3.11-slim-bookworm"
@@ -218,8 +261,8 @@ def rows(letters, inputs_made, sizes, small):
             change = lambda run, context=context, count=count: inputs_made.change(context, count, run)
             found.append(Row(f"i{count}", f"{count} stages of one copy", context, push=False, before=change, family=f"stages-{count}"))
     if "k" in letters:
-        found.append(Row("k", "one large layer, 256 MiB of memory", inputs_made.huge(), push=False, fresh=True, family="huge", runs=1, only=("lapstrake",), memory_bytes=256 << 20))
+        found.append(Row("k", "one large layer, 256 MiB of memory", inputs_made.huge(), push=False, fresh=True, family="huge", runs=1, only=("lapstrake",), memory_bytes=256 << 20, work=Work(1, sizes.huge_bytes, sizes.huge_bytes * 2 // 3, sizes.huge_bytes // 2)))
     if "l" in letters:
         for count in sizes.many:
-            found.append(Row(f"l{count}", f"{count} files", inputs_made.many(count), push=False, fresh=True, family=f"many-{count}", runs=1))
+            found.append(Row(f"l{count}", f"{count} files", inputs_made.many(count), push=False, fresh=True, family=f"many-{count}", runs=1, work=of_files(count)))
     return [row for row in found if row.name[0] in letters]

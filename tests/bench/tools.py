@@ -39,6 +39,10 @@ class Tool:
     def commands(self, context, tag, push, arguments, cached):
         raise NotImplementedError
 
+    def sharing(self, repository, fills):
+        """The words of a build that has a shared cache."""
+        return ["--cache-from", repository, *(["--cache-to", repository] if fills else [])]
+
     def stored(self):
         """The bytes in its store."""
         return size_of(self.store)
