@@ -149,7 +149,8 @@ cell_archive() {
             [ -e "$root/bin/$library" ] || ln -s busybox "$root/bin/$library"
         done
         echo 'root:x:0:0:root:/home:/bin/sh' >"$root/etc/passwd"
-        { ldd "$LAPSTRAKE" 2>/dev/null || true; } | grep -o '/[^ ]*' | while read -r library; do
+        # A static program wants none.
+        { ldd "$LAPSTRAKE" 2>/dev/null || true; } | { grep -o '/[^ ]*' || true; } | while read -r library; do
             install -D "$library" "$root$library"
         done
     fi
