@@ -1,7 +1,8 @@
 //! A command of `git` in, what it printed out; with nothing of the caller's configuration, environment or keys, and stopped with the build.
 
 use std::ffi::OsStr;
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -219,7 +220,9 @@ impl<'a> Program<'a> {
         let Some(settings) = [host, without_port].iter().find_map(|name| self.settings.hosts.get(*name)) else { return Ok(()) };
         let keep = |name: &str, bytes: &[u8]| {
             let path = self.home.join(name);
-            std::fs::write(&path, bytes).map(|()| path.clone()).map_err(|source| GitError::File { path, source })
+            // A private key is for nobody else, also where others may enter the store.
+            let opened = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
+            opened.and_then(|mut file| file.write_all(bytes)).map(|()| path.clone()).map_err(|source| GitError::File { path, source })
         };
         if !settings.authorities.is_empty() {
             let mut bundle = BUNDLES.iter().find_map(|path| std::fs::read(path).ok()).unwrap_or_default();
