@@ -9,7 +9,6 @@ use std::sync::Mutex;
 
 use lapstrake_cache::{Digest, Fingerprint, Fingerprinter, Shelf, Store};
 
-use super::Failure;
 use crate::layer::{KnownBlock, KnownBlocks, Profile};
 
 /// By the key below: the digest of a blob, and its blocks in order.
@@ -47,25 +46,28 @@ struct Before {
 }
 
 impl Blocks {
-    /// What is known of a lineage. A blob that is gone is one that never was.
-    pub(super) fn open(store: &Store, lineage: Lineage) -> Result<Blocks, Failure> {
-        let none = Blocks { lineage, before: None, now: Mutex::default() };
-        let Some(body) = store.record(&SHELF, &lineage.0)? else { return Ok(none) };
-        let Some((digest, blocks)) = decode(&body) else { return Ok(none) };
-        let Some(blob) = store.blob(&digest)? else { return Ok(none) };
-        let within = |(start, block): &(u64, KnownBlock)| start.checked_add(block.size).is_some_and(|end| end <= blob.size);
-        let blocks = blocks.into_iter().filter(within).map(|(start, block)| (block.plain, (start, block))).collect();
-        Ok(Blocks { before: Some(Before { blob: blob.file, blocks }), ..none })
+    /// What is known of a lineage. What cannot be read is not known: then all is compressed.
+    pub(super) fn open(store: &Store, lineage: Lineage) -> Blocks {
+        Blocks { lineage, before: Before::find(store, lineage), now: Mutex::default() }
     }
 
-    /// Remembers the blocks of the blob that was written, for the next one of the lineage.
-    pub(super) fn keep(self, store: &Store, digest: &Digest) -> Result<(), Failure> {
+    /// Remembers the blocks of the blob that was written, for the next one of the lineage. Where that fails, more is compressed next time.
+    pub(super) fn keep(self, store: &Store, digest: &Digest) {
         let blocks = self.now.into_inner().unwrap_or_default();
         // One block is compressed again sooner than it is found.
         if blocks.len() > 1 {
-            store.put_record(&SHELF, &self.lineage.0, &encode(digest, &blocks))?;
+            let _ = store.put_record(&SHELF, &self.lineage.0, &encode(digest, &blocks));
         }
-        Ok(())
+    }
+}
+
+impl Before {
+    fn find(store: &Store, lineage: Lineage) -> Option<Before> {
+        let (digest, blocks) = decode(&store.record(&SHELF, &lineage.0).ok()??)?;
+        let blob = store.blob(&digest).ok()??;
+        let within = |(start, block): &(u64, KnownBlock)| start.checked_add(block.size).is_some_and(|end| end <= blob.size);
+        let blocks = blocks.into_iter().filter(within).map(|(start, block)| (block.plain, (start, block))).collect();
+        Some(Before { blob: blob.file, blocks })
     }
 }
 
@@ -152,7 +154,7 @@ mod tests {
         let handle = LocalDirectory::open(directory).unwrap();
         let difference = Difference::whole(&scan(&handle, &NoneKnown, &Cancel::new()).unwrap().tree);
         let contents = DirectoryContents(&handle);
-        let blocks = Blocks::open(store, Lineage::new(profile, [b"layer".as_slice()])).unwrap();
+        let blocks = Blocks::open(store, Lineage::new(profile, [b"layer".as_slice()]));
         let counted = Counted(&blocks, Mutex::default());
         let mut bytes = Vec::new();
         let made = pack_reusing(&difference, &contents, profile, TWO, &counted, &mut bytes, &Cancel::new()).unwrap();
@@ -161,7 +163,7 @@ mod tests {
         assert_eq!(pack(&difference, &contents, profile, TWO, &mut anew, &Cancel::new()).unwrap(), made);
         assert!(bytes == anew, "{profile}");
         store.put_blob(&bytes).unwrap();
-        blocks.keep(store, &made.digest).unwrap();
+        blocks.keep(store, &made.digest);
         (made.digest, found, all)
     }
 

@@ -73,11 +73,11 @@ pub(super) fn pack(
     outside.task(TaskKind::Pack, label.to_owned(), |task| {
         let project = outside.directory.as_os_str().as_bytes();
         let lineage = Lineage::new(profile, std::iter::once(project).chain(lineage.iter().map(|word| word.as_bytes())));
-        let blocks = Blocks::open(outside.store, lineage)?;
+        let blocks = Blocks::open(outside.store, lineage);
         let mut sink = outside.store.new_hashed_blob()?;
         let made = layer::pack_reusing(difference, contents, profile, threads, &blocks, &mut sink, outside.cancel)?;
         sink.finish_as(made.digest)?;
-        blocks.keep(outside.store, &made.digest)?;
+        blocks.keep(outside.store, &made.digest);
         let packed = Packed { diff_id: made.diff_id, digest: made.digest, size: made.size };
         outside.store.put_record(&SHELF, &key(&difference.fingerprint(), profile), &encode(&packed))?;
         outside.advanced(task, made.size, None);
