@@ -13,7 +13,8 @@ use super::proof::leans;
 use super::{LayersError, OpenError, Opened, Place, read_layers};
 use crate::event::Cancel;
 use crate::image::{
-    Blobs, Config, Descriptor, Document, Format, History, ImageConfig, InvalidImage, MediaType, Reference, RootFs, Sealed, SealedLayer,
+    Blobs, Config, Descriptor, Document, Format, History, ImageConfig, InvalidImage, MediaType, Platform, Reference, RootFs, Sealed,
+    SealedLayer,
 };
 use crate::registry::Registry;
 use crate::tree::Tree;
@@ -57,6 +58,18 @@ pub enum RebaseError {
         image: String,
         /// How many there are.
         steps: usize,
+    },
+    /// The bases and the image are for several platforms.
+    #[error("`{image}` is for {of_image}, and `{base}` is for {of_base}")]
+    Platform {
+        /// The image.
+        image: String,
+        /// The platform of the image.
+        of_image: Box<Platform>,
+        /// The base.
+        base: String,
+        /// The platform of the base.
+        of_base: Box<Platform>,
     },
     /// A layer of the base has no name in the image's format.
     #[error("the layers of `{base}` cannot be in `{image}`: its format has no name for `{media_type}`")]
@@ -154,6 +167,13 @@ pub fn rebase<'o>(
     registry: &Registry,
     cancel: &Cancel,
 ) -> Result<Rebased<'o>, RebaseError> {
+    for base in [old, new] {
+        let (of_image, of_base) = (&image.image.platform, &base.image.platform);
+        if (&of_image.os, &of_image.architecture) != (&of_base.os, &of_base.architecture) {
+            let (image, base) = (image.place.to_string(), base.place.to_string());
+            return Err(RebaseError::Platform { image, of_image: Box::new(of_image.clone()), base, of_base: Box::new(of_base.clone()) });
+        }
+    }
     let own = own_history(image, old)?;
     if let Some(number) = assumed.iter().find(|number| **number == 0 || **number > own.len()) {
         return Err(RebaseError::NoStep { number: *number, image: image.place.to_string(), steps: own.len() });

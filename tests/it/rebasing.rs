@@ -15,7 +15,7 @@ workdir = "/app"
 
 [[stages.app.steps]]
 copy = ["docker/entrypoint", "docker/start"]
-to = "/"
+to = "/scripts/"
 
 [[stages.app.steps]]
 copy = "src"
@@ -28,7 +28,7 @@ owner = "12:13"
 
 [images.web]
 stage = "app"
-cmd = ["/start"]
+cmd = ["/scripts/start"]
 labels = { mine = "1" }
 "#;
 

@@ -73,9 +73,11 @@ fn failure(error: &RebaseError) -> Failure {
             let numbers = numbers.join(" ");
             Failure::new(Class::Step, format!("{text}\nbuild it on the new base; or, where you know that nothing changes, pass {numbers}"))
         }
-        RebaseError::NoBase { .. } | RebaseError::OtherBase { .. } | RebaseError::NoStep { .. } | RebaseError::Format { .. } => {
-            Failure::usage(chain(error))
-        }
+        RebaseError::NoBase { .. }
+        | RebaseError::OtherBase { .. }
+        | RebaseError::Platform { .. }
+        | RebaseError::NoStep { .. }
+        | RebaseError::Format { .. } => Failure::usage(chain(error)),
         RebaseError::Open(_) | RebaseError::Layers(_) => Failure::world(chain(error)),
     }
 }
