@@ -15,7 +15,7 @@ use super::blocks::Rule;
 pub enum Profile {
     /// `gzip/1`: one gzip member per block, made by libdeflate 1.26 at level 5.
     Gzip1,
-    /// `gzip-single/1`: one gzip member in all, for readers that stop after the first; made by zlib-rs 0.6 at level 6.
+    /// `gzip-single/1`: one gzip member in all, for readers that stop after the first; made by zlib-rs 0.6.8 at level 6.
     GzipSingle1,
     /// `zstd/1`: one frame per block, made by zstd 1.5.7 at level 3.
     Zstd1,

@@ -238,7 +238,9 @@ fn other_programs_decompress_what_was_compressed() {
     let sample = everything();
     let (stream, _) = sample.pack(Profile::Plain);
     let scratch = tempfile::tempdir().unwrap();
-    for (profile, program, arguments) in [(Profile::Gzip1, "gzip", "-dc"), (Profile::Zstd1, "zstd", "-dcq")] {
+    for (profile, program, arguments) in
+        [(Profile::Gzip1, "gzip", "-dc"), (Profile::GzipSingle1, "gzip", "-dc"), (Profile::Zstd1, "zstd", "-dcq")]
+    {
         let (blob, _) = sample.pack(profile);
         std::fs::write(scratch.path().join("blob"), &blob).unwrap();
         assert!(run(program, &[arguments, "blob"], scratch.path()) == stream, "{program}");
