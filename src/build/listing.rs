@@ -4,7 +4,7 @@ use lapstrake_cache::{Digest, Fingerprint, Shelf, Store};
 use serde::{Deserialize, Serialize};
 
 use super::Failure;
-use super::engine::BuiltImage;
+use super::asked::BuiltImage;
 
 /// What was built, by name, platform and digest.
 const SHELF: Shelf = Shelf::named("images");

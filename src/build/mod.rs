@@ -5,6 +5,7 @@
 
 mod accounts;
 mod agent;
+mod asked;
 mod assemble;
 mod blocks;
 mod claims;
@@ -38,7 +39,8 @@ mod wanted;
 mod workplace;
 
 pub use accounts::AccountError;
-pub use engine::{Built, BuiltImage, BuiltStage, Engine, Fresh, Options, StepReport};
+pub use asked::{Built, BuiltImage, BuiltStage, Fresh, Options, StepReport};
+pub use engine::Engine;
 pub use error::{Class, Error, Exit, FailedStep, Failure, Lost, input_class};
 pub use explain::{Explanation, FieldChange, Reason};
 pub use failed::{FailedRoot, LookAtFailure, OnFailure};

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
-use super::engine::{BuiltStage, Engine, Options};
+use super::asked::{BuiltStage, Options};
+use super::engine::Engine;
 use super::layers::Unpack;
 use super::site::Site;
 use super::state::State;
