@@ -175,9 +175,9 @@ fn no_file_is_longer_than_a_reader_can_hold() {
     let mut long = Vec::new();
     for directory in ["src", "cache", "tests", "examples"] {
         for (file, text) in rust_files(directory) {
-            let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with("//")).count();
+            let lines = text.lines().count();
             if lines > MOST_LINES {
-                long.push(format!("{file}: {lines} lines of code, more than {MOST_LINES}"));
+                long.push(format!("{file}: {lines} lines, more than {MOST_LINES}"));
             }
         }
     }
