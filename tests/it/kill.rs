@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::lab::{Built, Lab, Ran};
-use crate::processes::{is_running, mark};
+use crate::processes::{is_held, is_running, mark};
 use crate::waiting::until;
 
 /// Kills on stores that knew nothing, and on one that has everything.
@@ -52,8 +52,9 @@ impl Numbers {
     }
 }
 
-fn no_process_survives(marker: &str) {
+fn no_process_survives(lab: &Lab, marker: &str) {
     until(&format!("no process of a step lives on: {marker}"), || !is_running(marker));
+    until("nothing works on the store any more", || !is_held(&lab.path("")));
 }
 
 #[test]
@@ -66,7 +67,7 @@ fn a_killed_build_is_followed_by_a_good_one_and_leaves_no_process() {
     let expected = first.build(&project, &arguments);
     let mut whole = u64::try_from(begun.elapsed().as_micros()).unwrap();
     let same = |built: &Built| assert_eq!(built.images(), expected.images(), "{}", built.err);
-    no_process_survives(&marker);
+    no_process_survives(&first, &marker);
 
     let mut numbers = Numbers(u64::from(std::process::id()));
     let (mut killed, mut seen) = (0_u32, 0_usize);
@@ -83,7 +84,7 @@ fn a_killed_build_is_followed_by_a_good_one_and_leaves_no_process() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        no_process_survives(&marker);
+        no_process_survives(lab, &marker);
         !ended
     };
     for _ in 0..KILLS_EACH {
@@ -123,6 +124,6 @@ fn an_interrupted_build_ends_in_order_with_130() {
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM).unwrap();
     let ran = Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(130), "{ran:#?}");
-    no_process_survives(&marker);
+    no_process_survives(&lab, &marker);
     lab.verify();
 }

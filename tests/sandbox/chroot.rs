@@ -13,7 +13,7 @@ use lapstrake::sandbox::{
 };
 
 use crate::lab::{Lab, mount};
-use crate::processes::{is_running, mark, with_argument};
+use crate::processes::{is_held, is_running, mark, with_argument};
 use crate::waiting::until;
 
 /// A lab whose sandbox has no namespaces; `None` for an ordinary user.
@@ -367,6 +367,7 @@ fn a_builder_that_is_killed_leaves_no_process_and_no_secret() {
     child.wait().unwrap();
     until("the step has ended", || !is_running(&mark));
     until("the secret is gone", || !secret.exists());
+    until("nothing works on the root any more", || !is_held(&lab.path("")));
 }
 
 /// The builder of the test above; nothing by itself.

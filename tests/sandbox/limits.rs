@@ -9,7 +9,7 @@ use lapstrake::event::{Cancel, Stream};
 use lapstrake::sandbox::{Exit, MountKind, Sandbox as _, SandboxError};
 
 use crate::lab::{Lab, contents, mount, names};
-use crate::processes::{is_running, mark};
+use crate::processes::{is_held, is_running, mark};
 use crate::waiting::until;
 
 #[test]
@@ -147,5 +147,6 @@ fn a_builder_that_is_killed_takes_its_steps_along() {
     builder.kill().unwrap();
     builder.wait().unwrap();
     until("what the step started ends", || !is_running(&mark));
+    until("nothing works on its directories any more", || !is_held(std::path::Path::new(&left)));
     lab.isolation.agent().remove(std::path::Path::new(&left)).unwrap();
 }

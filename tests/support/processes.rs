@@ -1,5 +1,6 @@
 //! Finding the processes that a test started, wherever they went, and no others of this machine.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// So many seconds that no other test sleeps for, neither of this run nor of another one beside it.
@@ -19,4 +20,15 @@ pub(crate) fn with_argument(word: &str) -> Vec<String> {
 /// Whether any process has this word among its arguments.
 pub(crate) fn is_running(word: &str) -> bool {
     !with_argument(word).is_empty()
+}
+
+/// Whether any process has this directory, or what is below it, for its root, for its working directory, or open.
+pub(crate) fn is_held(directory: &Path) -> bool {
+    let own = std::process::id().to_string();
+    let others = std::fs::read_dir("/proc").unwrap().flatten().filter(|process| process.file_name() != own.as_str());
+    others.into_iter().any(|process| {
+        let open = std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten().map(|fd| fd.path());
+        let held = open.chain(["root", "cwd"].map(|link| process.path().join(link)));
+        held.filter_map(|link| std::fs::read_link(link).ok()).any(|path| path.starts_with(directory))
+    })
 }
