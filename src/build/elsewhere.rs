@@ -115,7 +115,7 @@ impl SaidBlob {
         SaidBlob { digest: blob.digest.to_string(), size: blob.size }
     }
 
-    fn descriptor(&self, media_type: &str) -> Option<Descriptor> {
+    pub(super) fn descriptor(&self, media_type: &str) -> Option<Descriptor> {
         Some(Descriptor::new(media_type, self.digest.parse().ok()?, self.size))
     }
 }

@@ -13,6 +13,7 @@ use lapstrake_cache::{Digest, Fingerprint};
 use super::elsewhere::{self, SaidBlob, SaidFiles, SaidLayer, SaidPart, SaidResult};
 use super::preimage::Preimage;
 use super::site::Site;
+use super::snapshots::{self, MountName, Used};
 use super::state::{LayerName, State};
 use super::{Failure, packed};
 use crate::image::Descriptor;
@@ -60,6 +61,11 @@ pub(super) enum Job {
         /// Whether it was made from the files, or only told: then what says so already is kept from fading, and no more.
         news: News,
     },
+    /// What is in the directory of a `cache` mount.
+    Mount {
+        /// Which.
+        used: Box<Used>,
+    },
     /// What is in a base's layers.
     Base {
         /// The base.
@@ -87,12 +93,16 @@ pub(super) enum Ages {
 
 /// Where steps leave what others may use.
 #[derive(Debug)]
-pub(super) struct Exports(Mutex<Option<Sender<Job>>>);
+pub(super) struct Exports {
+    sender: Mutex<Option<Sender<Job>>>,
+    /// Directories of `cache` mounts that steps have written to. Later steps may do so too, so they are sent in the end.
+    used: Mutex<BTreeMap<MountName, Used>>,
+}
 
 impl Exports {
     /// Takes something.
     pub(super) fn send(&self, job: Job) {
-        if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
             // Writers are only gone when nothing is written any more.
             let _ = sender.send(job);
         }
@@ -100,7 +110,7 @@ impl Exports {
 
     /// Takes nothing.
     pub(super) fn none() -> Exports {
-        Exports(Mutex::new(None))
+        Exports { sender: Mutex::new(None), used: Mutex::default() }
     }
 
     /// Where what is sent is taken from; `None` for exports that go nowhere.
@@ -109,11 +119,19 @@ impl Exports {
             return (Exports::none(), None);
         }
         let (sender, receiver) = channel();
-        (Exports(Mutex::new(Some(sender))), Some(receiver))
+        (Exports { sender: Mutex::new(Some(sender)), used: Mutex::default() }, Some(receiver))
     }
 
+    /// Takes a directory that a step has written to.
+    pub(super) fn used(&self, used: Used) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).entry(used.name.clone()).or_insert(used);
+    }
+
+    /// Sends what was used, and takes nothing any more.
     fn close(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        used.into_values().for_each(|used| self.send(Job::Mount { used: Box::new(used) }));
+        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 
@@ -162,9 +180,13 @@ struct Export<'x, 'e> {
 impl Export<'_, '_> {
     fn write(&self, job: &Job) {
         let Some(elsewhere) = self.site.layers.elsewhere() else { return };
+        if let Job::Mount { used } = job {
+            return snapshots::send(self.site, self.outside, used);
+        }
         let targets: Vec<Member> = elsewhere.shared.targets().collect();
         for target in targets {
             match job {
+                Job::Mount { .. } => {}
                 Job::Result { preimage, state, layer, rung, profile, news, made, ages } => {
                     if is_shareable(rung.as_deref()) {
                         self.result(target, preimage, (state, layer.as_ref()), rung.as_deref(), *profile, (*news, *made, *ages));

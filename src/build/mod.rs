@@ -32,6 +32,7 @@ mod repositories;
 mod schedule;
 mod session;
 mod site;
+mod snapshots;
 mod sources;
 mod state;
 mod steps;

@@ -11,6 +11,7 @@ use std::ops::Range;
 use lapstrake_cache::Fingerprint;
 use serde::{Deserialize, Serialize};
 
+use super::frame::{frame, take, unframe};
 use crate::tree::{Change, Content, Difference, Entry, Links, Name, TreePath};
 
 /// How well pages are compressed: they are small, and made while somebody waits.
@@ -198,25 +199,6 @@ impl Page {
         }
         rest.is_empty().then_some(Page { difference, below, links, texts })
     }
-}
-
-fn frame(out: &mut Vec<u8>, bytes: &[u8]) -> Option<()> {
-    out.extend_from_slice(&u32::try_from(bytes.len()).ok()?.to_le_bytes());
-    out.extend_from_slice(bytes);
-    Some(())
-}
-
-fn unframe<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = usize::try_from(u32::from_le_bytes(take(rest)?)).ok()?;
-    let (bytes, after) = rest.split_at_checked(length)?;
-    *rest = after;
-    Some(bytes)
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (bytes, after) = rest.split_first_chunk::<N>()?;
-    *rest = after;
-    Some(*bytes)
 }
 
 mod fingerprint_text {

@@ -6,10 +6,12 @@
 //! of them. Nothing that a place says is kept as our own knowledge: it is asked anew in every build.
 //! Source of truth: `cache/FORMAT.md`, "Shared caches".
 
+mod frame;
 mod keys;
 mod listing;
 mod repository;
 mod shared;
+mod snapshot;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -21,7 +23,8 @@ use std::time::Duration;
 pub use keys::{InvalidKey, PublicKey, SigningKey};
 pub use listing::{Linked, Listing, Page, Pointer};
 pub use repository::Repository;
-pub use shared::{Desk, Found, Keys, Member, Moment, Pruned, Shared, Target, prune};
+pub use shared::{CacheMounts, Desk, Found, Keys, Member, Moment, Pruned, Shared, Source, Target, prune};
+pub use snapshot::{Chunk, MOST_CHUNKS, PIECE_BYTES, Piece, Snapshot};
 pub use statement::{Kind, RecordName};
 
 use crate::event::Cancel;

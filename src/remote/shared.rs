@@ -43,6 +43,15 @@ pub struct Keys {
     pub trust: Vec<PublicKey>,
 }
 
+/// A cache that is looked up.
+#[derive(Debug)]
+pub struct Source {
+    /// Where.
+    pub cache: Box<dyn RemoteCache>,
+    /// Whether directories of `cache` mounts begin with what it has of them. What comes from there stays here, for all builds.
+    pub mounts: CacheMounts,
+}
+
 /// A cache that is written to.
 #[derive(Debug)]
 pub struct Target {
@@ -50,6 +59,18 @@ pub struct Target {
     pub cache: Box<dyn RemoteCache>,
     /// Records that nobody wrote or used for about this long may be removed.
     pub max_age: Option<Duration>,
+    /// Whether it takes what is in the directories of `cache` mounts.
+    pub mounts: CacheMounts,
+}
+
+/// Whether what is in the directories of `cache` mounts goes to a cache, or comes from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheMounts {
+    /// It does.
+    Taken,
+    /// It does not.
+    #[default]
+    Left,
 }
 
 /// Who may stop what is going on, and who is told of it.
@@ -61,10 +82,23 @@ pub struct Desk<'a> {
     pub events: &'a dyn EventSink,
 }
 
+impl Desk<'_> {
+    /// Tells something.
+    pub fn note(&self, message: String) {
+        self.events.send(Event { task: TaskId::fresh(), kind: EventKind::Noted { message } });
+    }
+
+    /// Tells that something is not done, and why.
+    pub fn warn(&self, what: &str, error: &dyn std::error::Error) {
+        self.note(format!("warning: {what}: {}", chain(error)));
+    }
+}
+
 #[derive(Debug)]
 struct Place {
     cache: Box<dyn RemoteCache>,
     max_age: Option<Duration>,
+    mounts: CacheMounts,
     is_off: AtomicBool,
     faults: AtomicU32,
     /// Whether a record was written to it.
@@ -117,17 +151,18 @@ pub struct Pruned {
 impl Shared {
     /// Caches to look up, in their order, and caches to write to.
     #[must_use]
-    pub fn new(from: Vec<Box<dyn RemoteCache>>, to: Vec<Target>, keys: Keys) -> Shared {
-        let place = |cache, max_age| Place {
+    pub fn new(from: Vec<Source>, to: Vec<Target>, keys: Keys) -> Shared {
+        let place = |cache, max_age, mounts| Place {
             cache,
             max_age,
+            mounts,
             is_off: AtomicBool::new(false),
             faults: AtomicU32::new(0),
             has_grown: AtomicBool::new(false),
         };
         Shared {
-            from: from.into_iter().map(|cache| place(cache, None)).collect(),
-            to: to.into_iter().map(|Target { cache, max_age }| place(cache, max_age)).collect(),
+            from: from.into_iter().map(|Source { cache, mounts }| place(cache, None, mounts)).collect(),
+            to: to.into_iter().map(|Target { cache, max_age, mounts }| place(cache, max_age, mounts)).collect(),
             keys,
             doubted: Mutex::default(),
         }
@@ -136,6 +171,11 @@ impl Shared {
     /// The caches that are written to and still take something.
     pub fn targets(&self) -> impl Iterator<Item = Member> + '_ {
         self.to.iter().enumerate().filter(|(_, place)| !place.is_off()).map(|(index, _)| Member::To(index))
+    }
+
+    /// Those of them that take what is in the directories of `cache` mounts.
+    pub fn mount_targets(&self) -> impl Iterator<Item = Member> + '_ {
+        self.targets().filter(|member| self.place(*member).is_some_and(|place| place.mounts == CacheMounts::Taken))
     }
 
     /// Whether what is found in a cache that is written to was signed by ourselves. Otherwise anybody may have put it there.
@@ -165,8 +205,8 @@ impl Shared {
         preimage: &[u8],
         oldest: Option<Duration>,
     ) -> Option<Found<T>> {
-        let members = (0..self.from.len()).map(Member::From);
-        members
+        let from = self.from.iter().enumerate().filter(|(_, place)| kind != Kind::Mount || place.mounts == CacheMounts::Taken);
+        from.map(|(index, _)| Member::From(index))
             .filter_map(|member| self.known(desk, member, kind, key, preimage))
             .find(|found| oldest.is_none_or(|oldest| since(found.made.0) <= oldest))
     }
@@ -266,6 +306,21 @@ impl Shared {
             Ok(())
         });
         fetched.is_some()
+    }
+
+    /// The bytes of a blob, verified; `None` also for one that says that it has more than `limit`.
+    #[must_use]
+    pub fn bytes(&self, desk: Desk<'_>, member: Member, blob: &Descriptor, limit: u64) -> Option<Vec<u8>> {
+        let place = self.place(member)?;
+        if blob.size > limit {
+            place.complain(desk, &format!("the blob {} has {} bytes; at most {limit} are read", blob.digest, blob.size));
+            return None;
+        }
+        place.ask(desk, |cache| {
+            let mut bytes = Vec::new();
+            cache.fetch(blob, &mut bytes, desk.cancel)?;
+            Ok(bytes)
+        })
     }
 
     /// Brings a blob to a cache. Says whether it is there.
@@ -400,19 +455,15 @@ impl Place {
         if self.faults.fetch_add(1, Ordering::SeqCst) + 1 >= FAULTS {
             self.turn_off(desk, what);
         } else {
-            note(desk, format!("warning: the cache `{}`: {what}", self.cache.name()));
+            desk.note(format!("warning: the cache `{}`: {what}", self.cache.name()));
         }
     }
 
     fn turn_off(&self, desk: Desk<'_>, what: &str) {
         if !self.is_off.swap(true, Ordering::SeqCst) {
-            note(desk, format!("warning: the cache `{}` is not used any further: {what}", self.cache.name()));
+            desk.note(format!("warning: the cache `{}` is not used any further: {what}", self.cache.name()));
         }
     }
-}
-
-fn note(desk: Desk<'_>, message: String) {
-    desk.events.send(Event { task: TaskId::fresh(), kind: EventKind::Noted { message } });
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -30,6 +30,8 @@ pub enum Kind {
     Part,
     /// What is in a layer of a base, by the state that it ends.
     Base,
+    /// What was in the directory of a `cache` mount, by what makes it another one.
+    Mount,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             Kind::Result => "result",
             Kind::Part => "part",
             Kind::Base => "base",
+            Kind::Mount => "mount",
         }
     }
 }

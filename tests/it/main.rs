@@ -23,6 +23,7 @@ mod real;
 mod waiting;
 
 mod caching;
+mod carried;
 mod clones;
 mod compose;
 mod converting;

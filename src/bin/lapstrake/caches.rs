@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lapstrake::image::Reference;
-use lapstrake::remote::{Keys, PublicKey, RemoteCache, Repository, Shared, SigningKey, Target};
+use lapstrake::remote::{CacheMounts, Keys, PublicKey, Repository, Shared, SigningKey, Source, Target};
 use lapstrake::spec::words::parse_duration;
 
 use crate::exit::{Failure, chain};
@@ -18,22 +18,22 @@ pub(crate) fn shared(machine: &Machine, from: &[String], to: &[String]) -> Resul
     if from.is_empty() && to.is_empty() {
         return Ok(None);
     }
-    let mut sources: Vec<Box<dyn RemoteCache>> = Vec::new();
+    let mut sources = Vec::new();
     for text in &from {
-        let Place { reference, max_age: _ } = place("--cache-from", text, Ages::Unknown)?;
-        sources.push(Box::new(Repository::new(machine.hasty_registry()?, reference)));
+        let Place { reference, mounts, .. } = place("--cache-from", text, Use::Read)?;
+        sources.push(Source { cache: Box::new(Repository::new(machine.hasty_registry()?, reference)), mounts });
     }
     let mut targets = Vec::new();
     for text in &to {
-        let Place { reference, max_age } = place("--cache-to", text, Ages::Known)?;
-        targets.push(Target { cache: Box::new(Repository::new(machine.hasty_registry()?, reference)), max_age });
+        let Place { reference, max_age, mounts } = place("--cache-to", text, Use::Write)?;
+        targets.push(Target { cache: Box::new(Repository::new(machine.hasty_registry()?, reference)), max_age, mounts });
     }
     Ok(Some(Shared::new(sources, targets, keys(machine)?)))
 }
 
 /// One shared cache.
 pub(crate) fn repository(machine: &Machine, what: &str, text: &str) -> Result<Repository, Failure> {
-    let Place { reference, max_age: _ } = place(what, text, Ages::Unknown)?;
+    let Place { reference, .. } = place(what, text, Use::Prune)?;
     Ok(Repository::new(machine.registry()?, reference))
 }
 
@@ -50,26 +50,35 @@ pub(crate) fn signing_key(machine: &Machine) -> Result<SigningKey, Failure> {
 struct Place {
     reference: Reference,
     max_age: Option<Duration>,
+    mounts: CacheMounts,
 }
 
-/// Whether `max-age` means something.
+/// What a cache is wanted for, which decides what can be said of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ages {
-    Known,
-    Unknown,
+enum Use {
+    Read,
+    Write,
+    Prune,
 }
 
-/// `REPOSITORY[,max-age=AGE]`, also in Docker's words: `type=registry,ref=REPOSITORY`.
-fn place(what: &str, text: &str, ages: Ages) -> Result<Place, Failure> {
+/// `REPOSITORY[,max-age=AGE][,mounts=true]`, also in Docker's words: `type=registry,ref=REPOSITORY`.
+fn place(what: &str, text: &str, wanted: Use) -> Result<Place, Failure> {
     let wrong = |reason: String| Failure::usage(format!("`{what} {text}`: {reason}"));
-    let (mut name, mut max_age) = (None, None);
+    let (mut name, mut max_age, mut mounts) = (None, None, CacheMounts::Left);
     for part in text.split(',') {
         match part.split_once('=') {
             None => name = Some(part),
             Some(("ref", value)) => name = Some(value),
             Some(("type", "registry") | ("mode", "max" | "min")) => {}
             Some(("type", other)) => return Err(wrong(format!("caches of type `{other}` are not known: expected `registry`"))),
-            Some(("max-age", value)) if ages == Ages::Known => {
+            Some(("mounts", value)) if wanted != Use::Prune => {
+                mounts = match value {
+                    "true" => CacheMounts::Taken,
+                    "false" => CacheMounts::Left,
+                    other => return Err(wrong(format!("`mounts={other}`: expected `true` or `false`"))),
+                }
+            }
+            Some(("max-age", value)) if wanted == Use::Write => {
                 max_age = Some(parse_duration(value).map_err(|reason| wrong(format!("`max-age`: {reason}")))?);
             }
             Some((key, _)) => return Err(wrong(format!("`{key}` is not known"))),
@@ -84,7 +93,7 @@ fn place(what: &str, text: &str, ages: Ages) -> Result<Place, Failure> {
             "a cache is a whole repository: leave out the tag, and take a name of its own, such as `…/web-cache`".to_owned(),
         ));
     }
-    Ok(Place { reference, max_age })
+    Ok(Place { reference, max_age, mounts })
 }
 
 fn keys(machine: &Machine) -> Result<Keys, Failure> {

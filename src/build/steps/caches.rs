@@ -1,10 +1,10 @@
 //! The `cache` mounts of a command: their directories, with locks on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use lapstrake_cache::{BEGINNING, CacheMount, Fingerprint, Fingerprinter, MountLock};
+use lapstrake_cache::{BEGINNING, CacheMount, Fingerprint, Fingerprinter, MountLock, Scratch};
 
 use super::StepError;
 use super::run::Shown;
@@ -12,10 +12,11 @@ use crate::build::accounts::Owner;
 use crate::build::layers::make_root;
 use crate::build::private::Moved;
 use crate::build::site::Site;
+use crate::build::snapshots::{self, MountName, Used};
 use crate::build::state::State;
 use crate::build::{Failure, Lost};
 use crate::event::{Event, EventKind, TaskId};
-use crate::plan::{FirstContents, Mount, MountKind, Run, Sharing};
+use crate::plan::{CacheAccess, FirstContents, Mount, MountKind, Run, Sharing};
 use crate::tree::{DirectoryHandle, LastLink, Metadata, NodeKind, TreePath, checkout_tree};
 
 /// How long a lock that became free, or a wish to stop, may go unnoticed.
@@ -31,7 +32,19 @@ pub(super) enum Crowd {
 }
 
 /// The cache directories of one command by what makes each another one. The locks last as long as this does.
-pub(super) struct Caches(BTreeMap<Identity, (CacheMount, MountLock)>);
+pub(super) struct Caches {
+    taken: BTreeMap<Identity, Taken>,
+    /// Those that the command may write to.
+    written: BTreeSet<Identity>,
+}
+
+/// A cache directory with a lock on it.
+struct Taken {
+    mount: CacheMount,
+    lock: MountLock,
+    /// How many of its name were taken by others. What is in the first alone is for other machines.
+    number: u32,
+}
 
 /// What makes a cache another one: its name, its owner and mode as they are said, and what it begins with. Two steps that want other owners
 /// would each take the other's files away.
@@ -72,6 +85,11 @@ impl Identity {
         }
     }
 
+    /// Which it is on every machine.
+    fn name(&self) -> MountName {
+        MountName { id: self.id.clone(), identity: self.directory() }
+    }
+
     /// The name of its directory in the store: hashed, so that none can leave it.
     fn directory(&self) -> String {
         let Identity { id, owner, mode, first } = self;
@@ -98,6 +116,7 @@ impl Caches {
     /// Takes what the command's mounts name, each once, in the order of names, so that no two steps wait for each other.
     pub(super) fn take(site: &Site<'_>, task: TaskId, run: &Run, shown: &Shown, crowd: Crowd) -> Result<Caches, Failure> {
         let mut wanted: BTreeMap<Identity, (Sharing, Option<Beginning<'_>>)> = BTreeMap::new();
+        let mut written = BTreeSet::new();
         for mount in &run.mounts {
             let Some((identity, sharing)) = Identity::of(mount, shown) else { continue };
             let sharing = match (sharing, crowd) {
@@ -108,6 +127,9 @@ impl Caches {
             if let MountKind::Cache { first: Some(FirstContents { source: _, path }), .. } = &mount.kind {
                 beginning = Some((shown.states.get(&mount.at).ok_or(Failure::Lost(Lost::Nothing))?, path.as_str()));
             }
+            if let MountKind::Cache { access: CacheAccess::Kept, .. } = &mount.kind {
+                written.insert(identity.clone());
+            }
             let known = wanted.entry(identity).or_insert((sharing, beginning));
             known.0 = stricter(known.0, sharing);
         }
@@ -115,7 +137,19 @@ impl Caches {
             let taken = taken(site, task, &identity, sharing, beginning)?;
             Ok((identity, taken))
         };
-        wanted.into_iter().map(take).collect::<Result<_, Failure>>().map(Caches)
+        let taken = wanted.into_iter().map(take).collect::<Result<_, Failure>>()?;
+        Ok(Caches { taken, written })
+    }
+
+    /// Gives the locks back; what the command may have changed is for others.
+    pub(super) fn give_back(self, site: &Site<'_>) {
+        let Caches { taken, written } = self;
+        for (identity, Taken { mount, lock, number }) in taken {
+            drop(lock);
+            if number == 0 && written.contains(&identity) {
+                site.exports.used(Used { name: identity.name(), mount });
+            }
+        }
     }
 
     /// The directory of a mount's cache, with this owner and mode: where none is said, those of its first contents, or the usual ones. What is
@@ -129,7 +163,7 @@ impl Caches {
         mode: Option<u16>,
     ) -> Result<Option<PathBuf>, Failure> {
         let Some((identity, _)) = Identity::of(mount, shown) else { return Ok(None) };
-        let Some((mount, _)) = self.0.get(&identity) else { return Ok(None) };
+        let Some(Taken { mount, lock: _, number: _ }) = self.taken.get(&identity) else { return Ok(None) };
         let directory = site.workplace.open_fresh(mount.path())?;
         let (owner, mode) = match identity.first {
             Some(_) => {
@@ -176,22 +210,22 @@ fn stricter(a: Sharing, b: Sharing) -> Sharing {
 }
 
 /// Owners on disk depend on the id mapping, so each mapping has its own.
-fn taken(
-    site: &Site<'_>,
-    task: TaskId,
-    identity: &Identity,
-    sharing: Sharing,
-    beginning: Option<Beginning<'_>>,
-) -> Result<(CacheMount, MountLock), Failure> {
+fn taken(site: &Site<'_>, task: TaskId, identity: &Identity, sharing: Sharing, beginning: Option<Beginning<'_>>) -> Result<Taken, Failure> {
     let store = site.outside.store;
     let open = |number: u32| -> Result<CacheMount, Failure> {
         let name = format!("{}-{}-{number}", site.workplace.shelf(store).as_str(), identity.directory());
-        let Some(beginning) = beginning else { return Ok(store.cache_mount(&name)?) };
         if let Some(mount) = store.find_cache_mount(&name)? {
             return Ok(mount);
         }
+        let root = |scratch: &Scratch| make_root(site.workplace, store, &scratch.path().join(BEGINNING));
+        if number == 0
+            && let Some(scratch) = snapshots::fetched(site, &identity.name(), root)
+        {
+            return Ok(store.begin_cache_mount(scratch, &name)?);
+        }
+        let Some(beginning) = beginning else { return Ok(store.cache_mount(&name)?) };
         let scratch = store.scratch()?;
-        let into = make_root(site.workplace, store, &scratch.path().join(BEGINNING))?;
+        let into = root(&scratch)?;
         begin(site, beginning, &*into)?;
         Ok(store.begin_cache_mount(scratch, &name)?)
     };
@@ -199,19 +233,19 @@ fn taken(
         Sharing::Shared => {
             let mount = open(0)?;
             let lock = wait(site, task, &identity.id, || Ok(mount.try_lock_shared()?))?;
-            Ok((mount, lock))
+            Ok(Taken { mount, lock, number: 0 })
         }
         Sharing::Locked => {
             let mount = open(0)?;
             let lock = wait(site, task, &identity.id, || Ok(mount.try_lock_exclusive()?))?;
-            Ok((mount, lock))
+            Ok(Taken { mount, lock, number: 0 })
         }
         Sharing::Private => {
             let mut number = 0;
             loop {
                 let mount = open(number)?;
                 if let Some(lock) = mount.try_lock_exclusive()? {
-                    return Ok((mount, lock));
+                    return Ok(Taken { mount, lock, number: 0 });
                 }
                 number += 1;
             }

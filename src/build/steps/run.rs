@@ -108,7 +108,8 @@ pub(in crate::build) fn run(
     }
 
     let difference = ground.changes(site, run, below, &tree, &finished)?;
-    drop((caches, agents));
+    drop(agents);
+    caches.give_back(site);
     Ok(Ran { difference, rung })
 }
 

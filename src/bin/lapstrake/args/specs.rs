@@ -64,14 +64,16 @@ pub(crate) struct Build {
     pub(crate) progress: Progress,
     /// Look results up in this repository of a registry before anything is pulled or run; may be given again
     ///
-    /// Whatever is wrong with it is a warning. type=registry,ref=REPOSITORY works too.
-    #[arg(long = "cache-from", value_name = "REPOSITORY")]
+    /// Whatever is wrong with it is a warning. type=registry,ref=REPOSITORY works too. With mounts=true, `cache` mounts that would begin empty
+    /// begin with what is there; that stays on this machine for all builds.
+    #[arg(long = "cache-from", value_name = "REPOSITORY[,mounts=true]")]
     pub(crate) cache_from: Vec<String>,
     /// Leave results in this repository of a registry, as steps end; may be given again
     ///
     /// With max-age, some of the records that nobody wrote or used for so long are removed. Who can write there can choose what is
-    /// built by everybody who reads, unless records are signed: `cache.sign` and `cache.trust` in config.toml.
-    #[arg(long = "cache-to", value_name = "REPOSITORY[,max-age=AGE]")]
+    /// built by everybody who reads, unless records are signed: `cache.sign` and `cache.trust` in config.toml. With mounts=true, what is in
+    /// the directories of `cache` mounts goes there too, in the end, so that another machine's begin with it.
+    #[arg(long = "cache-to", value_name = "REPOSITORY[,max-age=AGE][,mounts=true]")]
     pub(crate) cache_to: Vec<String>,
     /// Write digests and tags of what was built as JSON
     #[arg(long, value_name = "FILE")]
