@@ -3,7 +3,9 @@
 use std::io;
 use std::path::Path;
 
-use crate::sandbox::{AgentDirectory, AgentError, Bytes, EntryKind, EntryMetadata, FileAgent, ListedEntry, Operation, SpecialNode};
+use crate::sandbox::{
+    AgentDirectory, AgentError, Bytes, EntryKind, EntryMetadata, FileAgent, ListedEntry, Operation, Rung, SpecialNode, instead,
+};
 use crate::tree::{
     DirectoryHandle, DiskError, DiskTime, Listed, ListedKind, Metadata, Name, NodeKind, Opaque, SpecialKind, Status, TreePath, Xattrs,
 };
@@ -22,6 +24,53 @@ impl AgentHandle {
 
     fn apply(&self, action: &'static str, at: &TreePath, operation: Operation) -> Result<(), DiskError> {
         self.0.apply(&[operation]).map_err(failed(action, at))
+    }
+}
+
+/// What the kernel refuses in a user namespace, and [`Rung::SingleId`](crate::sandbox::Rung::SingleId) has.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Beyond {
+    /// A device.
+    #[error("in a user namespace no device can be made ({source}); {}", instead(Rung::UserNamespace))]
+    Device {
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// An owner.
+    #[error(
+        "the kernel gives no file to {uid}:{gid} here ({source}); where these are beyond the caller's ids, {}",
+        instead(Rung::UserNamespace)
+    )]
+    Owner {
+        /// User.
+        uid: u32,
+        /// Group.
+        gid: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+impl Beyond {
+    /// What an error comes from, where it is this.
+    pub(super) fn behind<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e Beyond> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            if let Some(beyond) = error.downcast_ref().or_else(|| inner?.downcast_ref()) {
+                return Some(beyond);
+            }
+            next = error.source();
+        }
+        None
+    }
+
+    /// For people, beginning with `to`.
+    pub(super) fn wanted(&self) -> String {
+        match self {
+            Beyond::Device { source: _ } => "to have a device".to_owned(),
+            Beyond::Owner { uid, gid, source: _ } => format!("to give a file to {uid}:{gid}"),
+        }
     }
 }
 
@@ -86,7 +135,12 @@ impl DirectoryHandle for AgentHandle {
             SpecialKind::Block { major, minor } => SpecialNode::Block { major, minor },
             SpecialKind::Fifo => SpecialNode::Fifo {},
         };
-        self.apply("make the special file", at, Operation::MakeNode { at: bytes(at), node })
+        self.apply("make the special file", at, Operation::MakeNode { at: bytes(at), node }).map_err(|mut error| {
+            if kind != SpecialKind::Fifo && error.source.kind() == io::ErrorKind::PermissionDenied {
+                error.source = io::Error::new(io::ErrorKind::PermissionDenied, Beyond::Device { source: error.source });
+            }
+            error
+        })
     }
 
     fn make_whiteout(&self, at: &TreePath) -> Result<(), DiskError> {
@@ -102,8 +156,15 @@ impl DirectoryHandle for AgentHandle {
         if kind == NodeKind::Symlink && !metadata.xattrs.is_empty() {
             return Err(DiskError::new("set the attributes of", at, io::Error::from(io::ErrorKind::InvalidInput)));
         }
+        let (uid, gid) = (metadata.uid, metadata.gid);
         let metadata = entry_metadata(metadata);
-        self.apply("set owner, mode or times of", at, Operation::SetMetadata { at: bytes(at), metadata })
+        self.apply("set owner, mode or times of", at, Operation::SetMetadata { at: bytes(at), metadata }).map_err(|mut error| {
+            // An id that the namespace has not is an invalid argument to the kernel.
+            if error.source.kind() == io::ErrorKind::InvalidInput {
+                error.source = io::Error::new(io::ErrorKind::InvalidInput, Beyond::Owner { uid, gid, source: error.source });
+            }
+            error
+        })
     }
 
     fn set_opaque(&self, directory: &TreePath) -> Result<(), DiskError> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lapstrake_cache::{Fingerprint, RemoveTree};
@@ -37,7 +37,9 @@ const ATTEMPTS: usize = 8;
 /// What outlives a build: the hands that work on the store, and the sandbox, opened when first needed.
 #[derive(Debug)]
 pub struct Engine {
-    workplace: Workplace,
+    first: Workplace,
+    /// Where users, owners and devices are a model, once a build needed it.
+    model: OnceLock<Workplace>,
 }
 
 /// One run over a plan.
@@ -58,15 +60,38 @@ impl Engine {
     /// An engine that runs steps in this way.
     #[must_use]
     pub fn new(isolation: IsolationChoice) -> Engine {
-        Engine { workplace: Workplace::new(isolation) }
+        Engine { first: Workplace::new(isolation), model: OnceLock::new() }
     }
 
-    /// Builds everything in the plan.
+    fn workplace(&self) -> &Workplace {
+        self.model.get().unwrap_or(&self.first)
+    }
+
+    /// Whether the build begins anew where users, owners and devices are a model, since it has failed for want of that. Once.
+    fn turns_to_model(&self, error: &Error, note: impl Fn(String)) -> bool {
+        let Some(wanted) = error.failure.beyond().filter(|_| self.model.get().is_none()) else { return false };
+        let who = error.site.as_ref().map_or_else(|| "the build".to_owned(), ToString::to_string);
+        match self.first.model_beside() {
+            None => false,
+            Some(Ok(beside)) => {
+                note(format!("{who} wants {wanted}, which the rung `userns` cannot give: the build goes on with `--isolation single-id`"));
+                self.model.set(beside).is_ok()
+            }
+            Some(Err(reason)) => {
+                note(format!("{who} wants {wanted}, which the rung `userns` cannot give, and there is no better one: {reason}"));
+                false
+            }
+        }
+    }
+
+    /// Builds everything in the plan. What the rung `userns` cannot give (devices, ids that the caller has not) makes the build begin anew on
+    /// [`Rung::SingleId`], where [`IsolationChoice::Auto`] leaves that open.
     ///
     /// # Errors
     /// The first step that failed; steps that ran beside it are stopped.
     pub fn build(&self, plan: &Plan, outside: &Outside<'_>, options: &Options) -> Result<Built, Error> {
         let built = outside.task(TaskKind::Build, "build".to_owned(), |task| {
+            let note = |message| outside.events.send(Event { task, kind: EventKind::Noted { message } });
             let mut built = self.attempt(plan, outside, options);
             for _ in 1..ATTEMPTS {
                 match &built {
@@ -74,10 +99,13 @@ impl Engine {
                     Err(error) if error.failure.is_lost() && !outside.cancel.is_cancelled() => {
                         built = self.attempt(plan, outside, options);
                     }
+                    Err(error) if !outside.cancel.is_cancelled() && self.turns_to_model(error, note) => {
+                        built = self.attempt(plan, outside, options);
+                    }
                     Err(_) | Ok(_) => break,
                 }
             }
-            if let Some(rung) = self.workplace.rung() {
+            if let Some(rung) = self.workplace().rung() {
                 outside.events.send(Event { task, kind: EventKind::Confined { rung: rung.name().to_owned() } });
             }
             built.map(|built| (built, Outcome::Done))
@@ -170,7 +198,7 @@ impl Engine {
     /// On which rung commands are run; `None` while none had to be.
     #[must_use]
     pub fn rung(&self) -> Option<Rung> {
-        self.workplace.rung()
+        self.workplace().rung()
     }
 
     /// Opens a directory with the hands that can give files to the owners an image names.
@@ -178,13 +206,15 @@ impl Engine {
     /// # Errors
     /// When it cannot be opened.
     pub fn open_directory(&self, path: &Path) -> Result<Arc<dyn DirectoryHandle>, DiskError> {
-        self.workplace.open_fresh(path)
+        // Root's own hands make files whose inodes say whom they belong to, on whichever rung commands run.
+        let workplace = if self.first.has_root_hands() { &self.first } else { self.workplace() };
+        workplace.open_fresh(path)
     }
 
     /// What removes directories of the store, whoever owns the files in them.
     #[must_use]
     pub fn remover(&self) -> &dyn RemoveTree {
-        &self.workplace
+        self
     }
 
     /// The handles of one build. `caller` is what the caller may stop, and not what a failure beside it stops. Nothing is exported.
@@ -200,8 +230,8 @@ impl Engine {
         Site {
             outside,
             caller,
-            workplace: &self.workplace,
-            layers: Layers::new(outside, &self.workplace, unpack, elsewhere),
+            workplace: self.workplace(),
+            layers: Layers::new(outside, self.workplace(), unpack, elsewhere),
             exports: Exports::none(),
             roots: PrivateRoots::default(),
             repositories: Repositories::default(),
@@ -237,6 +267,13 @@ impl Engine {
             actions: Once::default(),
         };
         (run, jobs)
+    }
+}
+
+impl RemoveTree for Engine {
+    fn remove_tree(&self, path: &Path) -> std::io::Result<()> {
+        // What was made before the build turned belongs to other ids.
+        self.first.remove_tree(path).or_else(|error| self.model.get().map_or(Err(error), |model| model.remove_tree(path)))
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use lapstrake_cache::{Digest, Fingerprint};
 
 use super::accounts::AccountError;
+use super::agent::Beyond;
 use super::steps::StepError;
 use super::workplace::NoSandbox;
 use crate::diagnostic::Span;
-use crate::sandbox::Exhausted;
+use crate::sandbox::{Exhausted, SandboxError};
 
 /// A build that failed.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +128,8 @@ pub enum Failure {
         output: String,
         /// What commands have elsewhere and it had not, where it ran.
         missing: Option<&'static str>,
+        /// What it wanted and could not have there, beginning with `to`: a device, or an id. Elsewhere it might have gone well.
+        beyond: Option<String>,
     },
     /// A step's words do not fit the files that are there.
     #[error(transparent)]
@@ -253,11 +256,20 @@ impl Failure {
         matches!(self, Failure::Lost(_)) || inner(self).is_some_and(Failure::is_lost)
     }
 
+    /// What was wanted, beginning with `to`, where it would not have failed if users, owners and devices were a model.
+    pub(super) fn beyond(&self) -> Option<String> {
+        if let Failure::Sandbox(SandboxError::Beyond { rung: _, wanted }) = self {
+            return Some(wanted.clone());
+        }
+        Beyond::behind(self).map(Beyond::wanted)
+    }
+
     /// Who is to blame.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Failure::Command { .. } | Failure::ReservedName { .. } | Failure::WroteToMount { .. } => Class::Step,
+            Failure::Command { beyond: Some(_), .. } => Class::World,
+            Failure::Command { beyond: None, .. } | Failure::ReservedName { .. } | Failure::WroteToMount { .. } => Class::Step,
             Failure::Step(error) => step_class(error),
             Failure::Account(error) => account_class(error),
             Failure::Archive(error) => archive_class(error),
@@ -350,7 +362,7 @@ fn sandbox_class(error: &crate::sandbox::SandboxError) -> Class {
         }
         E::Start { .. } | E::Mount { .. } | E::Left { .. } => Class::Step,
         E::InvalidJob { .. } => Class::Spec,
-        E::Unusable(_) | E::Lost { .. } | E::Processes { .. } | E::Root { .. } => Class::World,
+        E::Unusable(_) | E::Beyond { .. } | E::Lost { .. } | E::Processes { .. } | E::Root { .. } => Class::World,
     }
 }
 

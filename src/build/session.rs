@@ -16,7 +16,7 @@ use crate::event::TaskId;
 use crate::image::{Blobs, Config, Sealed};
 use crate::input::{BaseLayer, Outside};
 use crate::plan::{self, ImageSource, Network, Plan, Run};
-use crate::sandbox::{Console, DirectoryAccess, Exit, Mount, MountKind, Sandbox as _, Signals};
+use crate::sandbox::{Beyond, Console, DirectoryAccess, Exit, Mount, MountKind, Sandbox as _, Signals};
 
 /// What is run in.
 pub enum Root<'r> {
@@ -159,6 +159,8 @@ fn execute(site: &Site<'_>, state: &State, invocation: &Invocation, console: Con
     // What steps are given for the sake of equal results has no place in a finished image.
     let added = OsString::from("SOURCE_DATE_EPOCH");
     prepared.job.env.retain(|(name, _)| *name != added || env.contains_key("SOURCE_DATE_EPOCH"));
+    // Nothing that it does is a result.
+    prepared.job.beyond = Beyond::Refused;
     for Volume { host, at, access } in volumes {
         let kind = MountKind::Shared { path: host.clone(), access: *access };
         prepared.job.mounts.push(Mount { at: at.clone().into_bytes(), kind });

@@ -109,6 +109,17 @@ impl Workplace {
         self.isolation.get().and_then(|opened| opened.as_ref().ok()).map(|found| found.isolation.rung())
     }
 
+    /// A workplace on the same machine where users, owners and devices are a model, for what this one cannot give. `None` where this is no
+    /// question: the caller has chosen another, or none.
+    ///
+    /// # Errors
+    /// When this machine has none.
+    pub(super) fn model_beside(&self) -> Option<Result<Workplace, NoSandbox>> {
+        let IsolationChoice::Auto(options) = &self.choice else { return None };
+        let beside = Workplace::new(IsolationChoice::Only(Rung::SingleId, options.clone()));
+        (self.rung() == Some(Rung::UserNamespace)).then(|| beside.isolation().map(drop).map(|()| beside))
+    }
+
     /// Whether real root gives files away himself. Where ids are a model, nobody does.
     pub(super) fn has_root_hands(&self) -> bool {
         is_root() && !matches!(self.choice, IsolationChoice::Only(Rung::SingleId, _))

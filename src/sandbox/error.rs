@@ -166,6 +166,14 @@ pub enum SandboxError {
         /// What it did.
         what: String,
     },
+    /// The command wanted what it cannot have on its rung, and was ended.
+    #[error("the command wants {wanted}, which the rung `{}` cannot give: {}", .rung.name(), instead(*.rung))]
+    Beyond {
+        /// Where it ran.
+        rung: super::Rung,
+        /// What, beginning with `to`.
+        wanted: String,
+    },
     /// The program did not start for another reason.
     #[error("cannot start `{program}`")]
     Start {
@@ -175,6 +183,22 @@ pub enum SandboxError {
         #[source]
         source: io::Error,
     },
+}
+
+/// What to do where a rung cannot give devices, or ids that its namespace has not.
+#[must_use]
+pub const fn instead(rung: super::Rung) -> &'static str {
+    match rung {
+        super::Rung::UserNamespace => {
+            "build with `--isolation single-id`, where devices and all ids are a model (`auto` goes on there by itself where this machine lets \
+             it; `lapstrake doctor` says what that needs)"
+        }
+        super::Rung::SingleId => "give the step less to do",
+        super::Rung::Chroot => {
+            "allow the builder user namespaces, so that `--isolation single-id` can be had, where devices and all ids are a model \
+             (`lapstrake doctor` says what that needs)"
+        }
+    }
 }
 
 impl SandboxError {
@@ -196,7 +220,8 @@ impl SandboxError {
             | SandboxError::Root { .. }
             | SandboxError::Mount { .. }
             | SandboxError::User { .. }
-            | SandboxError::Left { .. } => false,
+            | SandboxError::Left { .. }
+            | SandboxError::Beyond { .. } => false,
         }
     }
 }

@@ -288,8 +288,9 @@ impl Isolation {
             ownership: self.rung.ownership(),
             specials: Vec::new(),
             groups: 0,
+            beyond: wire::Beyond::Refused {},
         };
-        let nothing = run::Told { at: &|_| Vec::new(), program: String::new(), searched: String::new(), uid: 0, gid: 0 };
+        let nothing = run::Told { rung: self.rung, at: &|_| Vec::new(), program: String::new(), searched: String::new(), uid: 0, gid: 0 };
         let mut nowhere = |_: Stream, _: &[u8]| {};
         let group = StepGroup::unlimited();
         let (signals, cancel) = (Signals::new(), Cancel::new());

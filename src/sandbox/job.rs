@@ -32,6 +32,21 @@ pub struct Job {
     /// For [`Rung::SingleId`](super::Rung::SingleId), where only files and directories say themselves whom they belong to: all devices of
     /// the root and of what is mounted into it, and the links and pipes that do not belong to 0:0. Paths are those of the root.
     pub specials: Vec<SpecialBelow>,
+    /// What is done when the command wants what it cannot have on its rung.
+    pub beyond: Beyond,
+}
+
+/// What is done when a command, as user 0, wants what only [`Rung::SingleId`](super::Rung::SingleId) has for everybody: to make a device, to give
+/// a file to an id that its namespace has not, or to become such an id. On that rung nothing has to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beyond {
+    /// The kernel refuses it.
+    Refused,
+    /// The kernel refuses it, and [`Finished::beyond`] tells of it.
+    Told,
+    /// The command is ended, which is [`SandboxError::Beyond`](super::SandboxError::Beyond). Where a container watches calls already, and before
+    /// Linux 5.0, it is as [`Beyond::Refused`].
+    Stops,
 }
 
 /// Where a step's changes go.
@@ -182,6 +197,8 @@ pub struct Finished {
     /// Paths, without a leading slash, that did not exist in the root and were made only for mounts, parents before children. They are
     /// already removed from the upper directory again, unless the command put something of its own into them.
     pub mount_points_made: Vec<Vec<u8>>,
+    /// With [`Beyond::Told`]: the first thing that it wanted and could not have, such as `to make the character device 1:3`.
+    pub beyond: Option<String>,
 }
 
 /// How a command ended.

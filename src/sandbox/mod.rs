@@ -35,15 +35,19 @@ mod profile;
 mod run;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+#[expect(unreachable_pub, reason = "the file is a module of the helper, and only tested here")]
+#[path = "helper/wanted.rs"]
+mod wanted;
 #[expect(unreachable_pub, reason = "the file is also a module of the helper, and some of its types are public here")]
 #[path = "helper/wire/mod.rs"]
 mod wire;
 
 pub use agent::{AgentDirectory, FileAgent};
 pub use console::{Console, Output, Signals};
-pub use error::{AgentError, SandboxError, Unusable};
+pub use error::{AgentError, SandboxError, Unusable, instead};
 pub use isolation::{Isolation, MountApi, Options, Probe, Rung, Sandbox, Start, UpperKind};
-pub use job::{Access, DirectoryAccess, Exit, Finished, Job, Mount, MountKind, Network, Upper, UpperHandle, User};
+pub use job::{Access, Beyond, DirectoryAccess, Exit, Finished, Job, Mount, MountKind, Network, Upper, UpperHandle, User};
 pub use limits::{Exhausted, LimitProbe, Limits, Resource};
 pub use mapping::{Extent, IdMapping};
 pub use wire::{Bytes, EntryKind, EntryMetadata, ListedEntry, Operation, SpecialBelow, SpecialNode};

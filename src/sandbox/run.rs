@@ -13,8 +13,8 @@ use super::limits::{Exhausted, StepGroup};
 use super::owner::Owner;
 use super::wire::{self, Bytes, OwnerRequest, Stage, StepReply};
 use super::{
-    Access, Console, DirectoryAccess, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, Output, Rung, SandboxError, Signals,
-    Upper, UpperHandle,
+    Access, Beyond, Console, DirectoryAccess, Exit, FileAgent, Finished, Job, MountApi, MountKind, Network, Output, Rung, SandboxError,
+    Signals, Upper, UpperHandle,
 };
 use crate::event::{Cancel, Stream};
 
@@ -47,6 +47,7 @@ pub(super) struct Attached<'a, 'o> {
 
 /// What errors say about a job.
 pub(super) struct Told<'a> {
+    pub(super) rung: Rung,
     /// Where a mount is, by its index.
     pub(super) at: &'a dyn Fn(u32) -> Vec<u8>,
     pub(super) program: String,
@@ -63,6 +64,8 @@ pub(super) struct Ended {
     pub(super) upper: Option<OwnedFd>,
     /// What in it does not say itself whom it belongs to.
     pub(super) specials: Vec<wire::SpecialOwner>,
+    /// What the command wanted and could not have.
+    pub(super) beyond: Option<String>,
 }
 
 /// Runs a job.
@@ -84,7 +87,7 @@ pub(super) fn run_job(
     let searched = if program.contains('/') { String::new() } else { search };
     let at =
         |index: u32| usize::try_from(index).ok().and_then(|index| job.mounts.get(index)).map(|mount| mount.at.clone()).unwrap_or_default();
-    let told = Told { at: &at, program, searched, uid: job.user.uid, gid: job.user.gid };
+    let told = Told { rung: host.rung, at: &at, program, searched, uid: job.user.uid, gid: job.user.gid };
     let ended = run(owner, &sent, job.time_limit, &told, attached)?;
     let lost = |source| SandboxError::Lost { doing: "gave its result", source };
     let (directory, path) = match &job.upper {
@@ -93,7 +96,7 @@ pub(super) fn run_job(
         Upper::Memory { .. } => (agent.opened(ended.upper.ok_or_else(|| lost(io::ErrorKind::InvalidData.into()))?), None),
     };
     let directory = directory.with_specials(ended.specials);
-    Ok(Finished { exit: ended.exit, upper: UpperHandle { directory, path }, mount_points_made: ended.made })
+    Ok(Finished { exit: ended.exit, upper: UpperHandle { directory, path }, mount_points_made: ended.made, beyond: ended.beyond })
 }
 
 /// Why a step was told to stop.
@@ -196,11 +199,8 @@ pub(super) fn run(
                 upper = descriptors.into_iter().next();
                 deadline = time_limit.and_then(|limit| Instant::now().checked_add(limit));
             }
-            StepReply::Ended { status, made, specials } => {
-                // Every writer is gone; what they wrote is still there.
-                for (stream, pipe) in &mut streams {
-                    while pipe.as_ref().is_some_and(|pipe| read_some(pipe, &mut buffer, |bytes| output(*stream, bytes)) == More::Yes) {}
-                }
+            StepReply::Ended { status, made, specials, beyond } => {
+                read_rest(&mut streams, &mut buffer, output);
                 // What ended by itself may have made of it what it liked.
                 let stopped = stopped.or_else(|| group.exhausted().map(Stopped::OverLimit));
                 let exit = match (status, stopped) {
@@ -210,10 +210,31 @@ pub(super) fn run(
                     (None, Some(Stopped::TimedOut)) => Exit::TimedOut,
                     (None, None) => return Err(lost("ran a step")(io::Error::other("process 1 of the step was killed from outside"))),
                 };
-                return Ok(Ended { exit, made: made.into_iter().map(|path| path.0).collect(), upper, specials });
+                let (made, beyond) = (made.into_iter().map(|path| path.0).collect(), beyond.map(|wanted| shown(&wanted)));
+                return Ok(Ended { exit, made, upper, specials, beyond });
+            }
+            StepReply::Beyond { wanted } => {
+                read_rest(&mut streams, &mut buffer, output);
+                return Err(match stopped {
+                    Some(Stopped::Cancelled) => SandboxError::Cancelled,
+                    Some(Stopped::TimedOut | Stopped::OverLimit(_)) | None => {
+                        SandboxError::Beyond { rung: told.rung, wanted: shown(&wanted) }
+                    }
+                });
             }
             StepReply::Failed { stage, what, errno, head } => return Err(failure(job, told, &stage, &what.0, errno, &head.0)),
         }
+    }
+}
+
+fn shown(text: &Bytes) -> String {
+    String::from_utf8_lossy(&text.0).into_owned()
+}
+
+/// Reads what is still there of writers that are gone.
+fn read_rest(streams: &mut [(Stream, Option<OwnedFd>)], buffer: &mut [u8], output: Output<'_>) {
+    for (stream, pipe) in streams {
+        while pipe.as_ref().is_some_and(|pipe| read_some(pipe, buffer, |bytes| output(*stream, bytes)) == More::Yes) {}
     }
 }
 
@@ -354,6 +375,11 @@ fn to_wire(job: &Job, host: &Host<'_>, search: &str) -> Result<wire::Job, Sandbo
         ownership: host.rung.ownership(),
         specials: job.specials.clone(),
         groups: 0,
+        beyond: match job.beyond {
+            Beyond::Refused => wire::Beyond::Refused {},
+            Beyond::Told => wire::Beyond::Told {},
+            Beyond::Stops => wire::Beyond::Stops {},
+        },
     };
     if has_nul(job) {
         return invalid("an argument, a variable or a path has a NUL byte in it".to_owned());
@@ -404,6 +430,11 @@ fn failure(job: &wire::Job, told: &Told<'_>, stage: &Stage, what: &[u8], errno: 
             };
             SandboxError::Workdir { path, source }
         }
+        // What no namespace has is an invalid argument to the kernel.
+        Stage::User {} if source.kind() == io::ErrorKind::InvalidInput && told.rung != Rung::SingleId => SandboxError::Beyond {
+            rung: told.rung,
+            wanted: format!("to be the user {} with the group {} and all others of his", told.uid, told.gid),
+        },
         Stage::User {} => SandboxError::User { uid: told.uid, gid: told.gid, what, source },
         Stage::Left { at } => SandboxError::Left { at: at.0.clone(), what },
         Stage::Lookup {} => SandboxError::NotFound { program, searched: told.searched.clone() },

@@ -164,20 +164,27 @@ fn no_process_but_those_of_the_step_is_seen() {
 
 #[test]
 fn calls_that_would_lead_out_are_refused() {
-    let words = [
-        "mount",
-        "unshare",
-        "keyring",
-        "uring",
-        "enter:/proc/1/ns/mnt",
-        "enter:/proc/1/ns/net",
-        "enter:/proc/1/ns/user",
-        "device:/tmp/node",
-    ]
-    .map(str::to_owned);
+    let words = ["mount", "unshare", "keyring", "uring", "enter:/proc/1/ns/mnt", "enter:/proc/1/ns/net", "enter:/proc/1/ns/user"]
+        .map(str::to_owned);
     for rung in Rung::ALL {
         for (word, reached) in words.iter().zip(answers(rung, &words, "")) {
             assert!(!reached, "{rung:?}: {word}");
+        }
+    }
+}
+
+#[test]
+fn a_step_makes_no_device_of_the_machine() {
+    let word = "device:/tmp/node".to_owned();
+    for rung in Rung::ALL {
+        match rung {
+            // Whoever asks for one is ended: a refusal might be overheard.
+            Rung::Root | Rung::User => {
+                let (ran, _lab) = attack(rung, &format!("/tools/attack {word} || true"), "");
+                assert_eq!((ran.code, said(&ran)), (Some(3), vec![]), "{rung:?}: {ran:#?}");
+                assert!(ran.err.contains("to make the character device 1:5"), "{rung:?}: {}", ran.err);
+            }
+            Rung::Alone | Rung::Chroot => assert_eq!(answers(rung, std::slice::from_ref(&word), ""), [false], "{rung:?}"),
         }
     }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use lapstrake::event::{Cancel, Stream};
 use lapstrake::sandbox::{
-    AgentDirectory, Bytes, EntryKind, EntryMetadata, Exit, Finished, Isolation, Job, Mount, MountKind, Network, Operation, Options, Rung,
-    Sandbox as _, SandboxError, SpecialNode, Upper, User,
+    AgentDirectory, Beyond, Bytes, EntryKind, EntryMetadata, Exit, Finished, Isolation, Job, Mount, MountKind, Network, Operation, Options,
+    Rung, Sandbox as _, SandboxError, SpecialNode, Upper, User,
 };
 
 /// A place to run steps in.
@@ -84,6 +84,7 @@ impl Lab {
             hostname: "step".to_owned(),
             time_limit: None,
             specials: Vec::new(),
+            beyond: Beyond::Refused,
         }
     }
 

@@ -7,6 +7,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests start themselves again, as another user and to be killed")]
 
 mod agent;
+mod beyond;
 mod calls;
 mod chroot;
 mod elsewhere;

@@ -123,6 +123,6 @@ fn a_user_that_the_namespace_has_not_is_refused_with_its_number() {
     match lab.run(&job) {
         // Real root has every number.
         Ok(done) => assert_eq!((lab.isolation.mapping().name().as_str(), done.out.as_str()), ("root", "4000000000\n")),
-        Err(error) => assert!(error.to_string().starts_with("cannot become user 4000000000, group 0: "), "{error}"),
+        Err(error) => assert!(error.to_string().starts_with("the command wants to be the user 4000000000 with the group 0 "), "{error}"),
     }
 }

@@ -83,7 +83,7 @@ pub(crate) fn build_failure(sources: &SourceMap, error: &lapstrake::build::Error
         number => format!("step {number} of stage `{}` failed: {}", site.stage, site.label),
     };
     let mut text = failure(sources, &title, site.span, &reason, voice);
-    if let lapstrake::build::Failure::Command { output, missing, .. } = &*error.failure {
+    if let lapstrake::build::Failure::Command { exit: _, output, missing, beyond } = &*error.failure {
         if output.trim().is_empty() {
             text.push_str("\nit wrote nothing\n");
         } else {
@@ -91,6 +91,10 @@ pub(crate) fn build_failure(sources: &SourceMap, error: &lapstrake::build::Error
             for line in output.lines() {
                 text.push_str(&format!("  | {}\n", screen::line(line, Colours::Kept)));
             }
+        }
+        if let Some(wanted) = beyond {
+            let instead = lapstrake::sandbox::instead(lapstrake::sandbox::Rung::Chroot);
+            text.push_str(&format!("note: it wanted {wanted}, which the rung `chroot` cannot give: {instead}\n"));
         }
         if let Some(missing) = missing {
             text.push_str(&format!("note: {missing}\n"));

@@ -11,7 +11,7 @@ use crate::build::Failure;
 use crate::build::site::Site;
 use crate::build::state::State;
 use crate::plan::Run;
-use crate::sandbox::{Console, Exit, Finished, Isolation, Job, Rung, Sandbox as _, Signals};
+use crate::sandbox::{Beyond, Console, Exit, Finished, Isolation, Job, Rung, Sandbox as _, Signals};
 use crate::tree::{LastLink, Node, Tree};
 
 /// The shells that people like, the best first.
@@ -78,6 +78,7 @@ impl<'l> Left<'l> {
         (job.lowers, job.upper) = again.root;
         job.argv = argv.iter().map(OsString::from).collect();
         job.time_limit = None;
+        job.beyond = Beyond::Refused;
         for (name, value) in env {
             job.env.retain(|(known, _)| known != name);
             job.env.push((OsString::from(name), value.clone()));

@@ -21,7 +21,7 @@ use crate::build::workplace::NoSandbox;
 use crate::build::{Exit, Failure, Lost};
 use crate::event::{Event, EventKind, Stream, TaskId};
 use crate::plan::{self, CacheAccess, MountKind, Run};
-use crate::sandbox::{self, DirectoryAccess, Finished, Isolation, Job, Mount, Rung, Sandbox, User};
+use crate::sandbox::{self, Beyond, DirectoryAccess, Finished, Isolation, Job, Mount, Rung, Sandbox, User};
 use crate::tree::{Difference, Tree};
 
 /// The usual search path, where the image's environment has none.
@@ -102,7 +102,8 @@ pub(in crate::build) fn run(
         sandbox::Exit::TimedOut => Some(Exit::TimedOut(run.timeout.unwrap_or_default())),
     };
     if let Some(exit) = exit {
-        let failure = Failure::Command { exit, output: last_lines(&tail), missing: missing(isolation.rung(), run.network) };
+        let missing = missing(isolation.rung(), run.network);
+        let failure = Failure::Command { exit, output: last_lines(&tail), missing, beyond: finished.beyond.clone() };
         look(&failure, Some(&finished));
         return Err(failure);
     }
@@ -179,6 +180,13 @@ pub(in crate::build) fn prepare<'e>(
         specials: match isolation.rung() {
             Rung::UserNamespace | Rung::Chroot => Vec::new(),
             Rung::SingleId => specials::of_step(site, run, &tree, &shown.states)?,
+        },
+        beyond: match isolation.rung() {
+            // What goes on without it would come to another result than elsewhere.
+            Rung::UserNamespace => Beyond::Stops,
+            Rung::SingleId => Beyond::Refused,
+            // There may be nothing better where this one is: what a step makes of it is its own affair.
+            Rung::Chroot => Beyond::Told,
         },
     };
     Ok(Prepared { isolation, tree, ground, caches, agents, job })

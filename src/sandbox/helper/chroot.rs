@@ -13,8 +13,8 @@ use crate::in_place::{self, InPlace};
 use crate::profile::Network;
 use crate::step::{Failure, InitReply, Trying, orders};
 use crate::sys::{self, Child, Ready};
-use crate::wire::{Bytes, CommandLine, Job, Stage, StepReply};
-use crate::{channel, name};
+use crate::wire::{Beyond, Bytes, CommandLine, Job, Stage, StepReply};
+use crate::{beyond, channel};
 
 const PROCESSES: Stage = Stage::Processes {};
 
@@ -37,19 +37,25 @@ fn kept(job: &Job, (root, aside): (&[u8], &[u8]), library: &OwnedFd, streams: St
     let nothing_left = end::end_all(Reach::Others);
     let made = in_place.take_back();
     nothing_left.trying(&PROCESSES, || "find in /proc what the step left behind, to end it".to_owned())?;
-    match ended? {
-        InitReply::Failed { stage, what, errno, head } => Ok(StepReply::Failed { stage, what, errno, head }),
-        InitReply::Exited { status } => Ok(ended_reply(Some(status), made?)),
-        InitReply::Prepared { .. } | InitReply::Listening {} | InitReply::Running {} => Ok(ended_reply(None, made?)),
-    }
+    let (last, wanted) = ended?;
+    let beyond = wanted.map(|wanted| Bytes(wanted.into_bytes()));
+    let status = match (last, &beyond, &job.beyond) {
+        (InitReply::Failed { stage, what, errno, head }, _, _) => return Ok(StepReply::Failed { stage, what, errno, head }),
+        (_, Some(wanted), Beyond::Stops {}) => return Ok(StepReply::Beyond { wanted: wanted.clone() }),
+        (InitReply::Exited { status }, _, _) => Some(status),
+        (InitReply::Prepared { .. } | InitReply::Listening {} | InitReply::Running {}, _, _) => None,
+    };
+    let made = made?.into_iter().map(|made| made.path).collect();
+    Ok(StepReply::Ended { status, made, specials: Vec::new(), beyond })
 }
 
-fn ended_reply(status: Option<i32>, made: Vec<crate::step::Made>) -> StepReply {
-    StepReply::Ended { status, made: made.into_iter().map(|made| made.path).collect(), specials: Vec::new() }
-}
-
-/// Runs the ender to its end; what it said last.
-fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, (streams, terminal): (Streams, Option<OwnedFd>)) -> Result<InitReply, Failure> {
+/// Runs the ender to its end; what it said last, and the first thing that the command wanted and could not have.
+fn ended(
+    job: &Job,
+    in_place: &InPlace,
+    library: &OwnedFd,
+    (streams, terminal): (Streams, Option<OwnedFd>),
+) -> Result<(InitReply, Option<String>), Failure> {
     let (ours, theirs) = sys::socket_pair().trying(&PROCESSES, || "make a socket".to_owned())?;
     let keeper = sys::getpid();
     let Some(ender) = sys::fork_process().trying(&PROCESSES, || "make a process".to_owned())? else {
@@ -62,6 +68,7 @@ fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, (streams, terminal): 
     drop((theirs, streams));
     let mut last = InitReply::Running {};
     let mut told = false;
+    let mut wanted: Option<String> = None;
     let mut listener: Option<OwnedFd> = None;
     loop {
         let mut ends = vec![if told { &ours } else { library }, &ours];
@@ -90,7 +97,16 @@ fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, (streams, terminal): 
             }
         } else if let Some(waiting) = &listener {
             match ready.get(2) {
-                Some(Ready::Readable) => name::serve(waiting, &job.hostname.0),
+                Some(Ready::Readable) => {
+                    let then = if job.beyond == (Beyond::Stops {}) { beyond::Then::Waits } else { beyond::Then::GoesOn };
+                    if let Some(first) = beyond::serve(waiting, &job.hostname.0, then) {
+                        wanted.get_or_insert(first);
+                        if then == beyond::Then::Waits && !told {
+                            told = true;
+                            let _ = channel::send(&ours, &0_u8, &[]);
+                        }
+                    }
+                }
                 // The last process that could ask is gone. Before Linux 6.11 asking for its next call would wait for ever.
                 Some(Ready::Over) => listener = None,
                 Some(Ready::No) | None => {}
@@ -99,7 +115,8 @@ fn ended(job: &Job, in_place: &InPlace, library: &OwnedFd, (streams, terminal): 
     }
     drop(ours);
     let _ = sys::wait(ender);
-    Ok(if told && !matches!(last, InitReply::Failed { .. }) { InitReply::Running {} } else { last })
+    let last = if told && !matches!(last, InitReply::Failed { .. }) { InitReply::Running {} } else { last };
+    Ok((last, wanted))
 }
 
 /// The ender: what it says last.
@@ -123,7 +140,7 @@ fn be_ender(job: &Job, in_place: &InPlace, keeper: i32, told: &OwnedFd, streams:
     let listening = |listener: OwnedFd| {
         let _ = channel::send(told, &InitReply::Listening {}, &[listener.as_fd()]);
     };
-    let command = command::start(&job.command, &within, &streams, listening);
+    let command = command::start((&job.command, &job.beyond), &within, &streams, listening);
     drop(streams);
     let outcome = command.and_then(|command| wait_for(command, job, told, &ends));
     let nothing_left = end::end_all(reach);

@@ -4,11 +4,11 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
 use crate::confine::{self, CAPABILITIES, HostName, Within};
-use crate::{channel, name};
+use crate::{beyond, channel, name};
 use crate::step::{Failure, Trying};
 use crate::supervisor::{self, Credentials};
 use crate::sys::{self, At, EACCES, ENOENT, ENOTDIR, Errno};
-use crate::wire::{Bytes, CommandLine, Job, Ownership, PROBE_NAME, Stage};
+use crate::wire::{Beyond, Bytes, CommandLine, Job, Ownership, PROBE_NAME, Stage};
 
 /// How much of a program that did not start is looked at.
 const HEAD_BYTES: usize = 1024;
@@ -71,7 +71,7 @@ pub fn first(uid: u32, gid: u32, groups: &[u32]) -> Credentials {
 
 /// Starts the command and waits until it runs: its process id. `listening` gets the descriptor by which its calls wait for answers.
 pub fn start(
-    command: &CommandLine,
+    (command, beyond): (&CommandLine, &Beyond),
     within: &Within<'_>,
     streams: &Streams,
     listening: impl FnOnce(OwnedFd),
@@ -82,7 +82,7 @@ pub fn start(
     match sys::fork_process().trying(&stage, || "make a process".to_owned())? {
         None => {
             drop(ours);
-            let failure = become_command(command, within, streams, &theirs);
+            let failure = become_command((command, beyond), within, streams, &theirs);
             let reply = Starting::NotStarted {
                 stage: failure.stage,
                 what: Bytes(failure.what.into_bytes()),
@@ -117,8 +117,8 @@ pub fn start(
 /// Where the process that becomes the command keeps its way to the init.
 const REPORT: i32 = 3;
 
-fn become_command(command: &CommandLine, within: &Within<'_>, streams: &Streams, report: &OwnedFd) -> Failure {
-    let outcome = prepare(command, within, streams, report).and_then(|()| execute(command));
+fn become_command((command, beyond): (&CommandLine, &Beyond), within: &Within<'_>, streams: &Streams, report: &OwnedFd) -> Failure {
+    let outcome = prepare((command, beyond), within, streams, report).and_then(|()| execute(command));
     match outcome {
         Ok(never) => match never {},
         Err(failure) => failure,
@@ -128,7 +128,12 @@ fn become_command(command: &CommandLine, within: &Within<'_>, streams: &Streams,
 enum Never {}
 
 /// Everything up to the program itself. After it only descriptors 0 to 3 are open.
-fn prepare(command: &CommandLine, within: &Within<'_>, streams: &Streams, report: &OwnedFd) -> Result<(), Failure> {
+fn prepare(
+    (command, beyond): (&CommandLine, &Beyond),
+    within: &Within<'_>,
+    streams: &Streams,
+    report: &OwnedFd,
+) -> Result<(), Failure> {
     let nowhere = Bytes(b"/".to_vec());
     let (workdir, uid, gid, groups) = match command {
         CommandLine::Program { workdir, uid, gid, groups, .. } => (workdir, *uid, *gid, groups.as_slice()),
@@ -165,9 +170,17 @@ fn prepare(command: &CommandLine, within: &Within<'_>, streams: &Streams, report
             return sys::set_capabilities(capabilities).trying(&user, || "give up capabilities".to_owned());
         }
         Within::Namespaces { ownership: Ownership::Inodes {}, name: HostName::Answered } | Within::Root(_) => {
-            listen(For::HostName).trying(&Stage::Processes {}, || "have a host name (this needs Linux 5.0)".to_owned())?;
+            let reason = match beyond {
+                Beyond::Refused {} => For::HostName,
+                Beyond::Told {} | Beyond::Stops {} => For::Beyond(HostName::Answered),
+            };
+            listen(reason).trying(&Stage::Processes {}, || "have a host name (this needs Linux 5.0)".to_owned())?;
         }
-        Within::Namespaces { ownership: Ownership::Inodes {}, name: HostName::Own } => {}
+        Within::Namespaces { ownership: Ownership::Inodes {}, name: HostName::Own } => match beyond {
+            Beyond::Refused {} => {}
+            // In a container whose own calls are watched this cannot be had: then the kernel's refusal is all.
+            Beyond::Told {} | Beyond::Stops {} => drop(listen(For::Beyond(HostName::Own))),
+        },
     }
     sys::setgroups(groups).trying(&user, || "set supplementary groups".to_owned())?;
     sys::setresgid(gid).trying(&user, || "set the group".to_owned())?;
@@ -247,7 +260,7 @@ pub fn try_watching(ownership: &Ownership, (source, host_name): (HostName, &[u8]
             match errno {
                 0 => Ok(()),
                 errno => Err(Errno(errno)).trying(&stage, || match reason {
-                    For::HostName => "be told a host name".to_owned(),
+                    For::HostName | For::Beyond(_) => "be told a host name".to_owned(),
                     For::Model => "have users and owners in a model (this needs Linux 5.19)".to_owned(),
                 }),
             }
@@ -266,6 +279,8 @@ fn is_called(host_name: &[u8]) -> bool {
 enum For {
     /// For its host name.
     HostName,
+    /// For what it cannot have, and for its host name where that is not the namespace's.
+    Beyond(HostName),
     /// For all that the model of users and owners answers, the host name among it.
     Model,
 }
@@ -274,6 +289,7 @@ enum For {
 fn listen(reason: For) -> sys::Result<()> {
     let listener = match reason {
         For::HostName => sys::filter_calls_with_listener(&name::program().ok_or(sys::ENOSYS)?)?,
+        For::Beyond(name) => sys::filter_calls_with_listener(&beyond::program(name).ok_or(sys::ENOSYS)?)?,
         For::Model => {
             let program = supervisor::program().ok_or(sys::ENOSYS)?;
             supervisor::become_first()?;

@@ -42,6 +42,7 @@ pub enum Half {
 pub enum Test {
     Equal(u32),
     Other(u32),
+    Above(u32),
 }
 
 /// One thing that must hold for a rule: of an argument, counted from 0, a half, of which the bits of the mask.
@@ -177,6 +178,7 @@ fn of_call<'r>(rules: impl Iterator<Item = &'r Rule<'r>>, otherwise: Action) -> 
             one.push(match condition.test {
                 Test::Equal(value) => Instruction { code: JUMP_EQUAL, if_true: 0, if_false: next_rule, value },
                 Test::Other(value) => Instruction { code: JUMP_EQUAL, if_true: next_rule, if_false: 0, value },
+                Test::Above(value) => Instruction { code: JUMP_GREATER, if_true: 0, if_false: next_rule, value },
             });
         }
         one.push(plain(RETURN, rule.action.code()));
@@ -191,4 +193,4 @@ fn of_call<'r>(rules: impl Iterator<Item = &'r Rule<'r>>, otherwise: Action) -> 
 
 #[cfg(test)]
 #[path = "filter_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -8,6 +8,9 @@ use super::*;
 
 const ALL: [Architecture; 4] = [Architecture::X86_64, Architecture::I386, Architecture::Aarch64, Architecture::Arm];
 
+/// The answer for calls that a supervisor is asked about.
+pub(in super::super) const NOTIFY: u32 = Action::Notify.code();
+
 /// What the kernel would answer; `None` where it would not take the program.
 fn run(program: &[Instruction], architecture: u32, number: u32, arguments: [u64; 6]) -> Option<u32> {
     let mut data = [0_u8; 64];
@@ -36,7 +39,7 @@ fn run(program: &[Instruction], architecture: u32, number: u32, arguments: [u64;
     }
 }
 
-fn answer(program: &[Instruction], architecture: Architecture, call: Call, arguments: [u64; 6]) -> u32 {
+pub(in super::super) fn answer(program: &[Instruction], architecture: Architecture, call: Call, arguments: [u64; 6]) -> u32 {
     let number = call.number(architecture).expect("the call exists there");
     run(program, architecture.audit(), number, arguments).expect("the program ends")
 }
@@ -159,9 +162,9 @@ fn a_call_has_the_number_that_this_machine_s_headers_give_it() {
 }
 
 fn some_condition() -> impl Strategy<Value = Condition> {
-    (0..6_u8, prop_oneof![Just(Half::Low), Just(Half::High)], prop_oneof![Just(u32::MAX), 0..4_u32], 0..4_u32, any::<bool>()).prop_map(
-        |(argument, half, mask, value, equal)| {
-            let test = if equal { Test::Equal(value) } else { Test::Other(value) };
+    (0..6_u8, prop_oneof![Just(Half::Low), Just(Half::High)], prop_oneof![Just(u32::MAX), 0..4_u32], 0..4_u32, 0..3_u8).prop_map(
+        |(argument, half, mask, value, test)| {
+            let test = [Test::Equal(value), Test::Other(value), Test::Above(value)][usize::from(test)];
             Condition { argument, half, mask, test }
         },
     )
@@ -182,6 +185,7 @@ fn meant(rules: &[(Call, Vec<Condition>, Action)], call: Call, arguments: [u64; 
         match condition.test {
             Test::Equal(value) => half == value,
             Test::Other(value) => half != value,
+            Test::Above(value) => half > value,
         }
     };
     let found = rules.iter().find(|(of, when, _)| *of == call && when.iter().all(holds));

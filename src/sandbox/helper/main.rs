@@ -6,6 +6,7 @@
 #[macro_use]
 mod wire;
 mod agent;
+mod beyond;
 mod calls;
 mod channel;
 mod chroot;
@@ -22,6 +23,7 @@ mod root;
 mod step;
 mod supervisor;
 mod sys;
+mod wanted;
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 

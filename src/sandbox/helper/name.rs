@@ -43,27 +43,20 @@ pub fn told(name: &[u8], personality: u32) -> Result<[u8; sys::UNAME_BYTES]> {
     Ok(told)
 }
 
-/// Answers the call that waits. A process whose memory is out of reach gets no name rather than another.
-pub fn serve(listener: &OwnedFd, name: &[u8]) {
-    let Ok(notification) = sys::next_notification(listener) else { return };
-    let answer = answered(listener, &notification, name).map(|()| 0).map_err(|_| EPERM);
+/// Answers a call for the name. A process whose memory is out of reach gets no name rather than another.
+pub fn answer(listener: &OwnedFd, notification: &sys::Notification, name: &[u8]) {
+    let answer = answered(listener, notification, name).map(|()| 0).map_err(|_| EPERM);
     // What fails here is a process that is gone.
     let _ = sys::answer(listener, notification.id, answer);
 }
 
 fn answered(listener: &OwnedFd, notification: &sys::Notification, name: &[u8]) -> Result<()> {
-    let process = sys::open(At::Root, format!("/proc/{}", notification.pid).as_bytes(), sys::O_PATH | sys::O_DIRECTORY, 0, sys::ANYWHERE)?;
-    let looked_at = || {
+    let (memory, personality) = look_at(notification.pid, |process| {
         let open = |name: &[u8], flags| sys::open(At::Fd(process.as_fd()), name, flags, 0, sys::BENEATH);
         let mut text = [0; 16];
         let count = sys::read(&open(b"personality", sys::O_RDONLY)?, &mut text)?;
         let personality = std::str::from_utf8(&text[..count]).ok().and_then(|text| u32::from_str_radix(text.trim(), 16).ok());
         Ok((open(b"mem", sys::O_RDWR)?, personality.ok_or(EINVAL)?))
-    };
-    // Whoever may trace everybody may look; everybody else has to be the process's own user for it.
-    let (memory, personality) = looked_at().or_else(|_| {
-        let owner = sys::stat(process.as_fd(), b"")?;
-        sys::as_files_of(owner.uid, owner.gid, looked_at)
     })?;
     let told = told(name, personality)?;
     // The number may have been another process's when it was opened.
@@ -71,4 +64,14 @@ fn answered(listener: &OwnedFd, notification: &sys::Notification, name: &[u8]) -
         return Err(EPERM);
     }
     sys::write_at(&memory, notification.arguments[0], &told)
+}
+
+/// Looks at a process by its directory in `/proc`.
+pub fn look_at<T>(pid: u32, look: impl Fn(&OwnedFd) -> Result<T>) -> Result<T> {
+    let process = sys::open(At::Root, format!("/proc/{pid}").as_bytes(), sys::O_PATH | sys::O_DIRECTORY, 0, sys::ANYWHERE)?;
+    // Whoever may trace everybody may look; everybody else has to be the process's own user for it.
+    look(&process).or_else(|_| {
+        let owner = sys::stat(process.as_fd(), b"")?;
+        sys::as_files_of(owner.uid, owner.gid, || look(&process))
+    })
 }

@@ -10,8 +10,8 @@ use crate::command::Streams;
 use crate::confine::{HostName, Within};
 use crate::supervisor::Supervisor;
 use crate::sys::{self, At, BENEATH, Child, Errno, Ready};
-use crate::wire::{Bytes, CommandLine, Job, Ownership, Stage, StepReply, UpperPlace, Wire};
-use crate::{channel, chroot, command, name, root};
+use crate::wire::{Beyond, Bytes, CommandLine, Job, Ownership, Stage, StepReply, UpperPlace, Wire};
+use crate::{beyond, channel, chroot, command, root};
 
 wire! {
     /// What process 1 tells the supervisor, in this order; nothing after `Exited` or `Failed`.
@@ -150,6 +150,7 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
     let mut ended = None;
     let mut failed = None;
     let mut model = None;
+    let mut wanted: Option<String> = None;
     let mut listener: Option<OwnedFd> = None;
     loop {
         let mut ends = vec![library, init];
@@ -212,7 +213,15 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
         } else if let Some(waiting) = &listener {
             match (ready.get(2), &mut model) {
                 (Some(Ready::Readable), Some(model)) => model.serve(waiting),
-                (Some(Ready::Readable), None) => name::serve(waiting, &job.hostname.0),
+                (Some(Ready::Readable), None) => {
+                    let then = if job.beyond == (Beyond::Stops {}) { beyond::Then::Waits } else { beyond::Then::GoesOn };
+                    if let Some(first) = beyond::serve(waiting, &job.hostname.0, then) {
+                        wanted.get_or_insert(first);
+                        if then == beyond::Then::Waits {
+                            break;
+                        }
+                    }
+                }
                 // The last process that could ask is gone. Before Linux 6.11 asking for its next call would wait for ever.
                 (Some(Ready::Over), _) => listener = None,
                 (Some(Ready::No) | None, _) => {}
@@ -233,7 +242,12 @@ fn supervise(job: &Job, library: &OwnedFd, init: &OwnedFd, pid: i32) -> Option<S
         (Some(model), Some(upper)) => model.report(upper),
         _ => Vec::new(),
     };
-    Some(failed.unwrap_or(StepReply::Ended { status: ended, made, specials }))
+    let wanted = wanted.map(|wanted| Bytes(wanted.into_bytes()));
+    Some(match (failed, wanted, &job.beyond) {
+        (Some(failed), _, _) => failed,
+        (None, Some(wanted), Beyond::Stops {}) => StepReply::Beyond { wanted },
+        (None, beyond, Beyond::Refused {} | Beyond::Told {} | Beyond::Stops {}) => StepReply::Ended { status: ended, made, specials, beyond },
+    })
 }
 
 /// What the library has to say to a command: signals for it, or `None` to stop. Its end means that, too.
@@ -315,7 +329,7 @@ fn be_init(job: &Job, supervisor: &OwnedFd, streams: Streams) {
         CommandLine::Program { .. } => {
             let Ok(ends) = sys::child_ends() else { return };
             let within = Within::Namespaces { ownership: &job.ownership, name: prepared.name };
-            let pid = match command::start(&job.command, &within, &streams, listening) {
+            let pid = match command::start((&job.command, &job.beyond), &within, &streams, listening) {
                 Ok(pid) => pid,
                 Err(failure) => return report(&failure),
             };

@@ -148,6 +148,15 @@ pub fn write_at(file: &OwnedFd, at: u64, bytes: &[u8]) -> Result<()> {
     if count as usize == bytes.len() { Ok(()) } else { Err(EFAULT) }
 }
 
+/// Reads at a place of a file: all or an error.
+pub fn read_at(file: &OwnedFd, at: u64, buffer: &mut [u8]) -> Result<()> {
+    const EFAULT: Errno = Errno(14);
+    let arguments = [raw(file), pointer(buffer.as_mut_ptr()), buffer.len() as c_long, at as c_long, 0, 0];
+    // SAFETY: the kernel writes at most as much as the buffer has.
+    let count = unsafe { call(number_of(calls::PREAD64)?, arguments) }?;
+    if count as usize == buffer.len() { Ok(()) } else { Err(EFAULT) }
+}
+
 /// Looks for a child that has ended, without waiting.
 pub fn look_for_ended() -> Result<Child> {
     const NO_HANG: c_long = 1;

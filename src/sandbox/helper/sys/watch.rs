@@ -14,7 +14,8 @@ pub struct Notification {
     pub pid: u32,
     flags: u32,
     pub number: i32,
-    architecture: u32,
+    /// As the kernel's audit names it.
+    pub architecture: u32,
     instruction: u64,
     pub arguments: [u64; 6],
 }

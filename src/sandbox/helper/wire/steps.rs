@@ -34,6 +34,18 @@ wire! {
         specials: Vec<SpecialBelow>,
         /// How many of the descriptors, the last, are ways into control groups: the command is in them.
         groups: u32,
+        /// What is done when the command wants what it cannot have.
+        beyond: Beyond,
+    }
+
+    /// What is done when a command wants a device, or an id that its namespace has not.
+    enum Beyond {
+        /// The kernel refuses it.
+        0 Refused {},
+        /// The kernel refuses it, and that is told at the command's end.
+        1 Told {},
+        /// The command is ended.
+        2 Stops {},
     }
 
     /// A link, pipe or device of a root.
@@ -160,7 +172,7 @@ wire! {
         },
     }
 
-    /// What a step says, in this order: `Started`, then `Ended`; or `Failed` instead of either.
+    /// What a step says, in this order: `Started`, then `Ended`; or `Failed` or `Beyond` instead of either.
     enum StepReply {
         /// The command runs. The upper directory comes as a descriptor, then the end of its terminal, each where there is one.
         0 Started {},
@@ -172,6 +184,13 @@ wire! {
             made: Vec<Bytes>,
             /// With [`Ownership::Attributes`]: whom what is in the upper directory belongs to, where it cannot say so itself.
             specials: Vec<SpecialOwner>,
+            /// With [`Beyond::Told`]: the first thing that it wanted and could not have.
+            beyond: Option<Bytes>,
+        },
+        /// With [`Beyond::Stops`]: the command was ended, with every process of it, since it wanted this.
+        3 Beyond {
+            /// For people.
+            wanted: Bytes,
         },
         /// There was no command.
         2 Failed {
