@@ -30,7 +30,7 @@ pub(super) struct Packed {
 
 fn key(difference: &Fingerprint, profile: Profile) -> Fingerprint {
     let mut hasher = Fingerprinter::new();
-    hasher.update_framed(b"lapstrake-pack/1");
+    hasher.update_framed(b"lapstrake-pack/2");
     hasher.update(difference.as_bytes());
     hasher.update_framed(profile.name().as_bytes());
     hasher.update(&layer::LAYER_FORMAT.to_le_bytes());

@@ -1,6 +1,6 @@
 //! Files and directories that come whole or not at all.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,15 @@ pub(super) fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, WriteError>
     result.map_err(|source| WriteError::File { path: path.to_path_buf(), source })
 }
 
-/// Writes a file beside its place and puts it there when `fill` is done.
+/// Writes a file beside its place and puts it there when `fill` is done. A link to a file stays one. What is neither file nor directory, such as
+/// a pipe, is written to as it is.
 pub(super) fn whole(path: &Path, fill: impl FnOnce(&mut File) -> Result<(), WriteError>) -> Result<(), WriteError> {
+    let place = match fs::metadata(path) {
+        Ok(found) if found.is_file() => at(path, fs::canonicalize(path))?,
+        Ok(found) if !found.is_dir() => return fill(&mut at(path, OpenOptions::new().write(true).open(path))?),
+        Ok(_) | Err(_) => path.to_owned(),
+    };
+    let path = place.as_path();
     let (new, mut file) = beside(path)?;
     let result = fill(&mut file).and_then(|()| {
         at(&new, file.sync_data())?;
@@ -80,6 +87,25 @@ mod tests {
     use std::sync::Barrier;
 
     use super::*;
+
+    #[test]
+    fn links_to_files_stay_and_pipes_are_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link, pipe) = (directory.path().join("file"), directory.path().join("link"), directory.path().join("pipe"));
+        fs::write(&file, "before").unwrap();
+        std::os::unix::fs::symlink("file", &link).unwrap();
+        bytes(&link, b"after").unwrap();
+        assert_eq!((fs::read_link(&link).unwrap().as_path(), fs::read(&file).unwrap().as_slice()), (Path::new("file"), &b"after"[..]));
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR, 0)
+            .unwrap();
+        let read = std::thread::scope(|scope| {
+            let reader = scope.spawn(|| fs::read(&pipe));
+            bytes(&pipe, b"through").unwrap();
+            reader.join().unwrap()
+        });
+        assert_eq!(read.unwrap(), b"through");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 3);
+    }
 
     #[test]
     fn several_that_write_one_file_at_once_each_write_it_whole() {

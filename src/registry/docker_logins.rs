@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -208,7 +208,8 @@ fn forget(config: &mut Map<String, Value>, account: &Account) -> bool {
     had_login
 }
 
-/// Writes the file beside its place, for its owner alone, and puts it there.
+/// Writes the file beside its place, for its owner alone, and puts it there. It belongs to whom it belonged to, where that can be done: root
+/// may log in for somebody else.
 fn replace(path: &Path, config: &Map<String, Value>) -> io::Result<()> {
     let mut bytes = Vec::new();
     let indented = serde_json::ser::PrettyFormatter::with_indent(b"\t");
@@ -221,6 +222,9 @@ fn replace(path: &Path, config: &Map<String, Value>) -> io::Result<()> {
     let _ = fs::remove_file(&new);
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).and_then(|mut file| {
         file.write_all(&bytes)?;
+        if let Ok(before) = fs::metadata(path) {
+            let _ = fchown(&file, Some(before.uid()), Some(before.gid()));
+        }
         file.sync_data()?;
         fs::rename(&new, path)
     });

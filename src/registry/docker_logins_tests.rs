@@ -199,3 +199,18 @@ fn two_at_once_lose_nothing() {
     });
     assert_eq!(home.read()["auths"].as_object().unwrap().len(), 8);
 }
+
+#[test]
+fn the_file_belongs_to_whom_it_belonged_to() {
+    let home = Home::new();
+    home.write("{}");
+    let owner = if rustix::process::geteuid().is_root() {
+        (1234, 1235)
+    } else {
+        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    };
+    std::os::unix::fs::chown(home.path(), Some(owner.0), Some(owner.1)).unwrap();
+    home.logins(LoginFormat::Docker).store(&account("a.example", None), &password("me", "word")).unwrap();
+    let found = fs::metadata(home.path()).unwrap();
+    assert_eq!((found.uid(), found.gid(), found.mode() & 0o777), (owner.0, owner.1, 0o600));
+}
