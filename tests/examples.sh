@@ -68,6 +68,8 @@ export LAPSTRAKE=$work/lapstrake XDG_CONFIG_HOME=$work/config LAPSTRAKE_HOME=$wo
 . tests/support/dockerfiles.sh
 # shellcheck source=tests/support/answers.sh
 . tests/support/answers.sh
+# shellcheck source=tests/support/otherwise.sh
+. tests/support/otherwise.sh
 
 read -r port registry_pid < <(bash tests/support/registry.sh start "$work/registry")
 [ -n "$registry_pid" ] || die "the registry did not start"
@@ -76,11 +78,8 @@ write_settings "$XDG_CONFIG_HOME" "$registry"
 bash tests/support/base.sh push "$registry"
 ensure_test_user
 
-# Made anew each time, so that it is found where it is and nowhere else by accident.
-canary=canary-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
-printf '%s' "$canary" >"$work/signing.key"
-chmod 644 "$work/signing.key"
-write_patterns
+make_signing_key "$work/signing.key"
+built=$work
 
 for example in "${wanted[@]}"; do
     [ -f "examples/$example/lapstrake.toml" ] || die "no example called $example"
@@ -93,6 +92,8 @@ for example in "${wanted[@]}"; do
     is_read_by_other_tools "$example"
     note "$example: running"
     "answers_${example//-/_}"
+    note "$example: otherwise"
+    builds_otherwise "$example"
 done
 
 case " ${wanted[*]} " in

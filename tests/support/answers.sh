@@ -1,6 +1,7 @@
-# What each example answers when it runs. Sourced by tests/examples.sh.
+# What each example answers when it runs. Sourced by tests/examples.sh and tests/matrix/examples.sh, which say in `built` in which
+# directory the metadata of the builds is.
 
-tag_of() { jq -r --arg image "$2" '.images[] | select(.name == $image) | .tags[0]' "$work/$1.json"; }
+tag_of() { jq -r --arg image "$2" '.images[] | select(.name == $image) | .tags[0]' "$built/$1.json"; }
 
 answers_django_wheels() {
     local image at page token css name=django
@@ -43,16 +44,6 @@ answers_django_wheels() {
     fi
     expect_in "the page from Docker's container" "Welcome aboard" "$page"
     docker_here rm --force $name >/dev/null
-
-    source_edit_runs django-wheels guestbook/views.py '# An edit.' 'app: copy . → /app/'
-
-    # The other value of the argument: other requirements, other settings, same layers below.
-    "$LAPSTRAKE" build examples/django-wheels --arg "registry=$registry/local" --arg environment=local --arg app_dir=/srv/guestbook \
-        --push --progress plain >"$work/logs/local" 2>&1 || show_and_fail "$work/logs/local" "django-wheels does not build with environment=local"
-    start_container $name "$registry/local/lapstrake/django-wheels:1.0" "PORT=${at##*:}"
-    expect_in "the local page" "Welcome aboard" "$(answer $name "$at/")"
-    expect "the local application's directory" /srv/guestbook "$(podman_here exec $name pwd)"
-    stop_container $name
 }
 
 answers_taskflow_fastapi() {
@@ -72,8 +63,6 @@ answers_taskflow_fastapi() {
     expect "removing it" 204 "$(curl --silent --noproxy '*' --request DELETE --output /dev/null --write-out '%{http_code}' "$at")"
     expect "the list afterwards" '[]' "$(answer backend "$backend/api/tasks")"
     stop_container backend frontend
-
-    source_edit_runs taskflow-fastapi backend/taskflow/main.py '# An edit.' 'backend: copy backend/taskflow/ → /srv/taskflow/taskflow/'
 }
 
 answers_flask_postgres() {
@@ -155,22 +144,4 @@ answers_fastapi_prod() {
         "$(jq -cjS .files <<<"$release" | openssl dgst -sha256 -hmac "$canary" | awk '{ print $NF }')" \
         "$(jq -r .signature <<<"$release")"
     stop_container api
-
-    # Without its secret it does not build, and says which is missing.
-    if "$LAPSTRAKE" build examples/fastapi-prod --arg "registry=$registry" --no-cache --progress plain >"$work/logs/without" 2>&1; then
-        fail "fastapi-prod builds without its secret"
-    fi
-    expect_in "the message without a secret" signing-key "$(cat "$work/logs/without")"
-}
-
-# source_edit_runs EXAMPLE FILE LINE STEP: a line more in a source runs that step alone.
-source_edit_runs() {
-    local example=$1 file=$2 line=$3 step=$4 copy=$work/edited/$1
-    mkdir -p "$copy"
-    cp -R "examples/$example/." "$copy/"
-    printf '%s\n' "$line" >>"$copy/$file"
-    build "$example" "$copy" "$work/$example.edited.json" >"$work/logs/$example.edited" 2>&1 ||
-        show_and_fail "$work/logs/$example.edited" "$example does not build when it is edited"
-    expect "$example: what an edit of $file runs" "$step" "$(ran_of "$work/$example.edited.json")"
-    ! diff <(digests_of "$work/$example.json") <(digests_of "$work/$example.edited.json") >/dev/null || fail "$example: an edit changed nothing"
 }

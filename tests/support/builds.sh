@@ -1,4 +1,4 @@
-# Building the examples, and what must be so about what was built. Sourced by tests/examples.sh.
+# Building the examples, and what must be so about what was built. Sourced by tests/examples.sh and tests/matrix/examples.sh.
 
 # fail WHAT: one rule does not hold.
 fail() { die "$*"; }
@@ -13,7 +13,7 @@ build() {
 
 secrets_of() {
     case $1 in
-    fastapi-prod) echo "--secret id=signing-key,src=$work/signing.key" ;;
+    fastapi-prod) echo "--secret id=signing-key,src=$signing_key" ;;
     esac
 }
 
@@ -116,8 +116,13 @@ unpacked() {
     esac
 }
 
-# The secret, its base64 in each of the three phases without the ends that depend on what stands beside it, and its digits.
-write_patterns() {
+# make_signing_key FILE: a secret, made anew each time, so that it is found where it is and nowhere else by accident.
+make_signing_key() {
+    signing_key=$1
+    canary=canary-$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+    printf '%s' "$canary" >"$signing_key"
+    chmod 644 "$signing_key"
+    # What is searched for: it, its base64 in each of the three phases without the ends that depend on what stands beside it, its digits.
     {
         printf '%s\n' "$canary"
         printf '%s' "$canary" | base64 -w0 | cut -c 5-40

@@ -16,6 +16,7 @@ start_cells() {
     # No container takes anything from one.
     registry=127.0.0.1:1
     podman_is_ready=
+    disk_is_own=
     work=$(mktemp -d "${TMPDIR:-/tmp}/lapstrake-$1.XXXXXX")
     # Test users go through it.
     chmod 755 "$work"
@@ -37,6 +38,15 @@ start_cells() {
     as_root mount -t overlay -o "lowerdir=$work/below,upperdir=$above/upper,workdir=$above/work" lapstrake-cells "$work/stores/overlay"
 }
 
+# give_cells_a_disk: the store `disk` is ext4 in one file, which is taken away at once. To remove hundreds of thousands of files one by one takes
+# minutes where each that goes is reported to the device below.
+give_cells_a_disk() {
+    truncate --size 64G "$work/disk"
+    as_root mkfs.ext4 -q -O ^has_journal -m 0 -F "$work/disk"
+    as_root mount -o loop "$work/disk" "$work/stores/disk"
+    disk_is_own=yes
+}
+
 # stop_cells: takes everything back, as a trap on EXIT.
 stop_cells() {
     local code=$?
@@ -50,6 +60,7 @@ stop_cells() {
     if [ "$code" != 0 ] && [ -n "${LAPSTRAKE_TEST_KEEP-}" ]; then
         note "everything is left in $work"
     else
+        [ -z "$disk_is_own" ] || as_root umount "$work/stores/disk" || true
         as_root umount "$work/stores/tmpfs" || true
         remove_tree "$work"
     fi
@@ -127,13 +138,16 @@ in_docker() {
     docker_here run --rm --network host "${arguments[@]}" "$cell_image" "$@"
 }
 
+start_podman_cells() {
+    [ -z "$podman_is_ready" ] || return 0
+    podman_is_ready=yes
+    cell_archive | podman_here import --quiet - "$cell_image" >/dev/null
+}
+
 in_podman() {
     local cell=$1 store=$2 arguments
     shift 2
-    if [ -z "$podman_is_ready" ]; then
-        podman_is_ready=yes
-        cell_archive | podman_here import --quiet - "$cell_image" >/dev/null
-    fi
+    start_podman_cells
     mapfile -t arguments < <(place_of "$cell" "$store" && shared_with "$cell")
     podman_run --rm "${arguments[@]}" "localhost/$cell_image" "$@"
 }

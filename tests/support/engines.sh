@@ -1,4 +1,4 @@
-# Podman, Docker and PostgreSQL, as the tests start and stop them. Sourced by tests/examples.sh.
+# Podman, Docker and PostgreSQL, as the tests start and stop them. Sourced by tests/examples.sh and tests/matrix/*.sh.
 
 # start_container NAME IMAGE [ENV…] [-- PODMAN ARGUMENTS…]
 start_container() {

@@ -14,4 +14,4 @@ install_packages \
     docker-registry apache2-utils openssl \
     podman runc docker.io containerd iptables buildah skopeo umoci \
     libarchive-tools zip unzip xz-utils zstd \
-    xfsprogs postgresql hyperfine libdeflate-tools
+    e2fsprogs xfsprogs postgresql hyperfine libdeflate-tools
