@@ -61,6 +61,7 @@ LAPSTRAKE=$(tail -n 1 "$release_log")
 export LAPSTRAKE
 bash tests/support/lean.sh "$LAPSTRAKE" || die "the program is not what it is said to be (see above)"
 bash tests/matrix/apart.sh || die "the rung chroot does not keep apart what it should (see above)"
+bash tests/matrix/users.sh || die "su and sudo do not work in steps as SECURITY.md says (see above)"
 bash tests/matrix/examples.sh || die "not everybody builds the examples, or not the same (see above)"
 bash tests/examples.sh || die "the examples failed (see above)"
 note "the benchmark, small: that all of it works and makes the right images, not how fast"
