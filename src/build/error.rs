@@ -213,11 +213,15 @@ pub enum Failure {
     },
     /// A command wrote to what it may only read, where the sandbox could not keep it from that.
     #[error(
-        "the step changed what is mounted read-only at `{at}`: a mount of the kernel would have refused that; a mount that is `writable`, `rw` in a Dockerfile, allows it"
+        "the step changed {what}, which is mounted read-only{where_}: a mount of the kernel would have refused that; a mount that is `writable`, `rw` in a Dockerfile, allows it",
+        what = if .path.is_root() { format!("`{at}`") } else { format!("`{}{path}`", .at.trim_end_matches('/')) },
+        where_ = if .path.is_root() { String::new() } else { format!(" at `{at}`") }
     )]
     WroteToMount {
         /// Where it is mounted.
         at: String,
+        /// What was changed, from there.
+        path: crate::tree::TreePath,
     },
     /// A time that RFC 3339 cannot write.
     #[error("{seconds} seconds since 1970 is no time that can be written: expected a year from 0 to 9999")]

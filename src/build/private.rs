@@ -319,15 +319,26 @@ impl Part {
         Ok(Part { path: path.to_path_buf(), top: path.to_path_buf(), stamps: Stamps::of(&handle)? })
     }
 
-    /// Whether it is as it was made.
-    pub(super) fn is_unchanged(&self) -> Result<bool, Failure> {
+    /// The first path below it that is not as it was made, where there is one.
+    pub(super) fn first_change(&self) -> Result<Option<TreePath>, Failure> {
         let handle = LocalDirectory::open(&self.top).map_err(|source| Failure::File { path: self.top.clone(), source })?;
         // The part itself has been moved there and back, which is a change of its inode.
         let settled = |mut stamps: Stamps| {
             stamps.0.iter_mut().filter(|(path, _)| path.names().count() == 1).for_each(|(_, stamp)| stamp.changed = DiskTime::default());
             stamps
         };
-        Ok(settled(Stamps::of(&handle)?) == settled(self.stamps.clone()))
+        let (before, now) = (settled(self.stamps.clone()).0, settled(Stamps::of(&handle)?).0);
+        let other = now.iter().filter(|(path, stamp)| before.get(path) != Some(stamp)).map(|(path, _)| path);
+        let mut changed: Vec<&TreePath> = other.chain(before.keys().filter(|path| !now.contains_key(path))).collect();
+        changed.sort_unstable();
+        // A directory, which comes right before what is in it, changes with what is put there.
+        let innermost = changed
+            .iter()
+            .zip(changed.iter().skip(1).map(Some).chain([None]))
+            .find(|(path, next)| next.is_none_or(|next| next.below(path).is_none()));
+        let below =
+            |path: &TreePath| path.names().skip(usize::from(self.path != self.top)).fold(TreePath::root(), |at, name| at.join(&name));
+        Ok(innermost.map(|(path, _)| below(path)))
     }
 }
 

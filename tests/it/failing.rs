@@ -27,6 +27,47 @@ fn contains(said: &str, words: &[&str]) {
 }
 
 #[test]
+fn what_was_written_to_a_read_only_mount_without_mounts_is_named() {
+    let cases = [
+        (
+            "{ from = \"context\", path = \"src\", at = \"/in\" }",
+            "echo x > /in/deep/new",
+            "`/in/deep/new`, which is mounted read-only at `/in`",
+        ),
+        (
+            "{ from = \"context\", path = \"src\", at = \"/in\" }",
+            "rm /in/index.html",
+            "`/in/index.html`, which is mounted read-only at `/in`",
+        ),
+        ("{ from = \"context\", path = \"src/index.html\", at = \"/in\" }", "echo more >> /in", "`/in`, which is mounted read-only"),
+        (
+            "{ cache = \"c\", at = \"/in\", writable = false }",
+            "mkdir /in/a; echo x > /in/a/b",
+            "`/in/a/b`, which is mounted read-only at `/in`",
+        ),
+    ];
+    for (mount, script, expected) in cases {
+        let lab = Lab::new();
+        let project = with_steps(&lab, &format!("[[stages.app.steps]]\nrun = \"{script}\"\nmounts = [{mount}]\n"));
+        write(&project.join("src/deep/old"), "x\n");
+        contains(&lab.fail(1, &project, &["--isolation", "chroot"]), &[expected, "lapstrake.toml:5"]);
+        // With mounts the command itself is refused.
+        let said = Lab::new().fail(1, &project, &["--isolation", "userns"]);
+        assert!(!said.contains("which is mounted read-only") && said.to_lowercase().contains("read-only file system"), "{said}");
+    }
+}
+
+#[test]
+fn another_isolation_than_there_is_is_answered_with_those_there_are() {
+    let lab = Lab::new();
+    let project = with_steps(&lab, "");
+    for (word, nearest) in [("proot", "chroot"), ("user", "userns")] {
+        let said = lab.fail(2, &project, &["--isolation", word]);
+        contains(&said, &[word, "auto, userns, single-id, chroot, none", &format!("a similar value exists: '{nearest}'")]);
+    }
+}
+
+#[test]
 fn a_failing_run_shows_its_place_its_last_lines_and_its_code() {
     let lab = Lab::new();
     let project =

@@ -189,8 +189,10 @@ impl Ground {
             }
             Ground::Private { root, aside: _, parts } => {
                 for (at, part, access) in &parts {
-                    if *access == Access::ReadOnly && !part.is_unchanged()? {
-                        return Err(Failure::WroteToMount { at: at.clone() });
+                    if *access == Access::ReadOnly
+                        && let Some(path) = part.first_change()?
+                    {
+                        return Err(Failure::WroteToMount { at: at.clone(), path });
                     }
                 }
                 let handle = root.open()?;
