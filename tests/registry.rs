@@ -14,6 +14,8 @@ mod support;
 #[path = "support/waiting.rs"]
 mod waiting;
 
+#[path = "registry/ahead.rs"]
+mod ahead;
 #[path = "registry/conformance.rs"]
 mod conformance;
 #[path = "registry/copies.rs"]

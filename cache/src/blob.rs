@@ -7,7 +7,9 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::behind::{BlobBehind, Progress};
 use crate::clock::Moment;
 use crate::digest::{Digest, Sha256};
 use crate::error::{At, Error, Existing};
@@ -221,6 +223,14 @@ impl HashedBlobWriter {
     pub fn finish_as(self, digest: Digest) -> Result<StoredBlob, Error> {
         self.temporary.install(digest)
     }
+
+    /// Someone who reads the blob from its first byte while it is written.
+    ///
+    /// # Errors
+    /// Only what the system answers.
+    pub fn behind(&mut self) -> Result<BlobBehind, Error> {
+        self.temporary.behind()
+    }
 }
 
 impl Write for HashedBlobWriter {
@@ -241,6 +251,8 @@ struct Temporary {
     file: BufWriter<File>,
     size: u64,
     state: Writing,
+    /// Where someone reads behind the writer.
+    progress: Option<Arc<Progress>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,7 +266,7 @@ impl Temporary {
         let path = store.fresh_path()?;
         let file = OpenOptions::new().write(true).create_new(true).open(&path).at("create", &path)?;
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);
-        Ok(Temporary { store: store.clone(), path, file, size: 0, state: Writing::Whole })
+        Ok(Temporary { store: store.clone(), path, file, size: 0, state: Writing::Whole, progress: None })
     }
 
     fn noting<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
@@ -264,6 +276,20 @@ impl Temporary {
             }
             Error::io("write", &self.path, source).into_io()
         })
+    }
+
+    fn behind(&mut self) -> Result<BlobBehind, Error> {
+        let file = File::open(&self.path).at("open", &self.path)?;
+        let progress = Arc::clone(self.progress.get_or_insert_default());
+        self.tell();
+        Ok(BlobBehind::new(file, progress))
+    }
+
+    /// Tells those who read behind how far the file has come.
+    fn tell(&self) {
+        if let Some(progress) = &self.progress {
+            progress.reach(self.size.saturating_sub(self.file.buffer().len() as u64));
+        }
     }
 
     fn check_complete(&self) -> Result<(), Error> {
@@ -277,6 +303,9 @@ impl Temporary {
         self.check_complete()?;
         let size = self.size;
         self.file.flush().at("write", &self.path)?;
+        if let Some(progress) = &self.progress {
+            progress.end(size);
+        }
         let file = self.file.get_ref();
         file.set_permissions(Permissions::from_mode(0o444)).at("set the mode of", &self.path)?;
         if size > SMALL_BLOB_BYTES {
@@ -297,17 +326,23 @@ impl Write for Temporary {
         let result = self.file.write(bytes);
         let written = self.noting(result)?;
         self.size = self.size.saturating_add(written as u64);
+        self.tell();
         Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let result = self.file.flush();
-        self.noting(result)
+        self.noting(result)?;
+        self.tell();
+        Ok(())
     }
 }
 
 impl Drop for Temporary {
     fn drop(&mut self) {
+        if let Some(progress) = &self.progress {
+            progress.give_up();
+        }
         // After `install` the path is gone; else what cannot be removed now is swept with the scratch directory.
         let _ = fs::remove_file(&self.path);
     }

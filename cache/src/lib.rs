@@ -18,6 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod behind;
 mod blob;
 mod clock;
 mod collect;
@@ -37,6 +38,7 @@ mod store;
 mod usage;
 mod verify;
 
+pub use behind::BlobBehind;
 pub use blob::{Blob, BlobWriter, HashedBlobWriter, StoredBlob};
 pub use collect::{Collected, Limits, NotRemoved};
 pub use digest::{Digest, InvalidDigest, Sha256};

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::ahead::SendAhead;
 use super::failed::OnFailure;
 use super::site::Secrets;
 use super::state::State;
@@ -33,6 +34,8 @@ pub struct Options {
     pub on_failure: Option<OnFailure>,
     /// Caches shared with other machines; one value for each build.
     pub shared: Option<Arc<Shared>>,
+    /// Who takes blobs of layers while they are written, since the images will be pushed, such as [`crate::output::PushAhead`].
+    pub send_ahead: Option<Arc<dyn SendAhead>>,
 }
 
 impl Default for Options {
@@ -47,6 +50,7 @@ impl Default for Options {
             unpacked: BTreeSet::new(),
             on_failure: None,
             shared: None,
+            send_ahead: None,
         }
     }
 }

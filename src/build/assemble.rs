@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use lapstrake_cache::{Digest, Fingerprint};
 
 use super::execute::Came;
-use super::packed::Packed;
+use super::packed::{Packed, Packing};
 use super::site::Site;
 use super::state::{LayerName, State};
 use super::wanted::profile;
@@ -147,9 +147,9 @@ fn own_layer(
     let difference = site.layers.difference(state)?;
     let label = format!("{} {}", image.name, &fingerprint.hex()[..12]);
     let place = state.layers().len().to_string();
-    let packed =
-        packed::pack(site.outside, (&label, &[&image.name, &place]), &difference, &DirectoryContents(&*directory), profile, site.threads)?;
-    Ok((packed, None))
+    let lineage = [image.name.as_str(), &place];
+    let packing = Packing { label: &label, lineage: &lineage, profile, threads: site.threads, ahead: site.ahead(&image.tags) };
+    Ok((packed::pack(site.outside, packing, &difference, &DirectoryContents(&*directory))?, None))
 }
 
 fn encoding(profile: Profile) -> LayerEncoding {

@@ -241,6 +241,7 @@ impl Engine {
             on_failure: options.on_failure.as_ref(),
             epoch,
             threads: options.jobs,
+            send_ahead: options.send_ahead.as_deref(),
         }
     }
 

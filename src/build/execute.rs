@@ -7,12 +7,14 @@ use std::time::Duration;
 use lapstrake_cache::{Fingerprint, Shelf};
 use serde::{Deserialize, Serialize};
 
+use super::Failure;
 use super::accounts::Accounts;
 use super::claims::Claim;
 use super::elsewhere::ToldResult;
 use super::export::{Ages, Job, News};
 use super::glimpse::Glimpse;
 use super::key::Surroundings;
+use super::packed::{self, Packing};
 use super::parts::{self, Named, ToldPart};
 use super::preimage::Preimage;
 use super::site::Site;
@@ -21,9 +23,8 @@ use super::state::{LayerName, State};
 use super::steps::copy::{self, Selection};
 use super::steps::run::Shown;
 use super::steps::{self, Edited, extract, fetch};
-use super::{Failure, packed};
 use crate::event::TaskId;
-use crate::image::Platform;
+use crate::image::{Platform, Reference};
 use crate::layer::Profile;
 use crate::plan::{Copy, FirstContents, Git, MountKind, Run, Step, StepKind, TreeSource};
 use crate::remote::Moment;
@@ -72,11 +73,13 @@ pub(super) enum Answered {
 
 /// What will be needed of a step's files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct Wanted<'w> {
     /// A directory, since a later step runs on it or takes files from it.
     pub(super) directory: bool,
     /// A blob, for an image.
     pub(super) blob: Option<Profile>,
+    /// The tags of all images that it is for.
+    pub(super) tags: &'w [Reference],
 }
 
 /// A step whose inputs are all known.
@@ -227,7 +230,7 @@ impl Action<'_> {
     }
 
     /// Offers what the action came to to others.
-    pub(super) fn export(&self, site: &Site<'_>, came: &Came, wanted: Wanted) {
+    pub(super) fn export(&self, site: &Site<'_>, came: &Came, wanted: Wanted<'_>) {
         let news = match came.answered {
             Answered::Worked => News::Made,
             Answered::Cached | Answered::Nothing => News::Known,
@@ -277,7 +280,7 @@ impl Action<'_> {
     }
 
     /// Does the work and writes the record.
-    pub(super) fn work(&self, site: &Site<'_>, (task, label): (TaskId, &str), wanted: Wanted) -> Result<Came, Failure> {
+    pub(super) fn work(&self, site: &Site<'_>, (task, label): (TaskId, &str), wanted: Wanted<'_>) -> Result<Came, Failure> {
         let (layer, rung, claims) = match (&self.step.kind, &self.inputs) {
             (StepKind::Run(run), Inputs::Run { shown, told }) => {
                 for part in told {
@@ -309,7 +312,7 @@ impl Action<'_> {
     }
 
     /// The work of every step that runs no command; with what only caches have told of what is below.
-    fn edit(&self, site: &Site<'_>, wanted: Wanted) -> Result<(Option<Fingerprint>, Vec<Claim>), Failure> {
+    fn edit(&self, site: &Site<'_>, wanted: Wanted<'_>) -> Result<(Option<Fingerprint>, Vec<Claim>), Failure> {
         let brought = self.bring(site)?;
         let glimpsed = match self.looks_at() {
             Some(paths) => Glimpse::of(&site.layers, &self.below)?.and_then(|glimpse| {
@@ -342,10 +345,12 @@ impl Action<'_> {
         if !site.layers.has_files(&fingerprint)? {
             let contents = StepContents { site, origins: &origins, source, below: &self.below, difference: &difference };
             match wanted {
-                Wanted { directory: false, blob: Some(profile) } => {
-                    packed::pack(site.outside, (&self.step.label, &[&self.step.label]), &difference, &contents, profile, site.threads)?;
+                Wanted { directory: false, blob: Some(profile), tags } => {
+                    let label = &self.step.label;
+                    let packing = Packing { label, lineage: &[label], profile, threads: site.threads, ahead: site.ahead(tags) };
+                    packed::pack(site.outside, packing, &difference, &contents)?;
                 }
-                Wanted { directory: true, blob: _ } | Wanted { directory: false, blob: None } => {
+                Wanted { directory: true, blob: _, tags: _ } | Wanted { directory: false, blob: None, tags: _ } => {
                     keep_difference(site, &difference, &fingerprint, &contents)?;
                 }
             }

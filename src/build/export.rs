@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use lapstrake_cache::{Digest, Fingerprint};
 
+use super::ahead::Ahead;
 use super::elsewhere::{self, SaidBlob, SaidFiles, SaidLayer, SaidPart, SaidResult};
+use super::packed::Packing;
 use super::preimage::Preimage;
 use super::site::Site;
 use super::snapshots::{self, MountName, Used};
@@ -284,14 +286,9 @@ impl Export<'_, '_> {
             None => {
                 let directory = site.layers.open_directory(state)?;
                 let label = format!("for the cache {}", &layer.hex()[..12]);
-                packed::pack(
-                    self.outside,
-                    (&label, &["cache", &state.layers().len().to_string()]),
-                    &difference,
-                    &DirectoryContents(&*directory),
-                    profile,
-                    site.threads,
-                )?
+                let lineage = ["cache", &state.layers().len().to_string()];
+                let packing = Packing { label: &label, lineage: &lineage, profile, threads: site.threads, ahead: Ahead::No };
+                packed::pack(self.outside, packing, &difference, &DirectoryContents(&*directory))?
             }
         };
         let blob = elsewhere::layer_descriptor(profile, &packed);

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod agent;
+mod ahead;
 mod asked;
 mod assemble;
 mod blocks;
@@ -40,6 +41,7 @@ mod wanted;
 mod workplace;
 
 pub use accounts::AccountError;
+pub use ahead::{SendAhead, WhenNamed};
 pub use asked::{Built, BuiltImage, BuiltStage, Fresh, Options, StepReport};
 pub use engine::Engine;
 pub use error::{Class, Error, Exit, FailedStep, Failure, Lost, input_class};

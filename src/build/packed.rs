@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use lapstrake_cache::{Blob, Digest, Fingerprint, Fingerprinter, Shelf, Store};
 
 use super::Failure;
+use super::ahead::{Ahead, Followed};
 use super::blocks::{Blocks, Lineage};
 use crate::event::{Outcome, TaskKind};
 use crate::input::Outside;
@@ -61,22 +62,35 @@ pub(super) fn find_blob(store: &Store, difference: &Fingerprint) -> Result<Optio
     Ok(None)
 }
 
+/// How a difference is packed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packing<'a> {
+    /// For people.
+    pub(super) label: &'a str,
+    /// What the layer is, whatever is in it.
+    pub(super) lineage: &'a [&'a str],
+    pub(super) profile: Profile,
+    /// How many blocks are compressed at a time.
+    pub(super) threads: NonZeroUsize,
+    /// Where it goes while it is written.
+    pub(super) ahead: Ahead<'a>,
+}
+
 /// Writes the blob of a difference into the store. Blocks that the last blob of its lineage has are taken from there.
 pub(super) fn pack(
     outside: &Outside<'_>,
-    (label, lineage): (&str, &[&str]),
+    packing: Packing<'_>,
     difference: &Difference,
     contents: &dyn Contents,
-    profile: Profile,
-    threads: NonZeroUsize,
 ) -> Result<Packed, Failure> {
+    let Packing { label, lineage, profile, threads, ahead } = packing;
     outside.task(TaskKind::Pack, label.to_owned(), |task| {
         let project = outside.directory.as_os_str().as_bytes();
         let lineage = Lineage::new(profile, std::iter::once(project).chain(lineage.iter().map(|word| word.as_bytes())));
         let blocks = Blocks::open(outside.store, lineage);
-        let mut sink = outside.store.new_hashed_blob()?;
+        let mut sink = Followed::new(outside.store.new_hashed_blob()?, ahead);
         let made = layer::pack_reusing(difference, contents, profile, threads, &blocks, &mut sink, outside.cancel)?;
-        sink.finish_as(made.digest)?;
+        sink.finish_as(&made.digest)?;
         blocks.keep(outside.store, &made.digest);
         let packed = Packed { diff_id: made.diff_id, digest: made.digest, size: made.size };
         outside.store.put_record(&SHELF, &key(&difference.fingerprint(), profile), &encode(&packed))?;

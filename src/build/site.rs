@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::ahead::{Ahead, SendAhead};
 use super::export::Exports;
 use super::failed::OnFailure;
 use super::layers::Layers;
@@ -12,7 +13,8 @@ use super::private::PrivateRoots;
 use super::repositories::Repositories;
 use super::workplace::Workplace;
 use crate::event::Cancel;
-use crate::input::Outside;
+use crate::image::Reference;
+use crate::input::{NetworkUse, Outside};
 
 /// Values of secrets by their names. Never printed.
 #[derive(Clone, Default)]
@@ -66,9 +68,19 @@ pub(super) struct Site<'e> {
     pub(super) epoch: i64,
     /// How many threads pack a layer.
     pub(super) threads: NonZeroUsize,
+    /// Who takes blobs while they are written.
+    pub(super) send_ahead: Option<&'e dyn SendAhead>,
 }
 
 impl Site<'_> {
+    /// Where the blob of a layer may be sent to while it is written, for images with these tags.
+    pub(super) fn ahead<'s>(&'s self, tags: &'s [Reference]) -> Ahead<'s> {
+        match (self.send_ahead, self.outside.network) {
+            (Some(sender), NetworkUse::Allowed) => Ahead::To(sender, tags),
+            (Some(_) | None, NetworkUse::Allowed | NetworkUse::Refused) => Ahead::No,
+        }
+    }
+
     /// The socket of an agent; `None` where the step can do without it and the caller gave none.
     pub(super) fn agent(&self, id: &str, required: bool) -> Result<Option<&Path>, Failure> {
         match self.agents.get(id) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::execute::Wanted;
 use super::layers::Unpack;
+use crate::image::Reference;
 use crate::layer::Profile;
 use crate::plan::{Base, Compression, Plan, StageId, StepId, StepKind, TreeSource};
 
@@ -13,6 +14,8 @@ pub(super) struct Needs {
     directories: BTreeSet<StageId>,
     /// Stages that end in an image, with the profile of the first such image.
     images: BTreeMap<StageId, Profile>,
+    /// The tags of the images that stages end in, where they are in that profile.
+    tags: BTreeMap<StageId, Vec<Reference>>,
     /// For each stage, the place after its last command.
     after_runs: BTreeMap<StageId, usize>,
 }
@@ -51,7 +54,17 @@ impl Needs {
                 images.entry(*base).or_insert(profile);
             }
         }
-        Needs { directories, images, after_runs }
+        let mut tags: BTreeMap<StageId, Vec<Reference>> = BTreeMap::new();
+        for image in &plan.images {
+            let mut below = Some(image.stage);
+            while let Some(id) = below {
+                if images.get(&id) == Some(&profile(image.compression)) {
+                    tags.entry(id).or_default().extend(image.tags.iter().cloned());
+                }
+                below = bases.get(&id).copied();
+            }
+        }
+        Needs { directories, images, tags, after_runs }
     }
 
     /// What is needed of base layers that have to be read.
@@ -61,9 +74,13 @@ impl Needs {
     }
 
     /// What is needed of one step.
-    pub(super) fn step(&self, step: StepId) -> Wanted {
+    pub(super) fn step(&self, step: StepId) -> Wanted<'_> {
         let before_a_run = self.after_runs.get(&step.stage).is_some_and(|after| step.step < *after);
-        Wanted { directory: before_a_run || self.directories.contains(&step.stage), blob: self.images.get(&step.stage).copied() }
+        Wanted {
+            directory: before_a_run || self.directories.contains(&step.stage),
+            blob: self.images.get(&step.stage).copied(),
+            tags: self.tags.get(&step.stage).map(Vec::as_slice).unwrap_or_default(),
+        }
     }
 }
 

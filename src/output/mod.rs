@@ -1,5 +1,6 @@
 //! Finished images → where they are wanted.
 
+mod ahead;
 mod archive;
 mod at_once;
 mod bundle;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 
 use lapstrake_cache::{Digest, Store};
 
+pub use ahead::PushAhead;
 pub use bundle::{Bundle, Part, Sources, Text};
 pub use merge::merge_bundle;
 pub use push::{PushError, PushedTag, TagOutcome, push, push_bundle};

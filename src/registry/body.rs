@@ -20,10 +20,10 @@ use super::runtime::{Opener, Source};
 use crate::image::Descriptor;
 
 /// How many bytes are read at a time.
-const PIECE_BYTES: usize = 128 << 10;
+pub(super) const PIECE_BYTES: usize = 128 << 10;
 
 /// How many pieces wait to be sent.
-const PIECES: usize = 4;
+pub(super) const PIECES: usize = 4;
 
 /// A blob that is to be sent, as often as need be.
 pub(super) struct Upload {
@@ -60,6 +60,11 @@ impl Upload {
         self.shared.sent.load(Ordering::Relaxed)
     }
 
+    /// So many bytes of it were taken by others.
+    pub(super) fn note_sent(&self, bytes: u64) {
+        self.shared.sent.store(bytes, Ordering::Relaxed);
+    }
+
     /// What was wrong with the source, if that is why sending failed.
     pub(super) fn take_failure(&self) -> Option<Error> {
         lock(&self.shared.failure).take()
@@ -86,8 +91,13 @@ impl Upload {
                 let _ = sender.blocking_send(Err(io::ErrorKind::InvalidData.into()));
             }
         });
-        Ok(reqwest::Body::wrap_stream(ReaderStream::with_capacity(Pipe { receiver, current: Bytes::new() }, PIECE_BYTES)))
+        Ok(streamed(receiver))
     }
+}
+
+/// The body that pieces are, as they come.
+pub(super) fn streamed(receiver: mpsc::Receiver<io::Result<Bytes>>) -> reqwest::Body {
+    reqwest::Body::wrap_stream(ReaderStream::with_capacity(Pipe { receiver, current: Bytes::new() }, PIECE_BYTES))
 }
 
 /// Reads a part into the channel; leaves the source to the next part where there is one.

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, LOCATION};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
+use super::ahead::{AllSentAhead, Stream};
 use super::body::Upload;
 use super::connect::{Connections, Proof, chain, check};
 use super::endpoint::{Endpoint, Scopes, Transport, authority};
@@ -34,6 +35,7 @@ pub(super) struct Client {
     pub(super) connections: Connections,
     pub(super) memory: Memory,
     pub(super) waits: Waits,
+    pub(super) ahead: AllSentAhead,
     logins: Logins,
     /// Mirrors that could not be reached; they are not tried again.
     down: Mutex<BTreeSet<String>>,
@@ -60,6 +62,8 @@ pub(super) enum Payload {
     Bytes(Bytes),
     /// These bytes of a blob.
     Part(Arc<Upload>, Range<u64>),
+    /// A blob that is still being written.
+    Stream(Arc<Stream>),
 }
 
 /// How often a request is sent again.
@@ -110,6 +114,7 @@ impl Client {
             connections: Connections::default(),
             memory,
             waits: Waits::default(),
+            ahead: AllSentAhead::default(),
             logins: Logins::default(),
             down: Mutex::default(),
             plain_hosts: Mutex::default(),
@@ -261,6 +266,7 @@ impl Client {
                 Payload::Part(upload, range) => {
                     request.header(CONTENT_LENGTH, range.end - range.start).body(upload.body(range.clone()).await?)
                 }
+                Payload::Stream(stream) => request.body(stream.body()),
             };
             // Who cannot be reached is whom we were led to.
             let host =
@@ -292,7 +298,7 @@ impl Client {
             client.execute(request).await.map_err(|error| {
                 let own = match payload {
                     Payload::Part(upload, _) => upload.take_failure(),
-                    Payload::Nothing | Payload::Bytes(_) => None,
+                    Payload::Nothing | Payload::Bytes(_) | Payload::Stream(_) => None,
                 };
                 own.unwrap_or_else(|| self.blamed(failure(host, doing, error), &url))
             })
@@ -308,6 +314,14 @@ impl Client {
                     let limit = if before < range.end { patience.stall } else { patience.answer };
                     tokio::time::sleep(limit).await;
                     if upload.sent() == before {
+                        break limit;
+                    }
+                },
+                Payload::Stream(stream) => loop {
+                    let before = stream.sent();
+                    let limit = if stream.is_all_sent() { patience.answer } else { patience.stall };
+                    tokio::time::sleep(limit).await;
+                    if stream.sent() == before && !stream.waits() {
                         break limit;
                     }
                 },

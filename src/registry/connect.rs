@@ -87,12 +87,18 @@ impl Connections {
 
     /// Waits until another blob may go to or from a host.
     pub(super) async fn permit(&self, settings: &Settings, host: &str, direction: Direction) -> Result<OwnedSemaphorePermit, Error> {
+        self.permits(settings, host, direction).acquire_owned().await.map_err(|_| ended())
+    }
+
+    /// The same without waiting; `None` where as many are on their way as may be.
+    pub(super) fn free_permit(&self, settings: &Settings, host: &str, direction: Direction) -> Option<OwnedSemaphorePermit> {
+        self.permits(settings, host, direction).try_acquire_owned().ok()
+    }
+
+    fn permits(&self, settings: &Settings, host: &str, direction: Direction) -> Arc<Semaphore> {
         let bound = settings.host(host).and_then(|host| host.transfers).unwrap_or(TRANSFERS);
-        let semaphore = {
-            let mut permits = lock(&self.permits);
-            Arc::clone(permits.entry((direction, host.to_owned())).or_insert_with(|| Arc::new(Semaphore::new(bound.get()))))
-        };
-        semaphore.acquire_owned().await.map_err(|_| ended())
+        let mut permits = lock(&self.permits);
+        Arc::clone(permits.entry((direction, host.to_owned())).or_insert_with(|| Arc::new(Semaphore::new(bound.get()))))
     }
 }
 

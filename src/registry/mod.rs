@@ -5,6 +5,7 @@
 //! can be cancelled, and may be made from inside an async program.
 //! Source of truth: distribution-spec 1.1; the distribution project's "Token Authentication Specification" for logins.
 
+mod ahead;
 mod body;
 mod certificates;
 mod challenge;
@@ -39,6 +40,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lapstrake_cache::Digest;
 
+pub use ahead::SentAhead;
 pub use certificates::Certificates;
 pub use containers::{ContainersRegistries, ContainersRegistriesError};
 pub use credentials::{Anonymous, Credential, CredentialError, Credentials};
@@ -48,7 +50,7 @@ pub use download::BlobReader;
 pub use error::{Error, Login, Message, Unreachable};
 pub use management::{Changed, Checked, Wish};
 pub use secret::Secret;
-pub use settings::{Chunks, Host, Mirror, Mounts, Patience, Proxies, Settings, Uploads};
+pub use settings::{Chunks, Host, Mirror, Mounts, Patience, Proxies, Settings, Streams, Uploads};
 
 use crate::event::{Cancel, EventSink};
 use crate::image::{Descriptor, Document, Reference};
@@ -272,7 +274,7 @@ impl Registry {
     }
 
     /// Brings a blob to a repository. It is not sent if it is there, or if one of `mount_from` on the same registry has it (a mirror of
-    /// theirs counts if it is that registry).
+    /// theirs counts if it is that registry). What was sent of it before it was whole ([`Registry::send_ahead`]) is gone on with.
     /// `progress` gets the bytes sent so far, which never fall.
     ///
     /// # Errors

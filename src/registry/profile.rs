@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Chunks, Host, Mounts, Uploads};
+use super::{Chunks, Host, Mounts, Streams, Uploads};
 
 /// In what pieces blobs are sent where they are, unless something else is known.
 const CHUNK_BYTES: u64 = 16 << 20;
@@ -16,6 +16,7 @@ pub(super) struct Profile {
     pub(super) uploads: Uploads,
     pub(super) chunks: Chunks,
     pub(super) mounts: Mounts,
+    pub(super) streams: Streams,
 }
 
 /// What was learnt of a host.
@@ -37,6 +38,9 @@ pub(super) struct Learnt {
     /// It knows no mounts.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) no_mounts: bool,
+    /// It takes no blob without a length.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) no_streams: bool,
 }
 
 impl Profile {
@@ -59,10 +63,15 @@ impl Profile {
             Chunks::Refused => Chunks::Refused,
         };
         let uploads = settings.and_then(|host| host.uploads).or(learnt_uploads).unwrap_or(known.uploads);
+        // Whoever takes no chunks gets none, whatever else was said.
+        let uploads = if chunks == Chunks::Refused && uploads == Uploads::Chunked { Uploads::Whole } else { uploads };
+        let learnt_streams = if learnt.no_streams { Some(Streams::Never) } else { None };
+        let streams = settings.and_then(|host| host.streams).or(learnt_streams).unwrap_or(known.streams);
         Profile {
-            // Whoever takes no chunks gets none, whatever else was said.
-            uploads: if chunks == Chunks::Refused && uploads == Uploads::Chunked { Uploads::Whole } else { uploads },
+            uploads,
             chunks,
+            // A long request of the same kind as a chunk is nothing for who takes no chunks, or nothing that is long, or counts requests.
+            streams: if uploads == Uploads::Whole && chunks != Chunks::Refused { streams } else { Streams::Never },
             mounts: settings.and_then(|host| host.mounts).or(learnt_mounts).unwrap_or(known.mounts),
         }
     }
@@ -70,7 +79,8 @@ impl Profile {
 
 /// What is known of registries that many use.
 fn known(host: &str) -> Profile {
-    let usual = Profile { uploads: Uploads::Whole, chunks: Chunks::Of { bytes: CHUNK_BYTES }, mounts: Mounts::From };
+    let usual =
+        Profile { uploads: Uploads::Whole, chunks: Chunks::Of { bytes: CHUNK_BYTES }, mounts: Mounts::From, streams: Streams::WhilePacked };
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let amazon = name == "public.ecr.aws"
         || (name.contains(".dkr.ecr") && (name.ends_with(".amazonaws.com") || name.ends_with(".amazonaws.com.cn")));

@@ -59,6 +59,8 @@ pub struct Host {
     pub chunks: Option<Chunks>,
     /// How blobs are mounted.
     pub mounts: Option<Mounts>,
+    /// Whether blobs are sent to it while they are written.
+    pub streams: Option<Streams>,
     /// The most blobs that are sent to it, and the most that are fetched from it, at a time.
     pub transfers: Option<NonZeroUsize>,
 }
@@ -94,6 +96,15 @@ pub enum Mounts {
     /// The registry finds out by itself who has it (automatic content discovery), where no repository is known.
     Anywhere,
     /// Not at all.
+    Never,
+}
+
+/// Whether large blobs of a build are sent before they are whole: the distribution project's "HTTP API V2", "Stream upload".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Streams {
+    /// While they are packed, unless blobs go in chunks or with the request that opens a session, or no chunks are taken.
+    WhilePacked,
+    /// Only when they are pushed.
     Never,
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
+use super::ahead::{self, Left};
 use super::body::Upload;
 use super::client::{Ask, Client, Payload, Repeat};
 use super::connect::Direction;
@@ -31,10 +32,12 @@ const CHUNK_MIN_LENGTH: &str = "oci-chunk-min-length";
 
 /// Brings a blob to a repository.
 pub(super) async fn push_blob(client: &Client, endpoint: &Endpoint, mounts: &[String], upload: &Arc<Upload>) -> Result<Pushed, Error> {
+    // Before it counts as one of those that are on their way, as it does already.
+    let ahead = ahead::take_over(client, endpoint, upload).await;
     let _permit = client.connections.permit(&client.settings, &endpoint.registry, Direction::Up).await?;
     let claim = (upload.size() >= MEMORABLE_BYTES).then(|| client.memory.claim(endpoint, &upload.descriptor.digest));
     let mut push = Push { client, endpoint, upload, claim, chunk_min: 0 };
-    let result = push.run(mounts).await;
+    let result = push.run(mounts, ahead).await;
     // What cannot be sent on would only be asked about in vain.
     let done = match &result {
         Ok(_) => true,
@@ -87,15 +90,24 @@ enum Then {
 }
 
 impl Push<'_> {
-    async fn run(&mut self, mounts: &[String]) -> Result<Pushed, Error> {
+    async fn run(&mut self, mounts: &[String], ahead: Option<Left>) -> Result<Pushed, Error> {
         let mut left = self.claim.as_mut().and_then(Claim::left);
+        let was_sent = ahead.is_some();
+        match ahead {
+            Some(Left::Whole(url)) => match self.end(url).await {
+                Ok(()) => return Ok(Pushed::Uploaded),
+                Err(url) => left = url.or(left),
+            },
+            Some(Left::Part(url)) => left = Some(url),
+            None => {}
+        }
         let mut failures = 0;
         let mut reached = 0;
         let mut first = true;
         loop {
             if !self.client.memory.is_doubted(self.endpoint) && self.exists().await? {
                 // After a failure the registry may have it all the same: the answer alone was lost.
-                return Ok(if first { Pushed::Existed } else { Pushed::Uploaded });
+                return Ok(if first && !was_sent { Pushed::Existed } else { Pushed::Uploaded });
             }
             let failed = match self.attempt(left.take(), if first { mounts } else { &[] }).await {
                 Ok(pushed) => return Ok(pushed),
@@ -117,6 +129,26 @@ impl Push<'_> {
                 Then::Resume(url) => Some(url),
             };
             self.client.settings.patience.pause(failures).await;
+        }
+    }
+
+    /// Ends a session to which everything was sent ahead. Where that fails, everything goes on as if it had not been, in that session where it is of
+    /// use.
+    async fn end(&mut self, url: Url) -> Result<(), Option<Url>> {
+        self.remember(&url);
+        let session = Session { url: url.clone(), offset: self.upload.size(), resumed: true };
+        let Err(failed) = self.chunks(session, 1).await else { return Ok(()) };
+        match failed.then {
+            Then::Resume(url) => Err(Some(url)),
+            Then::Anew | Then::GiveUp => {
+                // A session may be lost and a login end; what is refused as it is will be refused again.
+                if matches!(*failed.error, Error::Refused { .. }) {
+                    self.learn(|learnt| Learnt { no_streams: true, ..learnt });
+                }
+                self.forget();
+                ahead::abandon(self.client, self.endpoint, url).await;
+                Err(None)
+            }
         }
     }
 
@@ -446,7 +478,7 @@ impl Push<'_> {
 
 /// How many bytes a registry says it has: `0-N`, inclusive, with or without a unit. `0-0` is what it says of none at all, and is taken for
 /// that: one byte more or less is not worth the doubt.
-fn kept(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn kept(headers: &HeaderMap) -> Option<u64> {
     let range = headers.get(RANGE)?.to_str().ok()?.trim();
     let last: u64 = range.strip_prefix("bytes=").unwrap_or(range).strip_prefix("0-")?.parse().ok()?;
     if last == 0 { Some(0) } else { last.checked_add(1) }

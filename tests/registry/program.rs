@@ -102,6 +102,30 @@ fn whatever_fails_for_good_ends_with_code_3_and_says_where_what_and_what_to_do()
 }
 
 #[test]
+fn a_build_that_is_pushed_sends_large_layers_while_it_packs_them_and_an_unchanged_one_sends_nothing() {
+    let (home, fake) = (Home::new(), FakeRegistry::open());
+    let project = home.path("project");
+    std::fs::create_dir(&project).unwrap();
+    std::fs::write(format!("{project}/large"), crate::ahead::noise(9 << 20)).unwrap();
+    let spec = format!(
+        "spec = 1\nstages.web = {{ from = \"scratch\", steps = [{{ copy = \"large\", to = \"/\" }}] }}\nimages.web = {{ stage = \"web\", tags = [\"{}\"] }}\n",
+        at(fake.address(), "team/web:1")
+    );
+    std::fs::write(format!("{project}/lapstrake.toml"), spec).unwrap();
+    let (code, _, err) = home.run(&["build", &project, "--push"]);
+    assert_eq!(code, Some(0), "{err}");
+    let lines = fake.lines();
+    let count = |wanted: &str| lines.iter().filter(|line| line.starts_with(wanted)).count();
+    // The layer, and the config, which is asked about first.
+    assert_eq!((count("PATCH"), count("PUT /v2/team/web/blobs"), count("HEAD /v2/team/web/blobs")), (1, 2, 1), "{lines:?}");
+    assert!(fake.manifest("team/web", "1").is_some());
+    fake.forget();
+    assert_eq!(home.run(&["build", &project, "--push"]).0, Some(0));
+    assert_eq!(fake.lines(), ["HEAD /v2/team/web/manifests/1"]);
+    fake.assert_well_treated();
+}
+
+#[test]
 fn what_passes_is_not_even_noticed() {
     let image = image(300_000);
     for (wanted, fault) in [

@@ -87,6 +87,39 @@ fn the_three_ways_to_write_a_blob_agree() {
 }
 
 #[test]
+fn a_blob_is_read_behind_its_writer_until_it_is_whole_or_given_up() {
+    let (_directory, store) = new_store();
+    let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();
+    for ends_whole in [true, false] {
+        let mut writer = store.new_hashed_blob().unwrap();
+        writer.write_all(&bytes[..200_000]).unwrap();
+        let behind = writer.behind().unwrap();
+        let mut early = behind.again();
+        let mut first = vec![0; 100_000];
+        early.read_exact(&mut first).unwrap();
+        assert_eq!(first, bytes[..100_000]);
+        thread::scope(|scope| {
+            let readers = [early, behind].map(|mut reader| {
+                scope.spawn(move || {
+                    let mut read = Vec::new();
+                    reader.read_to_end(&mut read).map(|_| read)
+                })
+            });
+            writer.write_all(&bytes[200_000..]).unwrap();
+            if ends_whole {
+                writer.finish_as(Digest::of(&bytes)).unwrap();
+            } else {
+                drop(writer);
+            }
+            for (reader, from) in readers.into_iter().zip([100_000, 0]) {
+                let read = reader.join().unwrap();
+                assert_eq!(read.ok().as_deref(), ends_whole.then_some(&bytes[from..]));
+            }
+        });
+    }
+}
+
+#[test]
 fn what_is_not_as_announced_is_not_kept() {
     let (_directory, store) = new_store();
     let other = Digest::of(b"other");

@@ -5,7 +5,8 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use lapstrake::registry::{
-    Certificates, Chunks, ContainersRegistries, DockerCredentials, Host, Mirror, Mounts, Patience, Proxies, Secret, Settings, Uploads,
+    Certificates, Chunks, ContainersRegistries, DockerCredentials, Host, Mirror, Mounts, Patience, Proxies, Secret, Settings, Streams,
+    Uploads,
 };
 use serde::Deserialize;
 
@@ -34,6 +35,8 @@ pub(crate) struct RegistryConfig {
     mounts: Option<MountsConfig>,
     /// How many blobs at a time.
     transfers: Option<NonZeroUsize>,
+    /// Whether blobs are sent while they are packed.
+    streams: Option<StreamsConfig>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -49,6 +52,13 @@ enum UploadsConfig {
 enum MountsConfig {
     From,
     Anywhere,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum StreamsConfig {
+    WhilePacked,
     Never,
 }
 
@@ -137,7 +147,11 @@ impl RegistryConfig {
             MountsConfig::Anywhere => Mounts::Anywhere,
             MountsConfig::Never => Mounts::Never,
         });
-        Ok(Host { authorities, identity, uploads, chunks, mounts, transfers: self.transfers })
+        let streams = self.streams.map(|streams| match streams {
+            StreamsConfig::WhilePacked => Streams::WhilePacked,
+            StreamsConfig::Never => Streams::Never,
+        });
+        Ok(Host { authorities, identity, uploads, chunks, mounts, streams, transfers: self.transfers })
     }
 }
 

@@ -12,7 +12,7 @@ use base64::Engine;
 use lapstrake_cache::Digest;
 use serde_json::Value;
 
-use super::http::{Handler, Request, Response, Server};
+use super::http::{Abort, Handler, Request, Response, Server};
 use super::manners::{Manners, Traffic};
 use super::tokens::{Issued, TokenServer};
 use super::uploads::{self, Session};
@@ -34,6 +34,8 @@ pub(crate) enum Fault {
     Cut(usize),
     /// Closes the connection after so many bytes of the request's body.
     CutRequest(usize),
+    /// Answers this after so many bytes of the request's body.
+    AnswerAfter(usize, Response),
     /// Changes a byte of the body.
     Flip,
     /// Sets or removes a header of the answer.
@@ -97,6 +99,8 @@ pub(super) struct State {
     /// By repository and tag or digest.
     pub(super) manifests: BTreeMap<(String, String), (String, Vec<u8>)>,
     pub(super) sessions: BTreeMap<String, Session>,
+    /// How many sessions there have been.
+    pub(super) begun: usize,
     seen: Vec<Request>,
     faults: Vec<Planned>,
     waiting: Vec<Waiting>,
@@ -213,20 +217,26 @@ impl FakeRegistry {
 }
 
 impl Handler for Shared {
-    fn abort(&self, head: &Request) -> Option<usize> {
+    fn abort(&self, head: &Request) -> Option<Abort> {
         let mut state = self.state.lock().unwrap();
         let line = head.line();
-        if let Some(limit) = uploads::cut(&mut state, head) {
-            return Some(limit);
+        if let Some(after) = uploads::cut(&mut state, head) {
+            return Some(Abort { after, answer: None });
         }
         for planned in &mut state.faults {
-            if let Fault::CutRequest(bytes) = planned.fault
-                && planned.strikes(&line)
-            {
-                return Some(bytes);
+            match planned.fault.clone() {
+                Fault::CutRequest(after) if planned.strikes(&line) => return Some(Abort { after, answer: None }),
+                Fault::AnswerAfter(after, answer) if planned.strikes(&line) => return Some(Abort { after, answer: Some(answer) }),
+                _ => {}
             }
         }
         None
+    }
+
+    fn arrived(&self, head: &Request, bytes: usize) {
+        if head.path.contains("/blobs/uploads/") {
+            self.state.lock().unwrap().traffic.arrived += bytes as u64;
+        }
     }
 
     fn aborted(&self, request: Request) {
@@ -242,7 +252,7 @@ impl Handler for Shared {
         state.seen.push(request.clone());
         let mut active = Vec::new();
         for planned in &mut state.faults {
-            if !matches!(planned.fault, Fault::CutRequest(_)) && planned.strikes(&line) {
+            if !matches!(planned.fault, Fault::CutRequest(_) | Fault::AnswerAfter(..)) && planned.strikes(&line) {
                 active.push(planned.fault.clone());
             }
         }
@@ -261,6 +271,7 @@ impl Handler for Shared {
                 Fault::Answer(_)
                 | Fault::Cut(_)
                 | Fault::CutRequest(_)
+                | Fault::AnswerAfter(..)
                 | Fault::Flip
                 | Fault::Header(..)
                 | Fault::NoRange
@@ -303,6 +314,7 @@ impl Handler for Shared {
                 }
                 Fault::Answer(_)
                 | Fault::CutRequest(_)
+                | Fault::AnswerAfter(..)
                 | Fault::NoRange
                 | Fault::Slow(_)
                 | Fault::Overtaken(_)
@@ -368,6 +380,7 @@ impl Shared {
             ("DELETE", "blobs") => delete(state.blobs.remove(&(repository.to_owned(), last.to_owned())).is_some()),
             ("POST", "uploads") => uploads::begin(state, request, repository),
             ("PATCH", "uploads") => uploads::chunk(state, request, repository, last),
+            ("DELETE", "uploads") => delete(state.sessions.remove(last).is_some()),
             ("GET", "uploads") => uploads::status(state, repository, last),
             ("PUT", "uploads") => uploads::finish(state, request, repository, last),
             ("GET" | "HEAD", "manifests") => get_manifest(state, request, repository, last),

@@ -1,4 +1,4 @@
-//! As much of an HTTP/1.1 server as a registry needs: one thread per connection, bodies with a length.
+//! As much of an HTTP/1.1 server as a registry needs: one thread per connection, bodies with a length or in chunks.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -93,12 +93,22 @@ pub(crate) struct Server {
     connections: Arc<Mutex<BTreeMap<u64, TcpStream>>>,
 }
 
-/// What a server does with a request. `abort` is how many bytes of the body to read before the connection is closed.
+/// How a request ends before its body does.
+pub(crate) struct Abort {
+    /// After so many bytes of it.
+    pub(crate) after: usize,
+    /// What is answered before the connection is closed.
+    pub(crate) answer: Option<Response>,
+}
+
+/// What a server does with a request.
 pub(crate) trait Handler: Send + Sync + 'static {
     fn handle(&self, request: Request) -> Response;
-    fn abort(&self, _head: &Request) -> Option<usize> {
+    fn abort(&self, _head: &Request) -> Option<Abort> {
         None
     }
+    /// So many more bytes of the body came in.
+    fn arrived(&self, _head: &Request, _bytes: usize) {}
     /// A request of which only this much of the body came.
     fn aborted(&self, _request: Request) {}
 }
@@ -159,32 +169,27 @@ fn serve(connection: TcpStream, handler: &dyn Handler, stop: &AtomicBool) {
     let mut reader = BufReader::new(connection);
     while !stop.load(Ordering::SeqCst) {
         let Some(mut request) = read_head(&mut reader) else { return };
-        let length: usize = request.header("content-length").map_or(0, |length| length.parse().unwrap());
-        if let Some(limit) = handler.abort(&request) {
-            // No more than there is: who has sent all of it sends nothing further, and waits for an answer.
-            let _ = reader.by_ref().take(limit.min(length) as u64).read_to_end(&mut request.body);
+        let abort = handler.abort(&request);
+        let limit = abort.as_ref().map_or(usize::MAX, |abort| abort.after);
+        let (body, is_whole) = read_body(&mut reader, &request, limit, handler);
+        request.body = body;
+        if let Some(Abort { answer, .. }) = abort {
             handler.aborted(request);
+            if let Some(response) = answer {
+                let text =
+                    format!("HTTP/1.1 {} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", response.status, response.body.len());
+                let _ = writer.write_all(text.as_bytes()).and_then(|()| writer.write_all(&response.body));
+                // What is closed with something unread is reset, and the answer may be lost.
+                let _ = std::io::copy(&mut reader, &mut std::io::sink());
+            }
             return;
         }
-        request.body = vec![0; length];
-        let mut received = 0;
-        while received < length {
-            match reader.read(&mut request.body[received..]) {
-                Ok(read) if read > 0 => received += read,
-                Ok(_) | Err(_) => break,
-            }
-        }
-        if received < length {
-            request.body.truncate(received);
+        if !is_whole {
             handler.aborted(request);
             return;
         }
         let head_only = request.method == "HEAD";
-        let response = if request.header("transfer-encoding").is_some() {
-            Response::error(411, "SIZE_INVALID", "a length is wanted")
-        } else {
-            handler.handle(request)
-        };
+        let response = handler.handle(request);
         if response.silent {
             let _ = reader.read(&mut [0]);
             return;
@@ -216,6 +221,44 @@ fn serve(connection: TcpStream, handler: &dyn Handler, stop: &AtomicBool) {
         }
         if sent.is_err() || response.cut_after.is_some() {
             return;
+        }
+    }
+}
+
+/// Reads a body, up to so many bytes of it; and whether that is all of it. RFC 9112, section 7.1, for chunks.
+fn read_body(reader: &mut BufReader<TcpStream>, head: &Request, limit: usize, handler: &dyn Handler) -> (Vec<u8>, bool) {
+    let mut body = Vec::new();
+    let chunked = head.header("transfer-encoding").is_some();
+    loop {
+        let size = if chunked {
+            let mut line = String::new();
+            let read = reader.read_line(&mut line);
+            match usize::from_str_radix(line.trim(), 16) {
+                Ok(size) if read.is_ok() => size,
+                Ok(_) | Err(_) => return (body, false),
+            }
+        } else {
+            head.header("content-length").map_or(0, |length| length.parse().unwrap())
+        };
+        let end = body.len() + size;
+        while body.len() < end.min(limit) {
+            let mut piece = vec![0; (end.min(limit) - body.len()).min(64 << 10)];
+            match reader.read(&mut piece) {
+                Ok(read) if read > 0 => {
+                    body.extend_from_slice(&piece[..read]);
+                    handler.arrived(head, read);
+                }
+                // No more than there is: who has sent all of it sends nothing further, and waits for an answer.
+                Ok(_) | Err(_) => return (body, false),
+            }
+        }
+        if !chunked || (body.len() < end) {
+            return (body, !chunked);
+        }
+        let mut line = String::new();
+        let ended = reader.read_line(&mut line).is_ok_and(|read| read > 0);
+        if size == 0 || !ended {
+            return (body, ended);
         }
     }
 }

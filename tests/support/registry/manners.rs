@@ -37,12 +37,21 @@ pub(crate) enum MountManners {
     Refused,
 }
 
+/// What becomes of bodies without a length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamManners {
+    Taken,
+    /// 411.
+    Refused,
+}
+
 /// How a registry behaves.
 #[derive(Debug, Clone)]
 pub(crate) struct Manners {
     pub(crate) keeping: Keeping,
     pub(crate) chunks: ChunkManners,
     pub(crate) mounts: MountManners,
+    pub(crate) streams: StreamManners,
     /// Whether a blob may come with the request that opens a session.
     pub(crate) single_post: bool,
     /// The largest body that the proxy before it lets through.
@@ -65,6 +74,7 @@ impl Default for Manners {
             keeping: Keeping::Bytes,
             chunks: ChunkManners::Taken,
             mounts: MountManners::Taken,
+            streams: StreamManners::Taken,
             single_post: false,
             largest_body: None,
             chunk_min: None,
@@ -79,6 +89,9 @@ impl Default for Manners {
 /// How many bytes of blobs went through.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
+    /// Of blobs to it, as they came.
+    pub(crate) arrived: u64,
+    /// The same, when their requests had ended.
     pub(crate) up: u64,
     pub(crate) down: u64,
     pub(crate) cuts: usize,

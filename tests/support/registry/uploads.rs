@@ -4,7 +4,7 @@ use lapstrake_cache::Digest;
 
 use super::fake::State;
 use super::http::{Request, Response};
-use super::manners::{ChunkManners, Keeping, MountManners};
+use super::manners::{ChunkManners, Keeping, MountManners, StreamManners};
 
 /// An upload that is not ended.
 #[derive(Debug, Clone)]
@@ -19,7 +19,15 @@ fn name_of(request: &Request) -> Option<&str> {
     request.path.split_once("/blobs/uploads/").map(|(_, name)| name).filter(|name| !name.is_empty())
 }
 
+fn is_streamed(request: &Request) -> bool {
+    request.header("transfer-encoding") == Some("chunked")
+}
+
+/// The length of a body; the largest there is where it is not told.
 fn length(request: &Request) -> usize {
+    if is_streamed(request) {
+        return usize::MAX;
+    }
     request.header("content-length").map_or(0, |length| length.parse().unwrap())
 }
 
@@ -82,7 +90,8 @@ pub(super) fn begin(state: &mut State, request: &Request, repository: &str) -> R
         state.traffic.up += request.body.len() as u64;
         return put(state, request, repository, digest, request.body.clone());
     }
-    let name = format!("session{}", state.traffic.cuts * 1000 + state.sessions.len() + state.blobs.len() * 100_000);
+    state.begun += 1;
+    let name = format!("session{}", state.begun);
     state.sessions.insert(name.clone(), Session { repository: repository.to_owned(), bytes: Vec::new(), step: 0 });
     answer(state, 202, &name)
 }
@@ -110,7 +119,9 @@ fn check(state: &mut State, request: &Request, repository: &str, name: &str) -> 
     if request.parameter("_state") != Some("a+b=") {
         state.violations.push("the state of an upload was lost".to_owned());
     }
-    if request.header("content-type") != Some("application/octet-stream") || request.header("content-length").is_none() {
+    if request.header("content-type") != Some("application/octet-stream")
+        || (request.header("content-length").is_none() && !is_streamed(request))
+    {
         state.violations.push("an upload without type or length".to_owned());
     }
     match state.sessions.get(name) {
@@ -145,7 +156,14 @@ pub(super) fn chunk(state: &mut State, request: &Request, repository: &str, name
         ChunkManners::Partly(most) => most.min(request.body.len()),
         ChunkManners::FirstOnly | ChunkManners::UpTo(_) | ChunkManners::Taken => request.body.len(),
     };
-    if range != Some((had, had + request.body.len() - 1)) {
+    if is_streamed(request) {
+        if state.manners.streams == StreamManners::Refused {
+            return Response::error(411, "SIZE_INVALID", "a length is wanted");
+        }
+        if range.is_some() || had > 0 {
+            state.violations.push("a stream that is no beginning".to_owned());
+        }
+    } else if range != Some((had, had + request.body.len() - 1)) {
         return answer(state, 416, name);
     }
     if state.manners.chunk_min.is_some_and(|least| request.body.len() < least) && state.sessions.contains_key(name) {

@@ -80,6 +80,8 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
         on_failure,
         secrets: keys.secrets(machine, &plan, &project.given)?,
         agents: agents.sockets.clone(),
+        // Whatever becomes of the build: what is not pushed of it when these options are dropped is given up.
+        send_ahead: arguments.push.then(|| Arc::new(output::PushAhead::new(registry.clone())) as _),
         ..options(machine, arguments, &project, &plan, outputs.unpacked(&plan))?
     };
     let mut attempts = 0;
