@@ -128,16 +128,8 @@ fn key(endpoint: &Endpoint, digest: &Digest) -> (String, String, Digest) {
     (endpoint.registry.clone(), endpoint.repository.clone(), *digest)
 }
 
-/// What was sent ahead of a blob.
-pub(super) enum Left {
-    /// All of it, to a session that only has to be ended.
-    Whole(Url),
-    /// What the registry may know of, in a session.
-    Part(Url),
-}
-
-/// Takes over what was sent ahead of a blob that is pushed now, and waits until all of it is.
-pub(super) async fn take_over(client: &Client, endpoint: &Endpoint, upload: &Upload) -> Option<Left> {
+/// Takes over what was sent ahead of a blob that is pushed now, and waits until all of it is: the session that only has to be ended.
+pub(super) async fn take_over(client: &Client, endpoint: &Endpoint, upload: &Upload) -> Option<Url> {
     let stream = lock(&client.ahead.0).remove(&key(endpoint, &upload.descriptor.digest))?;
     if stream.taken.swap(true, Ordering::SeqCst) {
         return None;
@@ -157,11 +149,12 @@ pub(super) async fn take_over(client: &Client, endpoint: &Endpoint, upload: &Upl
     };
     std::mem::forget(waiting);
     match end {
-        State::Sent(url) => Some(Left::Whole(url)),
-        State::Broken(url) => Some(Left::Part(url)),
+        State::Sent(url) if stream.sent() == upload.size() => Some(url),
         State::Opening | State::Sending(_) | State::Refused(None) => None,
-        State::Refused(Some(url)) => {
-            abandon(client, endpoint, url).await;
+        // In a session that something went wrong in, more would go wrong than in one of its own.
+        State::Sent(url) | State::Refused(Some(url)) => {
+            upload.note_sent(0);
+            let _ = tokio::time::timeout(client.settings.patience.connect, abandon(client, endpoint, url)).await;
             None
         }
     }
@@ -204,8 +197,6 @@ enum State {
     Sending(Url),
     /// All of it is there.
     Sent(Url),
-    /// Some of it may be there.
-    Broken(Url),
     /// Nothing is of any use. The session, where there is one.
     Refused(Option<Url>),
 }
@@ -214,14 +205,14 @@ impl State {
     fn is_final(&self) -> bool {
         match self {
             State::Opening | State::Sending(_) => false,
-            State::Sent(_) | State::Broken(_) | State::Refused(_) => true,
+            State::Sent(_) | State::Refused(_) => true,
         }
     }
 
     fn session(&self) -> Option<Url> {
         match self {
             State::Opening => None,
-            State::Sending(url) | State::Sent(url) | State::Broken(url) => Some(url.clone()),
+            State::Sending(url) | State::Sent(url) => Some(url.clone()),
             State::Refused(url) => url.clone(),
         }
     }
@@ -257,7 +248,7 @@ impl Drop for Ending {
             let session = match state {
                 State::Opening => None,
                 State::Sending(url) => Some(url.clone()),
-                State::Sent(_) | State::Broken(_) | State::Refused(_) => return false,
+                State::Sent(_) | State::Refused(_) => return false,
             };
             *state = State::Refused(session);
             true
@@ -369,19 +360,25 @@ async fn send(client: &Client, endpoint: &Endpoint, stream: &Arc<Stream>) -> Sta
             }
         }
     };
-    let refused = |learnt: Learnt| Learnt { no_streams: true, ..learnt };
+    let refuses = || client.memory.learn(&endpoint.registry, |learnt: Learnt| Learnt { no_streams: true, ..learnt });
     let answer = match answer {
         Ok(answer) => answer.response,
-        Err(error) if is_transient(&error) => return State::Broken(url),
-        Err(_) => return State::Refused(Some(url)),
+        Err(error) => {
+            // A stream lasts as long as packing does. What cuts it, as proxies do after a time, cuts the next one too.
+            if is_transient(&error) && stream.sent() > 0 {
+                refuses();
+            }
+            return State::Refused(Some(url));
+        }
     };
     match answer.status() {
         status if status.is_success() => match led(endpoint, &url, &answer) {
             None => State::Refused(Some(url)),
-            Some(next) if stream.is_cut_short() => State::Refused(Some(next)),
+            // Who answers before the end has not heard all of it.
+            Some(next) if !stream.is_all_sent() || stream.is_cut_short() => State::Refused(Some(next)),
             Some(next) if kept(answer.headers()).is_some_and(|kept| kept != stream.sent()) => {
-                client.memory.learn(&endpoint.registry, refused);
-                State::Broken(next)
+                refuses();
+                State::Refused(Some(next))
             }
             Some(next) => State::Sent(next),
         },
@@ -392,10 +389,13 @@ async fn send(client: &Client, endpoint: &Endpoint, stream: &Arc<Stream>) -> Sta
         | StatusCode::UNSUPPORTED_MEDIA_TYPE
         | StatusCode::RANGE_NOT_SATISFIABLE
         | StatusCode::NOT_IMPLEMENTED => {
-            client.memory.learn(&endpoint.registry, refused);
+            refuses();
             State::Refused(Some(url))
         }
-        status if is_passing(status) => State::Broken(url),
+        status if is_passing(status) => {
+            refuses();
+            State::Refused(Some(url))
+        }
         _ => State::Refused(Some(url)),
     }
 }

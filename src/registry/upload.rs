@@ -11,7 +11,7 @@ use std::sync::Arc;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
-use super::ahead::{self, Left};
+use super::ahead;
 use super::body::Upload;
 use super::client::{Ask, Client, Payload, Repeat};
 use super::connect::Direction;
@@ -90,16 +90,14 @@ enum Then {
 }
 
 impl Push<'_> {
-    async fn run(&mut self, mounts: &[String], ahead: Option<Left>) -> Result<Pushed, Error> {
+    async fn run(&mut self, mounts: &[String], ahead: Option<Url>) -> Result<Pushed, Error> {
         let mut left = self.claim.as_mut().and_then(Claim::left);
         let was_sent = ahead.is_some();
-        match ahead {
-            Some(Left::Whole(url)) => match self.end(url).await {
+        if let Some(url) = ahead {
+            match self.end(url).await {
                 Ok(()) => return Ok(Pushed::Uploaded),
                 Err(url) => left = url.or(left),
-            },
-            Some(Left::Part(url)) => left = Some(url),
-            None => {}
+            }
         }
         let mut failures = 0;
         let mut reached = 0;
