@@ -20,6 +20,7 @@ use super::once::Once;
 use super::private::PrivateRoots;
 use super::repositories::Repositories;
 use super::site::Site;
+use super::snapshots::Mounts;
 use super::sources::Sources;
 use super::state::State;
 use super::wanted::Needs;
@@ -123,6 +124,9 @@ impl Engine {
         export::beside(&run.site, outside, jobs, || {
             let result = schedule::run(&needs(plan), options.jobs, |node| run.node(*node), || stop.cancel());
             run.export_bases();
+            if result.is_ok() {
+                run.export_mounts();
+            }
             result
         })?;
         run.make_room();
@@ -233,6 +237,7 @@ impl Engine {
             workplace: self.workplace(),
             layers: Layers::new(outside, self.workplace(), unpack, elsewhere),
             exports: Exports::none(),
+            mounts: Mounts::default(),
             roots: PrivateRoots::default(),
             repositories: Repositories::default(),
             secrets: &options.secrets,
@@ -446,6 +451,11 @@ impl Run<'_> {
         for state in self.sources.opened() {
             self.site.exports.send(Job::Base { state });
         }
+    }
+
+    /// Offers what is in the directories of `cache` mounts to others. Of a build that fails that would only delay the message.
+    fn export_mounts(&self) {
+        self.site.mounts.take_used().for_each(|used| self.site.exports.send(Job::Mount { used: Box::new(used) }));
     }
 
     /// Removes some of what is too old in shared caches.

@@ -15,7 +15,7 @@ use super::elsewhere::{self, SaidBlob, SaidFiles, SaidLayer, SaidPart, SaidResul
 use super::packed::Packing;
 use super::preimage::Preimage;
 use super::site::Site;
-use super::snapshots::{self, MountName, Used};
+use super::snapshots::{self, Used};
 use super::state::{LayerName, State};
 use super::{Failure, packed};
 use crate::image::Descriptor;
@@ -95,16 +95,12 @@ pub(super) enum Ages {
 
 /// Where steps leave what others may use.
 #[derive(Debug)]
-pub(super) struct Exports {
-    sender: Mutex<Option<Sender<Job>>>,
-    /// Directories of `cache` mounts that steps have written to. Later steps may do so too, so they are sent in the end.
-    used: Mutex<BTreeMap<MountName, Used>>,
-}
+pub(super) struct Exports(Mutex<Option<Sender<Job>>>);
 
 impl Exports {
     /// Takes something.
     pub(super) fn send(&self, job: Job) {
-        if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             // Writers are only gone when nothing is written any more.
             let _ = sender.send(job);
         }
@@ -112,7 +108,7 @@ impl Exports {
 
     /// Takes nothing.
     pub(super) fn none() -> Exports {
-        Exports { sender: Mutex::new(None), used: Mutex::default() }
+        Exports(Mutex::new(None))
     }
 
     /// Where what is sent is taken from; `None` for exports that go nowhere.
@@ -121,19 +117,11 @@ impl Exports {
             return (Exports::none(), None);
         }
         let (sender, receiver) = channel();
-        (Exports { sender: Mutex::new(Some(sender)), used: Mutex::default() }, Some(receiver))
+        (Exports(Mutex::new(Some(sender))), Some(receiver))
     }
 
-    /// Takes a directory that a step has written to.
-    pub(super) fn used(&self, used: Used) {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).entry(used.name.clone()).or_insert(used);
-    }
-
-    /// Sends what was used, and takes nothing any more.
     fn close(&self) {
-        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
-        used.into_values().for_each(|used| self.send(Job::Mount { used: Box::new(used) }));
-        self.sender.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
 

@@ -11,6 +11,7 @@ use super::failed::OnFailure;
 use super::layers::Layers;
 use super::private::PrivateRoots;
 use super::repositories::Repositories;
+use super::snapshots::Mounts;
 use super::workplace::Workplace;
 use crate::event::Cancel;
 use crate::image::Reference;
@@ -53,6 +54,8 @@ pub(super) struct Site<'e> {
     pub(super) layers: Layers<'e>,
     /// Where results go that others may use.
     pub(super) exports: Exports,
+    /// What is known of `cache` mounts.
+    pub(super) mounts: Mounts,
     /// For sandboxes without mounts.
     pub(super) roots: PrivateRoots,
     /// Git repositories that were fetched.

@@ -264,6 +264,18 @@ impl Shared {
         self.doubted.lock().unwrap_or_else(PoisonError::into_inner).contains(of)
     }
 
+    /// Whether a cache is asked still.
+    #[must_use]
+    pub fn is_in_use(&self, member: Member) -> bool {
+        self.place(member).is_some()
+    }
+
+    /// Whether a cache has a blob; that it has not is an answer. `None` where it cannot be asked.
+    #[must_use]
+    pub fn knows(&self, desk: Desk<'_>, member: Member, blob: &Descriptor) -> Option<bool> {
+        self.place(member)?.ask_for(desk, |cache| cache.has(blob, desk.cancel))
+    }
+
     /// Whether a cache has a blob.
     #[must_use]
     pub fn has(&self, desk: Desk<'_>, member: Member, blob: &Descriptor) -> bool {
@@ -308,15 +320,12 @@ impl Shared {
         fetched.is_some()
     }
 
-    /// The bytes of a blob, verified; `None` also for one that says that it has more than `limit`.
+    /// The bytes of a blob, verified; `None` also for one that says that it has more than `limit`. That it is not there, or damaged, is an answer,
+    /// which the caller may complain of.
     #[must_use]
     pub fn bytes(&self, desk: Desk<'_>, member: Member, blob: &Descriptor, limit: u64) -> Option<Vec<u8>> {
-        let place = self.place(member)?;
-        if blob.size > limit {
-            place.complain(desk, &format!("the blob {} has {} bytes; at most {limit} are read", blob.digest, blob.size));
-            return None;
-        }
-        place.ask(desk, |cache| {
+        let place = self.place(member).filter(|_| blob.size <= limit)?;
+        place.ask_for(desk, |cache| {
             let mut bytes = Vec::new();
             cache.fetch(blob, &mut bytes, desk.cancel)?;
             Ok(bytes)
@@ -448,6 +457,16 @@ impl Place {
                 None
             }
         }
+    }
+
+    /// As [`Place::ask`], for what may well not be there.
+    fn ask_for<T>(&self, desk: Desk<'_>, work: impl FnOnce(&dyn RemoteCache) -> Result<T, RemoteError>) -> Option<T> {
+        let answer = self.ask(desk, |cache| match work(cache) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_about_one_thing() => Ok(None),
+            Err(error) => Err(error),
+        });
+        answer.flatten()
     }
 
     /// Tells of something that cannot be used. A place that has much of that is left alone.

@@ -4,12 +4,13 @@
 //! chunk compressed by itself. A snapshot that follows another takes its chunks over, so that what has not changed is not sent again.
 //! Source of truth: `cache/FORMAT.md`, "Shared caches".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 
 use lapstrake_cache::{Digest, Fingerprint};
 
 use super::frame::{count, frame, take, unframe};
-use crate::tree::{Change, Content, Difference, Entry, Special, SpecialKind};
+use crate::tree::{Change, Content, Difference, Entry, Special, SpecialKind, TreePath};
 
 /// How many bytes of a file are a piece, and how many bytes of pieces a chunk has at most.
 pub const PIECE_BYTES: usize = 8 << 20;
@@ -24,7 +25,7 @@ const MOST_BYTES: u64 = 64 << 30;
 const LEVEL: i32 = 3;
 
 /// The most bytes that a snapshot has when it is expanded.
-const LIMIT_BYTES: usize = 1 << 30;
+const LIMIT_BYTES: u64 = 1 << 30;
 
 /// The most bytes that a stored chunk has: what does not get smaller becomes a little larger.
 const CHUNK_LIMIT_BYTES: u64 = PIECE_BYTES as u64 + (64 << 10);
@@ -106,7 +107,7 @@ impl Snapshot {
             count(&mut out, pieces.len())?;
             pieces.iter().for_each(|piece| out.extend_from_slice(piece.as_bytes()));
         }
-        if out.len() > LIMIT_BYTES {
+        if out.len() as u64 > LIMIT_BYTES {
             return None;
         }
         zstd::bulk::compress(&out, LEVEL).ok()
@@ -115,11 +116,20 @@ impl Snapshot {
     /// Reads a stored snapshot; `None` for what is none.
     #[must_use]
     pub fn read(stored: &[u8]) -> Option<Snapshot> {
-        let bytes = zstd::bulk::decompress(stored, LIMIT_BYTES).ok()?;
+        // Memory grows with what is there, whatever it says of itself.
+        let mut bytes = Vec::new();
+        zstd::stream::read::Decoder::new(stored).ok()?.take(LIMIT_BYTES + 1).read_to_end(&mut bytes).ok()?;
+        if bytes.len() as u64 > LIMIT_BYTES {
+            return None;
+        }
         let mut rest = bytes.as_slice();
         let files = Difference::decode(unframe(&mut rest)?).ok()?;
         let mut chunks = Vec::new();
-        for _ in 0..u32::from_le_bytes(take(&mut rest)?) {
+        let count = u32::from_le_bytes(take(&mut rest)?);
+        if count as usize > MOST_CHUNKS {
+            return None;
+        }
+        for _ in 0..count {
             let digest = Digest::from_bytes(take(&mut rest)?);
             let size = u64::from_le_bytes(take(&mut rest)?);
             let mut pieces = Vec::new();
@@ -159,38 +169,53 @@ impl Snapshot {
 
     /// The pieces of a content, in order; none for one without bytes.
     #[must_use]
-    pub fn pieces(&self, content: &Content) -> Vec<Fingerprint> {
+    pub fn pieces<'a>(&'a self, content: &'a Content) -> &'a [Fingerprint] {
         match (content.size, self.large.get(content)) {
-            (0, _) => Vec::new(),
-            (_, Some(pieces)) => pieces.clone(),
-            (_, None) => vec![content.fingerprint],
+            (0, _) => &[],
+            (_, Some(pieces)) => pieces,
+            (_, None) => std::slice::from_ref(&content.fingerprint),
         }
     }
 
     /// A whole directory, whose files all have their pieces, in chunks of a bounded size.
     fn check(&self) -> Option<()> {
-        let Snapshot { files, chunks, large: _ } = self;
+        let Snapshot { files, chunks, large } = self;
         files.check().ok()?;
-        let is_whole = files.entries.keys().next().is_some_and(crate::tree::TreePath::is_root) && files.opaque.is_empty();
-        let is_bounded = chunks.len() <= MOST_CHUNKS
-            && chunks.iter().all(|chunk| chunk.length() <= PIECE_BYTES as u64 && chunk.size <= CHUNK_LIMIT_BYTES);
-        if !is_whole || !is_bounded || !files.entries.values().all(Snapshot::holds) {
+        let is_whole = files.entries.keys().next().is_some_and(TreePath::is_root) && files.opaque.is_empty();
+        let is_bounded = |chunk: &Chunk| {
+            let has_bytes = chunk.pieces.iter().all(|piece| piece.length > 0);
+            has_bytes && chunk.length() <= PIECE_BYTES as u64 && chunk.size <= CHUNK_LIMIT_BYTES
+        };
+        if !is_whole || chunks.len() > MOST_CHUNKS || !chunks.iter().all(is_bounded) || !files.entries.values().all(Snapshot::holds) {
             return None;
         }
-        let places = self.places();
         let mut bytes = 0_u64;
+        let mut contents = BTreeSet::new();
         for change in files.entries.values() {
             let Change::Put(Entry::File(file)) = change else { continue };
             bytes = bytes.checked_add(file.content.size).filter(|bytes| *bytes <= MOST_BYTES)?;
-            let mut length = 0_u64;
-            for piece in self.pieces(&file.content) {
-                length += u64::from(places.get(&piece)?.2);
-            }
-            if length != file.content.size {
-                return None;
-            }
+            contents.insert(file.content);
         }
-        Some(())
+        if !large.keys().all(|content| contents.contains(content)) {
+            return None;
+        }
+        let places = self.places();
+        contents.iter().all(|content| self.is_made_of(content, &places)).then_some(())
+    }
+
+    /// Whether a content has the pieces that one of its size is cut into.
+    fn is_made_of(&self, content: &Content, places: &BTreeMap<Fingerprint, (usize, u64, u32)>) -> bool {
+        let pieces = self.pieces(content);
+        let is_large = content.size > PIECE_BYTES as u64;
+        if is_large != self.large.contains_key(content) || pieces.len() as u64 != content.size.div_ceil(PIECE_BYTES as u64) {
+            return false;
+        }
+        let mut rest = content.size;
+        pieces.iter().all(|piece| {
+            let wanted = rest.min(PIECE_BYTES as u64);
+            rest -= wanted;
+            places.get(piece).is_some_and(|(_, _, length)| u64::from(*length) == wanted)
+        })
     }
 }
 
@@ -236,7 +261,7 @@ mod tests {
         fn changed_bytes_are_another_good_snapshot_or_none(tree in tree(), at: prop::sample::Index, byte: u8, cut: prop::sample::Index) {
             prop_assume!(is_good(&tree));
             let stored = snapshot(&tree, 2).encode().unwrap();
-            let mut bytes = zstd::bulk::decompress(&stored, LIMIT_BYTES).unwrap();
+            let mut bytes = zstd::bulk::decompress(&stored, 1 << 20).unwrap();
             *at.get_mut(&mut bytes) = byte;
             for bytes in [&bytes[..], &bytes[..cut.index(bytes.len())]] {
                 if let Some(read) = Snapshot::read(&zstd::bulk::compress(bytes, LEVEL).unwrap()) {

@@ -147,7 +147,7 @@ impl Caches {
         for (identity, Taken { mount, lock, number }) in taken {
             drop(lock);
             if number == 0 && written.contains(&identity) {
-                site.exports.used(Used { name: identity.name(), mount });
+                site.mounts.used(Used { name: identity.name(), mount });
             }
         }
     }
@@ -218,10 +218,16 @@ fn taken(site: &Site<'_>, task: TaskId, identity: &Identity, sharing: Sharing, b
             return Ok(mount);
         }
         let root = |scratch: &Scratch| make_root(site.workplace, store, &scratch.path().join(BEGINNING));
-        if number == 0
-            && let Some(scratch) = snapshots::fetched(site, &identity.name(), root)
-        {
-            return Ok(store.begin_cache_mount(scratch, &name)?);
+        if number == 0 {
+            site.mounts.looked_for.get(&identity.name(), || -> Result<(), Failure> {
+                if let Some(scratch) = snapshots::fetched(site, &identity.name(), root)? {
+                    store.begin_cache_mount(scratch, &name)?;
+                }
+                Ok(())
+            })?;
+            if let Some(mount) = store.find_cache_mount(&name)? {
+                return Ok(mount);
+            }
         }
         let Some(beginning) = beginning else { return Ok(store.cache_mount(&name)?) };
         let scratch = store.scratch()?;
@@ -245,7 +251,7 @@ fn taken(site: &Site<'_>, task: TaskId, identity: &Identity, sharing: Sharing, b
             loop {
                 let mount = open(number)?;
                 if let Some(lock) = mount.try_lock_exclusive()? {
-                    return Ok(Taken { mount, lock, number: 0 });
+                    return Ok(Taken { mount, lock, number });
                 }
                 number += 1;
             }
