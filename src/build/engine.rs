@@ -23,6 +23,7 @@ use super::site::Site;
 use super::snapshots::Mounts;
 use super::sources::Sources;
 use super::state::State;
+use super::turned;
 use super::wanted::Needs;
 use super::workplace::{IsolationChoice, Workplace};
 use super::{Error, FailedStep, Failure, schedule};
@@ -69,13 +70,16 @@ impl Engine {
     }
 
     /// Whether the build begins anew where users, owners and devices are a model, since it has failed for want of that. Once.
-    fn turns_to_model(&self, error: &Error, note: impl Fn(String)) -> bool {
+    fn turns_to_model(&self, outside: &Outside<'_>, error: &Error, note: impl Fn(String)) -> bool {
         let Some(wanted) = error.failure.beyond().filter(|_| self.model.get().is_none()) else { return false };
         let who = error.site.as_ref().map_or_else(|| "the build".to_owned(), ToString::to_string);
         match self.first.model_beside() {
             None => false,
             Some(Ok(beside)) => {
                 note(format!("{who} wants {wanted}, which the rung `userns` cannot give: the build goes on with `--isolation single-id`"));
+                if let Some(step) = &error.site {
+                    turned::note(outside, step, &wanted);
+                }
                 self.model.set(beside).is_ok()
             }
             Some(Err(reason)) => {
@@ -93,6 +97,13 @@ impl Engine {
     pub fn build(&self, plan: &Plan, outside: &Outside<'_>, options: &Options) -> Result<Built, Error> {
         let built = outside.task(TaskKind::Build, "build".to_owned(), |task| {
             let note = |message| outside.events.send(Event { task, kind: EventKind::Noted { message } });
+            if self.model.get().is_none()
+                && let Some(beside) = self.first.model()
+                && let Some((stage, wanted)) = turned::noted(outside, plan)
+                && self.model.set(beside).is_ok()
+            {
+                note(format!("the stage {stage} wants {wanted}, as before: the build begins with `--isolation single-id`"));
+            }
             let mut built = self.attempt(plan, outside, options);
             for _ in 1..ATTEMPTS {
                 match &built {
@@ -100,7 +111,7 @@ impl Engine {
                     Err(error) if error.failure.is_lost() && !outside.cancel.is_cancelled() => {
                         built = self.attempt(plan, outside, options);
                     }
-                    Err(error) if !outside.cancel.is_cancelled() && self.turns_to_model(error, note) => {
+                    Err(error) if !outside.cancel.is_cancelled() && self.turns_to_model(outside, error, note) => {
                         built = self.attempt(plan, outside, options);
                     }
                     Err(_) | Ok(_) => break,

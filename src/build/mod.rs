@@ -37,6 +37,7 @@ mod snapshots;
 mod sources;
 mod state;
 mod steps;
+mod turned;
 mod wanted;
 mod workplace;
 

@@ -109,14 +109,19 @@ impl Workplace {
         self.isolation.get().and_then(|opened| opened.as_ref().ok()).map(|found| found.isolation.rung())
     }
 
-    /// A workplace on the same machine where users, owners and devices are a model, for what this one cannot give. `None` where this is no
+    /// A workplace where users, owners and devices are a model, not opened; `None` where the caller has chosen another, or none.
+    pub(super) fn model(&self) -> Option<Workplace> {
+        let IsolationChoice::Auto(options) = &self.choice else { return None };
+        Some(Workplace::new(IsolationChoice::Only(Rung::SingleId, options.clone())))
+    }
+
+    /// The same, opened, for what this one cannot give. `None` where this is no
     /// question: the caller has chosen another, or none.
     ///
     /// # Errors
     /// When this machine has none.
     pub(super) fn model_beside(&self) -> Option<Result<Workplace, NoSandbox>> {
-        let IsolationChoice::Auto(options) = &self.choice else { return None };
-        let beside = Workplace::new(IsolationChoice::Only(Rung::SingleId, options.clone()));
+        let beside = self.model()?;
         (self.rung() == Some(Rung::UserNamespace)).then(|| beside.isolation().map(drop).map(|()| beside))
     }
 

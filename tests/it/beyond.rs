@@ -150,6 +150,26 @@ fn devices_and_far_ids_are_in_the_layers_of_everybody() {
 }
 
 #[test]
+fn a_build_that_turned_before_begins_where_it_ended() {
+    let lab = Lab::new();
+    let spec = "spec = 1\n[stages.made]\nfrom = \"tar:base.tar\"\nsteps = [\n\
+                { run = \"head -c 8 /dev/urandom > /other-each-time\" },\n\
+                { run = \"busybox mknod /null c 1 3; busybox stat -c %F /null > /said\" },\n]\n\
+                [stages.app]\nfrom = \"scratch\"\nsteps = [{ copy = [\"/said\", \"/other-each-time\"], from = \"stage:made\", to = \"/\" }]\n\
+                [images.app]\nstage = \"app\"\n";
+    let project = lab.project(spec, &[]);
+    let first = lab.build(&project, &[]);
+    assert!(first.err.contains(GOES_ON), "{}", first.err);
+    let again = lab.build(&project, &[]);
+    assert_eq!((again.digest(), again.ran()), (first.digest(), Vec::new()), "{}", again.err);
+    // Without what it wanted it is like any other.
+    let without = lab.project(&spec.replace("busybox mknod /null c 1 3; busybox stat -c %F /null > /said", "echo none > /said"), &[]);
+    let built = lab.build(&without, &[]);
+    assert_eq!(built.rungs().last().unwrap().as_str(), Some("userns"), "{}", built.err);
+    lab.verify();
+}
+
+#[test]
 fn a_rung_that_was_asked_for_refuses_what_it_lacks_and_says_what_to_do() {
     make_user();
     let busybox = crate::project::busybox();

@@ -36,7 +36,8 @@ fn is_user_0(pid: u32) -> bool {
     let mut text = [0; 2048];
     let path = format!("/proc/{pid}/status");
     let read = sys::open(At::Root, path.as_bytes(), sys::O_RDONLY, 0, sys::ANYWHERE).and_then(|file| sys::read(&file, &mut text));
-    let Ok(count) = read else { return true };
+    // A process that is gone wants nothing.
+    let Ok(count) = read else { return false };
     let text = String::from_utf8_lossy(&text[..count]);
     // The last of four is the one that counts for files.
     text.lines().find_map(|line| line.strip_prefix("Uid:")).and_then(|ids| ids.split_ascii_whitespace().next_back()) == Some("0")
@@ -72,7 +73,8 @@ pub fn serve(listener: &OwnedFd, host_name: &[u8], then: Then) -> Option<String>
         name::answer(listener, &notification, host_name);
         return None;
     };
-    let wanted = wanted.filter(|_| is_user_0(notification.pid));
+    // A number that is somebody else's by now says nothing of who asked.
+    let wanted = wanted.filter(|_| is_user_0(notification.pid) && sys::still_waits(listener, notification.id));
     if wanted.is_none() || then == Then::GoesOn {
         // Before Linux 5.5 the kernel cannot go on by itself. What fails then is a process that is gone.
         let _ = sys::answer_go_on(listener, notification.id).or_else(|_| sys::answer(listener, notification.id, Err(sys::EPERM)));
