@@ -27,10 +27,10 @@ class Tool:
         self.work.mkdir(parents=True)
         self.store = None
 
-    def fresh(self):
+    def fresh(self, place=None):
         """An empty store. The old one is left where it lies until the end: removing trees would disturb what follows."""
         self.count += 1
-        self.store = self.work / f"store-{self.count}"
+        self.store = (place or self.work) / f"store-{self.count}"
         self.store.mkdir()
 
     def environment(self):
