@@ -166,6 +166,30 @@ fn what_is_wrong_with_a_cache_mount_elsewhere_is_a_warning_and_an_empty_one_here
 }
 
 #[test]
+fn what_could_not_be_asked_for_is_not_replaced_by_less() {
+    let world = World::new();
+    let to = with_mounts(&world);
+    build(&Machine::new(), &project(&world, "tool", "echo one > one; cp /large large"), &["--cache-to", &to]);
+    let less = project(&world, "tool", "echo two > two");
+    let blobs = world.registry.directory().join("data/docker/registry/v2/blobs");
+    let found = crate::real::run("find", &[blobs.to_str().unwrap(), "-name", "data", "-size", "+7M"]);
+    let found = String::from_utf8(found.stdout).unwrap();
+    // The registry answers 500 for what its disk does not give.
+    for path in found.lines() {
+        std::fs::rename(path, format!("{path}.away")).unwrap();
+        std::os::unix::fs::symlink(path, path).unwrap();
+    }
+    let built = build(&Machine::new(), &less, &["--cache-from", &to, "--cache-to", &to]);
+    assert!(built.contains("the cache mount `tool` begins without what a shared cache has of it, and is not sent there"), "{built}");
+    for path in found.lines() {
+        std::fs::remove_file(path).unwrap();
+        std::fs::rename(format!("{path}.away"), path).unwrap();
+    }
+    let begun = told(&build(&Machine::new(), &less, &["--cache-from", &to]), "before");
+    assert!(begun.iter().any(|line| line.starts_with("./large ")) && !begun.iter().any(|line| line.starts_with("./two ")), "{begun:#?}");
+}
+
+#[test]
 fn many_small_changes_of_a_cache_mount_do_not_become_many_chunks() {
     let world = World::new();
     let (machine, to) = (Machine::new(), with_mounts(&world));

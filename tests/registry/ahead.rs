@@ -139,6 +139,7 @@ fn a_stream_that_fails_is_not_noticed_and_costs_its_bytes_once() {
         ("PATCH", 1, refuse(403, "DENIED")),
         ("PATCH", 1, refuse(413, "SIZE_INVALID")),
         ("PATCH", 1, refuse(429, "TOOMANYREQUESTS")),
+        ("PATCH", 1, Fault::AnswerAfter(half, Response::new(202))),
         ("PATCH", 1, Fault::Answer(Response::new(404))),
         ("PATCH", 1, Fault::Closed),
         ("PATCH", 1, Fault::Header("range", Some("0-1000".to_owned()))),
@@ -257,20 +258,27 @@ fn arrives_head(fake: &FakeRegistry) {
 }
 
 #[test]
-fn a_registry_that_takes_no_streams_is_sent_one_once() {
-    let (fake, packing, directory) = (FakeRegistry::open(), Packing::new(), tempfile::tempdir().unwrap());
-    fake.behave(|manners| manners.streams = StreamManners::Refused);
-    let registry = with(&fake, Host::default(), Some(directory.path()));
-    let _ahead = packing.send(&registry, &[at(fake.address(), "team/web:1")], || {});
-    packing.push(&registry, &at(fake.address(), "team/web:1")).unwrap();
-    assert_eq!(lines(&fake), ["POST", "PATCH", "DELETE", "HEAD", "POST", "PUT"]);
-    fake.forget();
-    // Another process knows.
-    let registry = with(&fake, Host::default(), Some(directory.path()));
-    let _ahead = packing.send(&registry, &[at(fake.address(), "team/other:1")], || {});
-    packing.push(&registry, &at(fake.address(), "team/other:1")).unwrap();
-    assert_eq!(lines(&fake), ["HEAD", "POST", "PUT"]);
-    fake.assert_well_treated();
+fn a_registry_that_takes_no_streams_or_breaks_one_is_sent_one_once() {
+    let refuses = |fake: &FakeRegistry| fake.behave(|manners| manners.streams = StreamManners::Refused);
+    let cuts = |fake: &FakeRegistry| fake.fault("PATCH", 1, Fault::CutRequest(1 << 19));
+    let fails = |fake: &FakeRegistry| fake.fault("PATCH", 1, Fault::AnswerAfter(1 << 19, Response::error(504, "UNKNOWN", "too long")));
+    for ways in [&refuses as &dyn Fn(&FakeRegistry), &cuts, &fails] {
+        let (fake, packing, directory) = (FakeRegistry::open(), Packing::new(), tempfile::tempdir().unwrap());
+        ways(&fake);
+        let registry = with(&fake, Host::default(), Some(directory.path()));
+        let _ahead = packing.send(&registry, &[at(fake.address(), "team/web:1")], || {});
+        packing.push(&registry, &at(fake.address(), "team/web:1")).unwrap();
+        // What came of it is given up, and nothing goes on there.
+        assert_eq!(lines(&fake), ["POST", "PATCH", "DELETE", "HEAD", "POST", "PUT"]);
+        assert_eq!(fake.open_sessions(), 0);
+        fake.forget();
+        // Another process knows.
+        let registry = with(&fake, Host::default(), Some(directory.path()));
+        let _ahead = packing.send(&registry, &[at(fake.address(), "team/other:1")], || {});
+        packing.push(&registry, &at(fake.address(), "team/other:1")).unwrap();
+        assert_eq!(lines(&fake), ["HEAD", "POST", "PUT"]);
+        fake.assert_well_treated();
+    }
 }
 
 #[test]
