@@ -16,12 +16,6 @@ cd "$top"
 # shellcheck source=tests/support/cells.sh
 . tests/support/cells.sh
 
-fail() { die "$*"; }
-show_and_fail() {
-    cat "$1" >&2
-    fail "$2"
-}
-
 start_cells apart
 trap stop_cells EXIT
 trap 'exit 130' INT

@@ -36,12 +36,6 @@ stores='disk overlay tmpfs'
 golden=tests/golden/matrix.txt
 file=tests/matrix/lapstrake.toml
 
-fail() { die "$*"; }
-show_and_fail() {
-    cat "$1" >&2
-    fail "$2"
-}
-
 start_cells matrix
 trap stop_cells EXIT
 trap 'exit 130' INT

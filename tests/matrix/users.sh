@@ -26,12 +26,6 @@ alone            single-id    yes
 docker           chroot       no
 '
 
-fail() { die "$*"; }
-show_and_fail() {
-    cat "$1" >&2
-    fail "$2"
-}
-
 start_cells users
 trap stop_cells EXIT
 trap 'exit 130' INT

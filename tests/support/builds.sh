@@ -1,8 +1,5 @@
 # Building the examples, and what must be so about what was built. Sourced by tests/examples.sh and tests/matrix/examples.sh.
 
-# fail WHAT: one rule does not hold.
-fail() { die "$*"; }
-
 # build EXAMPLE DIRECTORY METADATA [ARGUMENTS…]: as the user who runs the tests.
 build() {
     local example=$1 directory=$2 metadata=$3
@@ -67,11 +64,6 @@ watch_processes() {
         as_root grep -laF -f "$work/patterns" /proc/[0-9]*/cmdline /proc/[0-9]*/environ >>"$work/seen" 2>/dev/null || true
         sleep 0.05
     done
-}
-
-show_and_fail() {
-    cat "$1" >&2
-    fail "$2"
 }
 
 # The tags of an example's images.

@@ -11,6 +11,15 @@ die() {
     exit 1
 }
 
+# fail WHAT: a rule does not hold.
+fail() { die "$*"; }
+
+# show_and_fail FILE WHAT: the same, behind what was printed about it.
+show_and_fail() {
+    cat "$1" >&2
+    fail "$2"
+}
+
 # need PROGRAM REMEDY: stops with the remedy where the program is missing.
 need() { command -v "$1" >/dev/null 2>&1 || die "$1 is missing; $2"; }
 
