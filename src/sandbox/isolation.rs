@@ -135,6 +135,9 @@ pub struct Options {
     pub start: Start,
     /// What all commands together may use.
     pub limits: Limits,
+    /// Where the directories of steps will be, if that is known: an absolute path of a directory that can be written, or is not there
+    /// yet. A rung that cannot keep there what a step changes, nor in memory, does not work.
+    pub directories: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -149,7 +152,14 @@ impl Default for Options {
             mount_api: MountApi::Newest,
             start: Start::FromMemory,
             limits: Limits::default(),
+            directories: None,
         }
+    }
+}
+
+impl Options {
+    fn directories_there(&self) -> Option<&Path> {
+        self.directories.as_deref().filter(|path| path.is_dir())
     }
 }
 
@@ -182,7 +192,13 @@ impl Isolation {
     pub fn open(rung: Rung, options: &Options) -> Result<Isolation, Unusable> {
         let isolation = Isolation::start(rung, options)?;
         match rung {
-            Rung::UserNamespace | Rung::SingleId => isolation.probe(Vec::new(), memory()).map_err(|error| no_step(&error))?,
+            Rung::UserNamespace | Rung::SingleId => match (isolation.probe(Vec::new(), memory()), options.directories_there()) {
+                (Ok(()), _) => {}
+                // A disk may keep what memory does not.
+                (Err(error), Some(directories)) if keeps_too_little(&error) => isolation.upper_kind(directories).map(drop)?,
+                (Err(error), None) if keeps_too_little(&error) => {}
+                (Err(error), _) => return Err(no_step(&error)),
+            },
             Rung::Chroot => {}
         }
         Ok(isolation)
@@ -242,6 +258,7 @@ impl Isolation {
                 Ok(()) => Ok(UpperKind::OnDisk),
                 Err(first) => match self.probe(vec![path("lower")], memory()) {
                     Ok(()) => Ok(UpperKind::Memory),
+                    Err(second) if keeps_too_little(&second) => Err(no_place(&first)),
                     Err(_) => Err(no_step(&first)),
                 },
             }
@@ -313,6 +330,19 @@ impl Rung {
 fn memory() -> wire::UpperPlace {
     let root = EntryMetadata { uid: 0, gid: 0, mode: 0o755, mtime_seconds: 0, mtime_nanoseconds: 0, xattrs: Vec::new() };
     wire::UpperPlace::Memory { root }
+}
+
+/// Whether an overlay was mounted over a directory that cannot keep all of a step's changes: directories that are renamed or made anew have
+/// an attribute in the `user` namespace, which file systems may lack; a tmpfs does before Linux 6.6.
+fn keeps_too_little(error: &SandboxError) -> bool {
+    matches!(error, SandboxError::Root { source, .. } if source.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()))
+}
+
+/// Why the store is no place for a step's changes, and what to do.
+fn no_place(error: &SandboxError) -> Unusable {
+    let remedy = "put the store on a disk with extended attributes (ext4, xfs, btrfs) by LAPSTRAKE_HOME; a tmpfs has those that are needed \
+                  from Linux 6.6 on, an overlay has none";
+    Unusable { reason: format!("the store cannot keep what a step changes: {}", chain(error)), remedy: remedy.to_owned(), source: None }
 }
 
 /// Why a step cannot be made, and what to do.

@@ -166,11 +166,12 @@ impl Machine {
 
     /// What the sandbox has to know of this machine.
     pub(crate) fn sandbox_options(&self) -> Options {
-        let start = match self.surroundings.store() {
-            Ok(path) if path.is_dir() => Start::FromMemoryOr { path },
-            Ok(_) | Err(_) => Start::FromMemory,
+        let directories = self.surroundings.store().ok();
+        let start = match &directories {
+            Some(path) if path.is_dir() => Start::FromMemoryOr { path: path.clone() },
+            Some(_) | None => Start::FromMemory,
         };
-        let mut options = Options { start, ..Options::default() };
+        let mut options = Options { start, directories, ..Options::default() };
         if let Some(path) = self.surroundings.variable("PATH") {
             options.programs.extend(std::env::split_paths(path).filter(|path| path.is_absolute()));
         }
