@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All tests: installs what they need, then `cargo test`, then what other builders make of our cases
-# (tests/conformance/run.sh), then one spec and the examples wherever they can be built (tests/matrix), then the examples for real
-# (tests/examples.sh), then the benchmark in small (tests/bench).
+# (tests/conformance/run.sh), then one spec and the examples wherever they can be built (tests/matrix), then the sandbox on another kernel
+# (tests/kernel), then the examples for real (tests/examples.sh), then the benchmark in small (tests/bench).
 #
 #   bash tests/run.sh [CARGO TEST ARGUMENTS…]
 #
@@ -63,6 +63,7 @@ bash tests/support/lean.sh "$LAPSTRAKE" || die "the program is not what it is sa
 bash tests/matrix/apart.sh || die "the rung chroot does not keep apart what it should (see above)"
 bash tests/matrix/users.sh || die "su and sudo do not work in steps as SECURITY.md says (see above)"
 bash tests/matrix/examples.sh || die "not everybody builds the examples, or not the same (see above)"
+bash tests/kernel/run.sh || die "the sandbox does not work on Debian's kernel (see above)"
 bash tests/examples.sh || die "the examples failed (see above)"
 note "the benchmark, small: that all of it works and makes the right images, not how fast"
 bash tests/bench/run.sh --small --runs 1 --out "${CARGO_TARGET_DIR:-$top/target}/bench-small" || die "the benchmark failed (see above)"

@@ -14,7 +14,7 @@ type Case<'c> = (&'static str, Box<dyn Fn() -> Built + 'c>);
 
 /// A lab with the whole project.
 fn whole() -> (Lab, std::path::PathBuf) {
-    whole_below(Path::new("/tmp"))
+    whole_below(&std::env::temp_dir())
 }
 
 fn whole_below(parent: &Path) -> (Lab, std::path::PathBuf) {

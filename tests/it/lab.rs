@@ -32,7 +32,7 @@ pub(crate) struct Built {
 
 impl Lab {
     pub(crate) fn new() -> Lab {
-        Lab::below(Path::new("/tmp"))
+        Lab::below(&std::env::temp_dir())
     }
 
     /// In a directory below this one.

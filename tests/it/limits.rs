@@ -200,6 +200,62 @@ fn a_user_to_whom_no_group_is_delegated_is_told_what_could_be_allowed() {
     as_root("rm", &["-rf", lab.store().to_str().unwrap()]);
 }
 
+/// Makes the process leave its group for a new one that belongs to the user `$1`, in the hierarchy that limits memory. With version 2 that
+/// is beside its own group, which has processes and cannot be divided. Prints where it is. `$2` is a name for it.
+const DELEGATE: &str = r#"
+own=$(sed -n 's/^[0-9]*:\([^:]*,\)*memory\(,[^:]*\)*://p' /proc/self/cgroup)
+if [ -n "$own" ]; then
+    group=/sys/fs/cgroup/memory$own/$2
+else
+    own=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup)
+    group=${own%/*}/$2
+fi
+mkdir "$group"
+chown "$1" "$group" "$group"/cgroup.*
+echo $$ > "$group/cgroup.procs"
+echo "in $group" >&2
+"#;
+
+#[test]
+fn a_user_to_whom_a_group_is_delegated_has_limits() {
+    make_user_alone();
+    let lab = Lab::new();
+    if let Err(reason) = held(&lab, "memory") {
+        assert!(!reason.is_empty());
+        return;
+    }
+    let program = lab.path("lapstrake");
+    std::fs::copy(PROGRAM, &program).unwrap();
+    set_mode(&program, 0o755);
+    let spec = "spec = 1\n[stages.app]\nfrom = \"tar:base.tar\"\nsteps = [{ run = \"dd if=/dev/zero of=/dev/null bs=300M count=1\" }]\n";
+    let project = lab.project(spec, &[]);
+    as_root("chown", &["-R", ALONE, lab.path("").to_str().unwrap()]);
+    let root: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["sudo", "-n", "--preserve-env"] };
+    let name = format!("delegated-{}", std::process::id());
+    let script = format!("{DELEGATE}\nuser=$1; shift 2; exec setpriv --reuid $user --regid $user --init-groups --inh-caps=-all \"$@\"");
+    let line = [root, &["sh", "-ec", &script, "sh", ALONE, &name, program.to_str().unwrap(), "build", project.to_str().unwrap()]].concat();
+    let run = |memory: &str| {
+        let mut command = Command::new(line[0]);
+        command.args(&line[1..]).args(["--stage", "app", "--isolation", "single-id", "--memory", memory]);
+        let ran = Ran::of(command.env_clear().envs(lab.environment()).current_dir(lab.path("")));
+        let group = ran.err.lines().find_map(|line| line.strip_prefix("in ")).unwrap().to_owned();
+        let left: Vec<_> = std::fs::read_dir(&group).unwrap().flatten().filter(|entry| entry.path().is_dir()).collect();
+        // One that a builder went to, so that its own can be divided, stays as long as the builder is in it.
+        for entry in &left {
+            assert!(entry.file_name().to_string_lossy().starts_with("lapstrake-builder-"), "{left:?}");
+            as_root("rmdir", &[entry.path().to_str().unwrap()]);
+        }
+        as_root("rmdir", &[&group]);
+        ran
+    };
+    let ran = run("64m");
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert!(ran.err.contains("out of memory: all commands together may use 64 MiB"), "{ran:#?}");
+    let ran = run("1g");
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    as_root("rm", &["-rf", lab.store().to_str().unwrap()]);
+}
+
 #[test]
 fn limits_that_are_none_are_mistakes_of_the_command_line() {
     for wrong in [["--memory", "much"], ["--memory", "1m"], ["--memory", "-1"], ["--cpus", "0.001"], ["--cpus", "NaN"], ["--pids", "1.5"]] {
