@@ -89,6 +89,16 @@ pub(crate) fn report(failure: &Failure, voice: Voice) {
     };
 }
 
+/// From here on, a panic in whatever thread is told of and ends the program with 70. Nothing is unwound: what is left in the store, and
+/// processes of steps, end as if the builder had been killed.
+#[expect(clippy::exit, reason = "the thread that panics may be any, and its callers are not to go on")]
+pub(crate) fn at_a_panic(voice: Voice) {
+    std::panic::set_hook(Box::new(move |panic| {
+        report(&Failure::new(Class::Bug, format!("a mistake of lapstrake, not of yours; please report it with this: {panic}")), voice);
+        std::process::exit(i32::from(Class::Bug.exit_code()))
+    }));
+}
+
 /// Prints something on standard error that stops nothing.
 pub(crate) fn remark(text: &str, voice: Voice) {
     let text = match voice {
@@ -122,4 +132,27 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         source = inner.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PANICS: &str = "LAPSTRAKE_TEST_PANICS";
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "it is the program that has to end")]
+    fn a_panic_in_any_thread_ends_the_program_with_70() {
+        if std::env::var_os(PANICS).is_some() {
+            at_a_panic(Voice::Plain);
+            let _ = std::thread::spawn(|| panic!("nobody thought of this")).join();
+            return;
+        }
+        let mut program = std::process::Command::new(std::env::current_exe().unwrap());
+        program.args(["--exact", "exit::tests::a_panic_in_any_thread_ends_the_program_with_70", "--nocapture"]).env(PANICS, "1");
+        let ended = program.output().unwrap();
+        assert_eq!(ended.status.code(), Some(70));
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(said.contains("error: a mistake of lapstrake") && said.contains("nobody thought of this"), "{said}");
+    }
 }

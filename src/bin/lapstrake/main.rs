@@ -39,6 +39,7 @@ use machine::Machine;
 use settings::Surroundings;
 
 fn main() -> ExitCode {
+    exit::at_a_panic(exit::Voice::Plain);
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         | Command::Completions { .. } => None,
     };
     let machine = Machine::new(Surroundings::read().with_logins_of(arguments.authfile), progress);
+    exit::at_a_panic(machine.voice);
     let result = match arguments.command {
         Command::Build(build) => commands::build::build(&machine, &build),
         // Its codes are those of the command that it runs.
