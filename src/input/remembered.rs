@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,36 +26,42 @@ const ENTRY: usize = 8 + 8 + 8 + 12 + 12 + 32 + 8;
 pub(super) struct Remembered<'a> {
     store: &'a Store,
     key: Fingerprint,
-    before: BTreeMap<FileStamp, Content>,
-    now: Mutex<BTreeMap<FileStamp, Content>>,
+    /// In order, with whether it was asked for.
+    before: Vec<(FileStamp, Content, AtomicBool)>,
+    new: Mutex<BTreeMap<FileStamp, Content>>,
 }
 
 impl<'a> Remembered<'a> {
     /// Reads what is remembered of a directory. A record that cannot be read is forgotten.
     pub(super) fn load(store: &'a Store, directory: &Path) -> Remembered<'a> {
         let key = Fingerprint::of(directory.as_os_str().as_encoded_bytes());
-        let before = store.record(&SHELF, &key).ok().flatten().and_then(|bytes| decode(&bytes)).unwrap_or_default();
-        Remembered { store, key, before, now: Mutex::default() }
+        let known = store.record(&SHELF, &key).ok().flatten().and_then(|bytes| decode(&bytes)).unwrap_or_default();
+        let before = known.into_iter().map(|(stamp, content)| (stamp, content, AtomicBool::new(false))).collect();
+        Remembered { store, key, before, new: Mutex::default() }
     }
 
     /// Writes what was asked for, if it is not what was read. That it cannot be written costs time in the next build and no more.
     pub(super) fn save(self) {
-        let now = self.now.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if now != self.before {
-            let _ = self.store.put_record(&SHELF, &self.key, &encode(&now));
+        let new = self.new.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if new.is_empty() && self.before.iter().all(|(_, _, asked)| asked.load(Ordering::Relaxed)) {
+            return;
         }
+        let kept = self.before.into_iter().filter(|(_, _, asked)| asked.load(Ordering::Relaxed));
+        let now: BTreeMap<_, _> = kept.map(|(stamp, content, _)| (stamp, content)).chain(new).collect();
+        let _ = self.store.put_record(&SHELF, &self.key, &encode(&now));
     }
 }
 
 impl KnownContents for Remembered<'_> {
     fn get(&self, stamp: &FileStamp) -> Option<Content> {
-        let content = *self.before.get(stamp)?;
-        self.put(*stamp, content);
-        Some(content)
+        let place = self.before.binary_search_by(|(known, _, _)| known.cmp(stamp)).ok()?;
+        let (_, content, asked) = self.before.get(place)?;
+        asked.store(true, Ordering::Relaxed);
+        Some(*content)
     }
 
     fn put(&self, stamp: FileStamp, content: Content) {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).insert(stamp, content);
+        self.new.lock().unwrap_or_else(PoisonError::into_inner).insert(stamp, content);
     }
 }
 
@@ -69,12 +76,13 @@ fn encode(known: &BTreeMap<FileStamp, Content>) -> Vec<u8> {
     out
 }
 
-fn decode(bytes: &[u8]) -> Option<BTreeMap<FileStamp, Content>> {
+/// What is known, in order.
+fn decode(bytes: &[u8]) -> Option<Vec<(FileStamp, Content)>> {
     let entries = bytes.strip_prefix(FORMAT)?;
     if entries.len() % ENTRY != 0 {
         return None;
     }
-    let mut known = BTreeMap::new();
+    let mut known = Vec::with_capacity(entries.len() / ENTRY);
     for entry in entries.chunks_exact(ENTRY) {
         let number = |at: usize| Some(u64::from_le_bytes(entry.get(at..at + 8)?.try_into().ok()?));
         let time = |at: usize| {
@@ -83,9 +91,9 @@ fn decode(bytes: &[u8]) -> Option<BTreeMap<FileStamp, Content>> {
         };
         let stamp = FileStamp { device: number(0)?, inode: number(8)?, size: number(16)?, modified: time(24)?, changed: time(36)? };
         let fingerprint = Fingerprint::from_bytes(entry.get(48..80)?.try_into().ok()?);
-        known.insert(stamp, Content { fingerprint, size: number(80)? });
+        known.push((stamp, Content { fingerprint, size: number(80)? }));
     }
-    Some(known)
+    known.is_sorted_by(|(one, _), (other, _)| one < other).then_some(known)
 }
 
 /// Digests of single files, by stamp.
@@ -147,11 +155,15 @@ mod tests {
     #[test]
     fn what_is_known_survives_its_bytes_and_damage_is_refused() {
         let time = |seconds| DiskTime { seconds, nanoseconds: 7 };
-        let stamp = FileStamp { device: 1, inode: 2, size: 3, modified: time(-4), changed: time(5) };
-        let known: BTreeMap<_, _> = [(stamp, Content { fingerprint: Fingerprint::of(b"x"), size: 3 })].into();
+        let stamp = |inode| FileStamp { device: 1, inode, size: 3, modified: time(-4), changed: time(5) };
+        let content = Content { fingerprint: Fingerprint::of(b"x"), size: 3 };
+        let known: BTreeMap<_, _> = [(stamp(2), content), (stamp(1), content)].into();
         let bytes = encode(&known);
-        assert_eq!(decode(&bytes), Some(known));
+        assert_eq!(decode(&bytes), Some(vec![(stamp(1), content), (stamp(2), content)]));
         assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
+        let (format, entries) = bytes.split_at(FORMAT.len());
+        let (one, other) = entries.split_at(ENTRY);
+        assert_eq!(decode(&[format, other, one].concat()), None, "what is not in order would not be found");
         assert_eq!(decode(b"other"), None);
     }
 }

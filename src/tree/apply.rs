@@ -93,7 +93,12 @@ fn put_directory(
     while let Some((first, _)) = rest.first() {
         let Some(name) = first.below(path).and_then(|below| below.names().next()) else { break };
         let at = path.join(&name);
-        let (group, others) = rest.split_at(rest.partition_point(|(path, _)| path.starts_with(&at)));
+        // Mostly there is nothing below it, which is seen without a search.
+        let group = match rest.get(1) {
+            Some((next, _)) if next.starts_with(&at) => rest.partition_point(|(path, _)| path.starts_with(&at)),
+            Some(_) | None => 1,
+        };
+        let (group, others) = rest.split_at(group);
         rest = others;
         let (own, inner) = match group.split_first() {
             Some(((first, change), inner)) if **first == at => (Some(*change), inner),

@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::hash::{self, Job, Threads};
 use super::ignore::Decided;
 use super::{
-    Change, Content, Difference, DirectoryHandle, DiskError, Entry, File, FileStamp, KnownContents, Links, ListedKind, MAXIMUM_DEPTH,
-    Metadata, Opaque, Patterns, Special, Status, Symlink, Tree, TreePath, kept_xattrs,
+    Change, Content, Difference, DirectoryHandle, DiskError, Entry, File, FileStamp, KnownContents, Links, Listed, ListedKind,
+    MAXIMUM_DEPTH, Metadata, Opaque, Patterns, Special, Status, Symlink, Tree, TreePath, kept_xattrs,
 };
 use crate::event::Cancel;
 
@@ -124,23 +124,11 @@ pub(super) fn read(
 ) -> Result<Read, ScanError> {
     let settled_before = settled_before();
     let status = handle.root_status()?;
-    let mut walk = Walk {
-        manner,
-        found: Vec::new(),
-        opaque: BTreeSet::new(),
-        sockets: Vec::new(),
-        inodes: BTreeMap::new(),
-        next: vec![(TreePath::root(), Decided::default())],
-    };
+    let mut walk = Walk { manner, found: Vec::new(), opaque: BTreeSet::new(), sockets: Vec::new(), inodes: BTreeMap::new() };
     let root = metadata(&status);
     walk.found.push((TreePath::root(), Found::Known(Change::Put(Entry::Directory(root.clone())))));
-    while let Some((directory, decided)) = walk.next.pop() {
-        if cancel.is_cancelled() {
-            return Err(ScanError::Cancelled);
-        }
-        walk.directory(handle, &directory, decided)?;
-    }
-    let Walk { manner: _, found, opaque, mut sockets, inodes, next: _ } = walk;
+    walk.below(handle, cancel)?;
+    let Walk { manner: _, found, opaque, mut sockets, inodes } = walk;
     let links = Links::new(inodes.into_values());
     let entries = with_contents(handle, found, settled_before, threads, known, cancel)?;
     sockets.sort();
@@ -149,12 +137,33 @@ pub(super) fn read(
 
 struct Walk<'a> {
     manner: Manner<'a>,
+    /// In the order of the paths.
     found: Vec<(TreePath, Found)>,
     opaque: BTreeSet<TreePath>,
     sockets: Vec<TreePath>,
     /// The names of each inode that has several.
     inodes: BTreeMap<(u64, u64), Vec<TreePath>>,
-    next: Vec<(TreePath, Decided)>,
+}
+
+/// A directory that is being walked through.
+struct Level {
+    path: TreePath,
+    decided: Decided,
+    rest: std::vec::IntoIter<Listed>,
+}
+
+impl Level {
+    fn open(handle: &dyn DirectoryHandle, path: TreePath, decided: Decided, cancel: &Cancel) -> Result<Level, ScanError> {
+        if cancel.is_cancelled() {
+            return Err(ScanError::Cancelled);
+        }
+        if path.names().count() >= MAXIMUM_DEPTH {
+            return Err(ScanError::TooDeep { path });
+        }
+        let mut listed = handle.list(&path)?;
+        listed.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        Ok(Level { path, decided, rest: listed.into_iter() })
+    }
 }
 
 /// What was found under a name.
@@ -168,44 +177,51 @@ enum Found {
 }
 
 impl Walk<'_> {
-    fn directory(&mut self, handle: &dyn DirectoryHandle, directory: &TreePath, decided: Decided) -> Result<(), ScanError> {
-        for listed in handle.list(directory)? {
-            let path = directory.join(&listed.name);
-            let status = listed.status;
-            let decided = match self.manner {
-                Manner::Plain { ignore } => {
-                    let decided = ignore.decide(decided, &path);
-                    if ignore.leaves_out(decided) {
-                        if status.kind == ListedKind::Directory && ignore.may_take_back_below(decided, &path) {
-                            self.found.push((path.clone(), Found::IfNotEmpty(metadata(&status))));
-                            self.enter(path, decided)?;
-                        }
-                        continue;
-                    }
-                    decided
-                }
-                Manner::Upper => {
-                    upper_is_understood(&path, &status)?;
-                    if listed.name.as_bytes().starts_with(b".wh.") && status.kind != ListedKind::Whiteout {
-                        return Err(ScanError::WhiteoutName { path });
-                    }
-                    decided
-                }
+    /// Walks in the order of the paths: sorting what is sorted costs nothing later.
+    fn below(&mut self, handle: &dyn DirectoryHandle, cancel: &Cancel) -> Result<(), ScanError> {
+        let mut levels = vec![Level::open(handle, TreePath::root(), Decided::default(), cancel)?];
+        while let Some(level) = levels.last_mut() {
+            let Some(listed) = level.rest.next() else {
+                levels.pop();
+                continue;
             };
-            self.entry(path, status, decided)?;
+            let path = level.path.join(&listed.name);
+            let decided = level.decided;
+            if let Some(decided) = self.listed(&path, listed, decided)? {
+                levels.push(Level::open(handle, path, decided, cancel)?);
+            }
         }
         Ok(())
     }
 
-    fn enter(&mut self, path: TreePath, decided: Decided) -> Result<(), ScanError> {
-        if path.names().count() >= MAXIMUM_DEPTH {
-            return Err(ScanError::TooDeep { path });
-        }
-        self.next.push((path, decided));
-        Ok(())
+    /// Takes note of what is listed; what was decided of it where it is a directory to walk through.
+    fn listed(&mut self, path: &TreePath, Listed { name, status }: Listed, decided: Decided) -> Result<Option<Decided>, ScanError> {
+        let decided = match self.manner {
+            Manner::Plain { ignore } => {
+                let decided = ignore.decide(decided, path);
+                if ignore.leaves_out(decided) {
+                    if status.kind == ListedKind::Directory && ignore.may_take_back_below(decided, path) {
+                        self.found.push((path.clone(), Found::IfNotEmpty(metadata(&status))));
+                        return Ok(Some(decided));
+                    }
+                    return Ok(None);
+                }
+                decided
+            }
+            Manner::Upper => {
+                upper_is_understood(path, &status)?;
+                if name.as_bytes().starts_with(b".wh.") && status.kind != ListedKind::Whiteout {
+                    return Err(ScanError::WhiteoutName { path: path.clone() });
+                }
+                decided
+            }
+        };
+        let is_directory = status.kind == ListedKind::Directory;
+        self.entry(path.clone(), status)?;
+        Ok(is_directory.then_some(decided))
     }
 
-    fn entry(&mut self, path: TreePath, status: Status, decided: Decided) -> Result<(), ScanError> {
+    fn entry(&mut self, path: TreePath, status: Status) -> Result<(), ScanError> {
         let metadata = metadata(&status);
         let has_more_names = status.links > 1;
         let stamp = status.stamp();
@@ -214,7 +230,6 @@ impl Walk<'_> {
                 if status.opaque == Opaque::Yes && matches!(self.manner, Manner::Upper) {
                     self.opaque.insert(path.clone());
                 }
-                self.enter(path.clone(), decided)?;
                 self.found.push((path, Found::Known(Change::Put(Entry::Directory(metadata)))));
                 return Ok(());
             }
@@ -275,45 +290,39 @@ fn with_contents(
     cancel: &Cancel,
 ) -> Result<BTreeMap<TreePath, Change>, ScanError> {
     // One job per inode and state, so that a file with several names is read once.
-    let mut contents: BTreeMap<FileStamp, Content> = BTreeMap::new();
     let mut jobs: BTreeMap<FileStamp, TreePath> = BTreeMap::new();
-    for (path, found) in &found {
-        if let Found::File { metadata: _, stamp } = found
-            && !contents.contains_key(stamp)
-        {
-            match known.get(stamp).filter(|content| content.size == stamp.size) {
-                Some(content) => {
-                    contents.insert(*stamp, content);
-                }
-                None => {
-                    jobs.entry(*stamp).or_insert_with(|| path.clone());
-                }
-            }
+    let mut known_of = |(path, found): &(TreePath, Found)| -> Option<Content> {
+        let Found::File { metadata: _, stamp } = found else { return None };
+        let content = known.get(stamp).filter(|content| content.size == stamp.size);
+        if content.is_none() {
+            jobs.entry(*stamp).or_insert_with(|| path.clone());
         }
-    }
+        content
+    };
+    let known_before: Vec<Option<Content>> = found.iter().map(&mut known_of).collect();
     let mut jobs: Vec<Job> = jobs.into_iter().map(|(stamp, path)| Job { path, stamp }).collect();
     jobs.sort_by(|one, other| one.path.cmp(&other.path));
+    let mut read: BTreeMap<FileStamp, Content> = BTreeMap::new();
     for (job, content) in jobs.iter().zip(hash::contents(handle, &jobs, threads, cancel)?) {
         if job.stamp.modified.seconds < settled_before && job.stamp.changed.seconds < settled_before {
             known.put(job.stamp, content);
         }
-        contents.insert(job.stamp, content);
+        read.insert(job.stamp, content);
     }
-    let mut entries: BTreeMap<TreePath, Change> = BTreeMap::new();
+    let mut entries: Vec<(TreePath, Change)> = Vec::with_capacity(found.len());
     let mut in_question = Vec::new();
-    for (path, found) in found {
+    for ((path, found), known) in found.into_iter().zip(known_before) {
         match found {
-            Found::Known(change) => {
-                entries.insert(path, change);
-            }
+            Found::Known(change) => entries.push((path, change)),
             Found::File { metadata, stamp } => {
-                if let Some(content) = contents.get(&stamp) {
-                    entries.insert(path, Change::Put(Entry::File(File { metadata, content: *content })));
+                if let Some(content) = known.or_else(|| read.get(&stamp).copied()) {
+                    entries.push((path, Change::Put(Entry::File(File { metadata, content }))));
                 }
             }
             Found::IfNotEmpty(metadata) => in_question.push((path, metadata)),
         }
     }
+    let mut entries: BTreeMap<TreePath, Change> = entries.into_iter().collect();
     // The deepest first: a directory may count only for one in it that counts.
     in_question.sort_by(|(one, _), (other, _)| other.cmp(one));
     for (path, metadata) in in_question {
