@@ -8,7 +8,7 @@ set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 program=$1
 bytes=$(stat --format %s "$program")
-[ "$bytes" -lt 23000000 ] || die "$program has $bytes bytes, and should have less than 23,000,000"
+[ "$bytes" -lt 15000000 ] || die "$program has $bytes bytes, and should have less than 15,000,000"
 headers=$(readelf --wide --program-headers --section-headers "$program")
 ! grep -q INTERP <<<"$headers" || die "$program asks for a loader: it is not static"
 ! grep -qE '\.(symtab|debug_info)' <<<"$headers" || die "$program is not stripped"

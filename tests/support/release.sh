@@ -7,6 +7,7 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-target=$(uname -m)-unknown-linux-gnu
-RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin lapstrake --target "$target" >&2
-echo "${CARGO_TARGET_DIR:-$PWD/target}/$target/release/lapstrake"
+# Flags of the environment would replace those of static.toml.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+cargo build --release --locked --bin lapstrake --config static.toml --target "$(uname -m)-unknown-linux-gnu" --message-format json-render-diagnostics |
+    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
