@@ -109,12 +109,17 @@ def summary(row, found, same, machine_limits):
             "stored_mib": statistics.median(each.stored_bytes for each in runs) / 2**20,
             "sent_mib": statistics.median(each.sent_bytes for each in runs) / 2**20,
         }
+        if all(each.beyond_seconds is not None for each in runs):
+            result["builders"][name]["beyond_seconds"] = statistics.median(each.beyond_seconds for each in runs)
     if "lapstrake" in found and row.work is not None:
         result["least_seconds"] = limits.least_seconds(machine_limits, row.work)
     if "lapstrake" in found:
         for name, runs in found.items():
             if name != "lapstrake":
                 result["ratios"][name] = statistics.median(ours.seconds / theirs.seconds for ours, theirs in zip(found["lapstrake"], runs))
+                if all("beyond_seconds" in result["builders"][each] for each in ("lapstrake", name)):
+                    pairs = zip(found["lapstrake"], runs)
+                    result.setdefault("beyond_ratios", {})[name] = statistics.median(ours.beyond_seconds / theirs.beyond_seconds for ours, theirs in pairs)
     return result
 
 
@@ -126,7 +131,10 @@ def line(result):
     ratios = ", ".join(f"{ratio:.3f} of {name}" + wanted(result, name, ratio) for name, ratio in result["ratios"].items())
     least = result.get("least_seconds")
     allowed = [f"{result['builders']['lapstrake']['seconds'] / least:.2f} of the {least:.3f} s that the machine takes for it at least"] if least else []
-    return "\n        ".join([cells[0], *cells[1:], *([ratios] if ratios else []), *allowed])
+    beyond = ", ".join(f"{ratio:.3f} of {name}" for name, ratio in result.get("beyond_ratios", {}).items())
+    waited = "; ".join(f"{name} {each['beyond_seconds']:.3f} s" for name, each in result["builders"].items() if "beyond_seconds" in each)
+    beyond = [f"without the time in which commands ran: {waited}" + (f": {beyond} (wanted 0.30)" if beyond else "")] if waited else []
+    return "\n        ".join([cells[0], *cells[1:], *([ratios] if ratios else []), *beyond, *allowed])
 
 
 def wanted(result, name, ratio):

@@ -1,6 +1,7 @@
 """In: a command. Out: how long it took and how much memory its processes had at most."""
 
 import os
+import re
 import subprocess
 import threading
 import time
@@ -22,6 +23,8 @@ class Measurement:
     # How much larger the builder's store and the registry's storage have become.
     stored_bytes: int = 0
     sent_bytes: int = 0
+    # Of the time, that in which no command of the build ran; `None` where the commands do not say when they do.
+    beyond_seconds: float | None = None
     # What it made, where the builder says it.
     digest: str = ""
     blobs: list = field(default_factory=list)
@@ -60,12 +63,22 @@ def children(pid):
     return found
 
 
+def during(said):
+    """The seconds in which at least one command ran, of which a log tells when it began and ended; `None` where it tells nothing."""
+    changes = sorted((float(at), 1 if what == b"began" else -1) for what, at in re.findall(rb"command (began|ended) (\d+\.\d+)", said))
+    total, running = 0.0, 0
+    for (at, change), (after, _) in zip(changes, changes[1:]):
+        running += change
+        total += after - at if running > 0 else 0
+    return total if changes else None
+
+
 def timed(commands, environment, cwd, log, daemons=()):
     """Runs commands one after another. Their own peak is watched at short intervals: VmHWM only grows."""
     for daemon in daemons:
         for pid in children(daemon):
             forget_peak(pid)
-    peak = 0
+    peak, said_before = 0, log.stat().st_size if log.exists() else 0
     started = time.monotonic()
     for command in commands:
         with open(log, "ab") as out:
@@ -87,7 +100,10 @@ def timed(commands, environment, cwd, log, daemons=()):
     seconds = time.monotonic() - started
     for daemon in daemons:
         peak = max([peak, *(peak_kib(pid) for pid in children(daemon))])
-    return Measurement(seconds=seconds, peak_kib=peak)
+    with open(log, "rb") as said:
+        said.seek(said_before)
+        own = during(said.read())
+    return Measurement(seconds=seconds, peak_kib=peak, beyond_seconds=None if own is None else seconds - own)
 
 
 def tail(path):
