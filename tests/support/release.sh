@@ -7,6 +7,12 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# What starts an older one does not unpack its relocations.
+libc=$(getconf GNU_LIBC_VERSION)
+[ "$(printf '%s\n' 2.36 "${libc#glibc }" | sort --version-sort | head -n 1)" = 2.36 ] || {
+    echo "error: the static program wants glibc 2.36 or newer to be built with, and here is $libc" >&2
+    exit 1
+}
 # Flags of the environment would replace those of static.toml.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 cargo build --release --locked --bin lapstrake --config static.toml --target "$(uname -m)-unknown-linux-gnu" --message-format json-render-diagnostics |

@@ -90,10 +90,14 @@ pub(crate) fn report(failure: &Failure, voice: Voice) {
 }
 
 /// From here on, a panic in whatever thread is told of and ends the program with 70. Nothing is unwound: what is left in the store, and
-/// processes of steps, end as if the builder had been killed.
+/// processes of steps, end as if the builder had been killed; a terminal is put back as it is now.
 #[expect(clippy::exit, reason = "the thread that panics may be any, and its callers are not to go on")]
 pub(crate) fn at_a_panic(voice: Voice) {
+    let terminal = rustix::termios::tcgetattr(std::io::stdin()).ok();
     std::panic::set_hook(Box::new(move |panic| {
+        if let Some(terminal) = &terminal {
+            let _ = rustix::termios::tcsetattr(std::io::stdin(), rustix::termios::OptionalActions::Now, terminal);
+        }
         report(&Failure::new(Class::Bug, format!("a mistake of lapstrake, not of yours; please report it with this: {panic}")), voice);
         std::process::exit(i32::from(Class::Bug.exit_code()))
     }));
