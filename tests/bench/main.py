@@ -12,11 +12,12 @@ from pathlib import Path
 
 import chart
 import limits
+import rungs
 from cases import FULL, SMALL, Inputs, rows
 from measure import Failed, size_of, timed
 from tools import tools
 
-LETTERS = "abcdefghijkl"
+LETTERS = "abcdefghijklm"
 
 
 class Bench:
@@ -186,6 +187,10 @@ def main():
             if same is False:
                 wrong.append(row.name)
                 print("        NOT the image that the slow path makes", flush=True)
+        by_rung = None
+        if "m" in options.case and "lapstrake" in names:
+            by_rung = rungs.measured(builders[names.index("lapstrake")], inputs, sizes.steps, options.runs, bench.log)
+            print(rungs.line(by_rung), flush=True)
     except Failed as failure:
         raise SystemExit(f"error: {failure}") from None
     finally:
@@ -195,7 +200,7 @@ def main():
         for place in Path("/var/tmp").glob(f"lapstrake-bench-{os.getpid()}"):
             shutil.rmtree(place)
     options.out.mkdir(parents=True, exist_ok=True)
-    document = {"version": 1, "machine": machine(), "builders": versions(names, options.program), "small": options.small, "limits": machine_limits, "rows": results}
+    document = {"version": 1, "machine": machine(), "builders": versions(names, options.program), "small": options.small, "limits": machine_limits, "rungs": by_rung, "rows": results}
     (options.out / "results.json").write_text(json.dumps(document, indent=2) + "\n")
     (options.out / "chart.svg").write_text(chart.drawn(results))
     print(f"{options.out}/results.json and chart.svg written")

@@ -24,7 +24,11 @@ clean_up() {
     local code=$?
     trap - EXIT INT TERM
     [ -z "$registry_pid" ] || bash tests/support/registry.sh stop "$registry_pid" || true
-    [ -z "$work" ] || remove_tree "$work"
+    if [ -n "$work" ]; then
+        # What the others mounted for their steps and have not taken away.
+        sed -n "s|^[^ ]* \($work/[^ ]*\) .*|\1|p" /proc/self/mounts | sort -r | while read -r mounted; do as_root umount --lazy "$mounted" || true; done
+        remove_tree "$work"
+    fi
     exit "$code"
 }
 trap clean_up EXIT
