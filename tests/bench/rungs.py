@@ -44,8 +44,12 @@ def measured(tool, inputs, counts, runs, log):
     few, many = min(counts), max(counts)
     found = {name: [] for name in (*RUNGS, "by hand")}
     for run in range(runs):
+        made = set()
         for rung in RUNGS:
             seconds = [built(tool, inputs.steps(count), rung, run, log) for count in (few, many)]
+            made.add(tool.made()[0])
+            if len(made) > 1:
+                raise Failed(f"on {rung} another image is made than on the rungs before it")
             found[rung].append((seconds[1] - seconds[0]) / (many - few))
         found["by hand"].append((by_hand(inputs.work, many) - by_hand(inputs.work, few)) / (many - few))
     tool.forget()

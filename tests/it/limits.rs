@@ -173,16 +173,22 @@ fn groups_of_a_builder_that_was_killed_are_removed_by_the_next() {
     assert_eq!(groups_of(builder.0.id()), Vec::<PathBuf>::new());
 }
 
+/// The program, and a project with this command, of a user without subordinate ids, to whom all of the lab belongs then.
+fn given_to_alone(lab: &Lab, command: &str) -> (PathBuf, PathBuf) {
+    let program = lab.path("lapstrake");
+    std::fs::copy(PROGRAM, &program).unwrap();
+    set_mode(&program, 0o755);
+    let spec = format!("spec = 1\n[stages.app]\nfrom = \"tar:base.tar\"\nsteps = [{{ run = \"{command}\" }}]\n");
+    let project = lab.project(&spec, &[]);
+    as_root("chown", &["-R", ALONE, lab.path("").to_str().unwrap()]);
+    (program, project)
+}
+
 #[test]
 fn a_user_to_whom_no_group_is_delegated_is_told_what_could_be_allowed() {
     make_user_alone();
     let lab = Lab::new();
-    let program = lab.path("lapstrake");
-    std::fs::copy(PROGRAM, &program).unwrap();
-    set_mode(&program, 0o755);
-    let spec = "spec = 1\n[stages.app]\nfrom = \"tar:base.tar\"\nsteps = [{ run = \"true\" }]\n";
-    let project = lab.project(spec, &[]);
-    as_root("chown", &["-R", ALONE, lab.path("").to_str().unwrap()]);
+    let (program, project) = given_to_alone(&lab, "true");
     let run = |arguments: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", ALONE, "--regid", ALONE, "--init-groups", "--inh-caps=-all"]).arg(&program).args(arguments);
@@ -224,12 +230,7 @@ fn a_user_to_whom_a_group_is_delegated_has_limits() {
         assert!(!reason.is_empty());
         return;
     }
-    let program = lab.path("lapstrake");
-    std::fs::copy(PROGRAM, &program).unwrap();
-    set_mode(&program, 0o755);
-    let spec = "spec = 1\n[stages.app]\nfrom = \"tar:base.tar\"\nsteps = [{ run = \"dd if=/dev/zero of=/dev/null bs=300M count=1\" }]\n";
-    let project = lab.project(spec, &[]);
-    as_root("chown", &["-R", ALONE, lab.path("").to_str().unwrap()]);
+    let (program, project) = given_to_alone(&lab, "dd if=/dev/zero of=/dev/null bs=300M count=1");
     let root: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["sudo", "-n", "--preserve-env"] };
     let name = format!("delegated-{}", std::process::id());
     let script = format!("{DELEGATE}\nuser=$1; shift 2; exec setpriv --reuid $user --regid $user --init-groups --inh-caps=-all \"$@\"");
