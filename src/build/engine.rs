@@ -1,6 +1,6 @@
 //! The engine: handles that outlive a build, and the build itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -17,6 +17,7 @@ use super::export::{self, Exports, Job};
 use super::layers::{Layers, Unpack};
 use super::listing;
 use super::once::Once;
+use super::order::{Node, Part, needs};
 use super::private::PrivateRoots;
 use super::repositories::Repositories;
 use super::site::Site;
@@ -29,7 +30,7 @@ use super::workplace::{IsolationChoice, Workplace};
 use super::{Error, FailedStep, Failure, schedule};
 use crate::event::{Cancel, Event, EventKind, Outcome, TaskKind};
 use crate::input::Outside;
-use crate::plan::{Base, Image, ImageSource, Plan, Stage, StageId, Step, StepId, StepKind, TreeSource};
+use crate::plan::{Base, Image, ImageSource, Plan, Stage, StageId, Step, StepId, StepKind};
 use crate::sandbox::Rung;
 use crate::tree::{Contents, DirectoryHandle, DiskError, Tree};
 
@@ -292,46 +293,6 @@ impl RemoveTree for Engine {
         // What was made before the build turned belongs to other ids.
         self.first.remove_tree(path).or_else(|error| self.model.get().map_or(Err(error), |model| model.remove_tree(path)))
     }
-}
-
-/// What the schedule orders: a stage's base, each of its steps, and its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Node {
-    stage: StageId,
-    part: Part,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Part {
-    Base,
-    Step(usize),
-    End,
-}
-
-/// What each part needs: the one before it, and the ends of the stages that it names.
-fn needs(plan: &Plan) -> BTreeMap<Node, BTreeSet<Node>> {
-    let end = |stage| Node { stage, part: Part::End };
-    let mut needs = BTreeMap::new();
-    for (index, stage) in plan.stages.iter().enumerate() {
-        let id = StageId(index);
-        let base = match stage.base {
-            Base::Stage(base) => [end(base)].into(),
-            Base::Scratch | Base::Image(_) => BTreeSet::new(),
-        };
-        let mut last = Node { stage: id, part: Part::Base };
-        needs.insert(last, base);
-        for (number, step) in stage.steps.iter().enumerate() {
-            let node = Node { stage: id, part: Part::Step(number) };
-            let stages = step.kind.trees().into_iter().filter_map(|source| match source {
-                TreeSource::Stage(stage) => Some(end(*stage)),
-                TreeSource::Context(_) | TreeSource::Image(_) | TreeSource::Git(_) => None,
-            });
-            needs.insert(node, stages.chain([last]).collect());
-            last = node;
-        }
-        needs.insert(end(id), [last].into());
-    }
-    needs
 }
 
 /// When the work of a step is done although there is a record.

@@ -25,6 +25,7 @@ mod listing;
 mod marks;
 mod mask;
 mod once;
+mod order;
 mod packed;
 mod parts;
 mod preimage;
