@@ -252,6 +252,9 @@ impl<'e> Layers<'e> {
         if whole > 0 {
             directories.push(self.whole_directory(&state.prefix(whole))?);
         }
+        // Of a layer that is there twice the upper one hides whatever the lower one does, and an overlay takes no directory twice.
+        let mut seen = BTreeSet::new();
+        directories.retain(|directory| seen.insert(directory.clone()));
         Ok(directories)
     }
 

@@ -22,6 +22,7 @@ mod real;
 #[path = "../support/waiting.rs"]
 mod waiting;
 
+mod bases;
 mod beyond;
 mod caching;
 mod carried;
