@@ -41,6 +41,15 @@ impl Store {
         Ok(self.read_record(shelf, key)?.map(|record| record.body))
     }
 
+    /// Whether there is something under the key, which may still be no record that can be read. It is not marked as used.
+    ///
+    /// # Errors
+    /// Only what the system answers.
+    pub fn has_record(&self, shelf: &Shelf, key: &Fingerprint) -> Result<bool, Error> {
+        let path = self.record_path(shelf, key);
+        Ok(fs::symlink_metadata(&path).if_exists().at("examine", &path)?.is_some())
+    }
+
     /// As [`Store::record`], with the time since the record was put.
     ///
     /// # Errors

@@ -187,10 +187,13 @@ fn a_record_comes_back_and_a_later_one_takes_its_place() {
     let key = Fingerprint::of(b"key");
     assert_eq!(store.record(&ACTIONS, &key).unwrap(), None);
     assert_eq!(store.records(&ACTIONS).unwrap(), []);
+    assert!(!store.has_record(&ACTIONS, &key).unwrap());
     for body in [&b"one"[..], b"", &[0; 100_000]] {
         store.put_record(&ACTIONS, &key, body).unwrap();
         assert_eq!(store.record(&ACTIONS, &key).unwrap().as_deref(), Some(body));
+        assert!(store.has_record(&ACTIONS, &key).unwrap());
     }
+    assert!(!store.has_record(&Shelf::named("packed"), &key).unwrap());
     assert_eq!(store.record(&Shelf::named("packed"), &key).unwrap(), None);
     let (_, age) = store.record_and_age(&ACTIONS, &key).unwrap().unwrap();
     assert!(age.seconds < 3600);
