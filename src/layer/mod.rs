@@ -31,7 +31,7 @@ pub use names::BadName;
 pub use profile::{EncoderFailed, Profile, UnknownProfile};
 pub use reader::{Malformed, ReadError};
 pub use sequence::Untarrable;
-pub use unpack::{Refusal, UnpackError, Unpacked, unpack};
+pub use unpack::{Refusal, Unfinished, UnpackError, Unpacked, read, unpack};
 pub use writer::{KnownBlock, KnownBlocks, NoBlocks, PackError, Packed, pack, pack_reusing, pack_tree};
 
 /// The revision of the tar stream that is written. It is in the key of every packed layer.

@@ -107,24 +107,46 @@ pub fn unpack(
     limits: &Limits,
     cancel: &Cancel,
 ) -> Result<Unpacked, UnpackError> {
+    read(blob, into, limits, cancel)?.finish(below, into)
+}
+
+/// A layer of which all was read, and not said yet what lies below it: layers can be read beside each other, and are finished in order.
+#[derive(Debug)]
+pub struct Unfinished {
+    diff_id: Digest,
+    entries: BTreeMap<TreePath, Entry>,
+    whiteouts: BTreeSet<TreePath>,
+    opaque: BTreeSet<TreePath>,
+    implied: BTreeSet<TreePath>,
+    groups: Vec<Group>,
+}
+
+/// The first part of [`unpack`], which needs nothing of what is below.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn read(
+    blob: Box<dyn Read + Send + '_>,
+    into: Option<&dyn DirectoryHandle>,
+    limits: &Limits,
+    cancel: &Cancel,
+) -> Result<Unfinished, UnpackError> {
     let decoded = Decoded::new(blob, limits, cancel)?;
     match decoded.encoding() {
         Encoding::Gzip | Encoding::Zstd | Encoding::Plain => {}
         Encoding::Xz | Encoding::Bzip2 => return Err(UnpackError::Encoding),
     }
     let mut reader = TarReader::new(Hashed::new(decoded), EndMarker::Optional, limits);
-    let mut layer = Layer::new(below, into);
+    let mut layer = Layer::new(into);
     while let Some(entry) = reader.next()? {
         layer.add(entry, &mut reader, limits)?;
     }
-    let implicit_parents = !layer.implied.is_empty() || layer.opaque.contains(&TreePath::root());
-    let difference = layer.finish()?;
-    Ok(Unpacked { difference, diff_id: reader.into_source().into_digest(), implicit_parents })
+    let Layer { into: _, entries, whiteouts, opaque, implied, implied_bytes: _, groups, group_of: _, buffer: _ } = layer;
+    Ok(Unfinished { diff_id: reader.into_source().into_digest(), entries, whiteouts, opaque, implied, groups })
 }
 
 /// The layer as far as it was read.
 struct Layer<'a> {
-    below: &'a Tree,
     into: Option<&'a dyn DirectoryHandle>,
     entries: BTreeMap<TreePath, Entry>,
     whiteouts: BTreeSet<TreePath>,
@@ -140,6 +162,7 @@ struct Layer<'a> {
 }
 
 /// Names of one file. What the file is stands here; under its names it may stand as it was before a later link.
+#[derive(Debug)]
 struct Group {
     members: BTreeSet<TreePath>,
     entry: Entry,
@@ -150,11 +173,10 @@ const LINKS_FOLLOWED: usize = 40;
 const BUFFER_BYTES: usize = 128 << 10;
 
 impl<'a> Layer<'a> {
-    fn new(below: &'a Tree, into: Option<&'a dyn DirectoryHandle>) -> Layer<'a> {
+    fn new(into: Option<&'a dyn DirectoryHandle>) -> Layer<'a> {
         Layer {
-            below,
             into,
-            entries: BTreeMap::from([(TreePath::root(), Entry::Directory(below.root.metadata.clone()))]),
+            entries: BTreeMap::from([(TreePath::root(), Entry::Directory(UNSAID))]),
             whiteouts: BTreeSet::new(),
             opaque: BTreeSet::new(),
             implied: BTreeSet::from([TreePath::root()]),
@@ -373,16 +395,24 @@ impl<'a> Layer<'a> {
         }
         Ok(Content { fingerprint: hasher.finish(), size })
     }
+}
 
-    fn finish(mut self) -> Result<Difference, UnpackError> {
-        self.hide_root();
+impl Unfinished {
+    /// The layer over `below`. `into` is what [`read`] was given.
+    ///
+    /// # Errors
+    /// When it is not consistent, or `into` cannot be written.
+    pub fn finish(mut self, below: &Tree, into: Option<&dyn DirectoryHandle>) -> Result<Unpacked, UnpackError> {
+        let diff_id = self.diff_id;
+        let implicit_parents = !self.implied.is_empty() || self.opaque.contains(&TreePath::root());
+        self.hide_root(below);
         if self.entries.len() == 1 && self.whiteouts.is_empty() && self.implied.contains(&TreePath::root()) {
-            return Ok(Difference::default());
+            return Ok(Unpacked { difference: Difference::default(), diff_id, implicit_parents });
         }
         // What is gone from below and here again shows nothing of below.
         let again = self.whiteouts.iter().filter(|path| matches!(self.entries.get(*path), Some(Entry::Directory(_)))).cloned();
         self.opaque.extend(again);
-        let implied: Vec<(TreePath, Metadata)> = self.implied.iter().map(|path| (path.clone(), self.metadata_below(path))).collect();
+        let implied: Vec<(TreePath, Metadata)> = self.implied.iter().map(|path| (path.clone(), self.metadata_below(below, path))).collect();
         self.entries.extend(implied.into_iter().map(|(path, metadata)| (path, Entry::Directory(metadata))));
         for Group { members, entry } in &self.groups {
             self.entries.extend(members.iter().map(|member| (member.clone(), entry.clone())));
@@ -391,7 +421,7 @@ impl<'a> Layer<'a> {
         let mut changes: BTreeMap<TreePath, Change> = self.entries.into_iter().map(|(path, entry)| (path, Change::Put(entry))).collect();
         for path in self.whiteouts {
             if let btree_map::Entry::Vacant(place) = changes.entry(path) {
-                if let Some(into) = self.into {
+                if let Some(into) = into {
                     into.make_whiteout(place.key())?;
                 }
                 place.insert(Change::Whiteout);
@@ -400,7 +430,7 @@ impl<'a> Layer<'a> {
         let links = Links::new(self.groups.into_iter().map(|group| group.members.into_iter().collect()));
         let difference = Difference { entries: changes, links, opaque: self.opaque };
         difference.check()?;
-        if let Some(into) = self.into {
+        if let Some(into) = into {
             // What is inside comes first: it would change the directory's time.
             for (path, change) in difference.entries.iter().rev() {
                 if let Change::Put(Entry::Directory(metadata)) = change {
@@ -411,11 +441,11 @@ impl<'a> Layer<'a> {
                 }
             }
         }
-        Ok(difference)
+        Ok(Unpacked { difference, diff_id, implicit_parents })
     }
 
     /// What a directory has that the layer needs and does not say: what it has below, where it still shows.
-    fn metadata_below(&self, path: &TreePath) -> Metadata {
+    fn metadata_below(&self, below: &Tree, path: &TreePath) -> Metadata {
         let mut above = Some(path.clone());
         while let Some(at) = above {
             above = at.parent();
@@ -423,17 +453,17 @@ impl<'a> Layer<'a> {
                 return UNSAID;
             }
         }
-        match self.below.get(path) {
+        match below.get(path) {
             Some(Node::Directory(directory)) => directory.metadata.clone(),
             None | Some(Node::File(_) | Node::Symlink(_) | Node::Special(_)) => UNSAID,
         }
     }
 
     /// Says one by one what an opaque root says at once: overlays do not look for the mark on their roots.
-    fn hide_root(&mut self) {
+    fn hide_root(&mut self, below: &Tree) {
         if self.opaque.remove(&TreePath::root()) {
             // Where this layer has the name too, that makes its directory opaque.
-            self.whiteouts.extend(self.below.root.entries.keys().map(|name| TreePath::root().join(name)));
+            self.whiteouts.extend(below.root.entries.keys().map(|name| TreePath::root().join(name)));
         }
     }
 }
