@@ -4,8 +4,6 @@ use std::io::{self, BufReader, Chain, Cursor, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lapstrake_cache::{Digest, Sha256};
-
 use super::reader::ReadError;
 use crate::event::Cancel;
 
@@ -163,30 +161,6 @@ impl Read for Decoded<'_> {
         if self.expanded_bytes > ratio_free_bytes.max(compressed.saturating_mul(ratio)) {
             return Err(io::Error::other(ReadError::Ratio { limit: ratio }));
         }
-        Ok(count)
-    }
-}
-
-/// Hashes what is read.
-pub(super) struct Hashed<R> {
-    inner: R,
-    hasher: Sha256,
-}
-
-impl<R: Read> Hashed<R> {
-    pub(super) fn new(inner: R) -> Hashed<R> {
-        Hashed { inner, hasher: Sha256::new() }
-    }
-
-    pub(super) fn into_digest(self) -> Digest {
-        self.hasher.finish()
-    }
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(buffer.get(..count).unwrap_or_default());
         Ok(count)
     }
 }

@@ -9,6 +9,7 @@ mod blocks;
 mod decode;
 mod fields;
 mod files;
+mod hashed;
 mod header;
 mod names;
 mod pax;

@@ -8,7 +8,8 @@ use std::io::{self, Read, Write};
 
 use lapstrake_cache::{Digest, Fingerprinter};
 
-use super::decode::{Decoded, Encoding, Hashed, Limits};
+use super::decode::{Decoded, Encoding, Limits};
+use super::hashed::Hashed;
 use super::names::{BadName, Meaning, meaning, plain_path};
 use super::reader::{EndMarker, ReadError, TarEntry, TarKind, TarReader};
 use crate::event::Cancel;
@@ -398,6 +399,12 @@ impl<'a> Layer<'a> {
 }
 
 impl Unfinished {
+    /// SHA-256 of its tar stream.
+    #[must_use]
+    pub const fn diff_id(&self) -> Digest {
+        self.diff_id
+    }
+
     /// The layer over `below`. `into` is what [`read`] was given.
     ///
     /// # Errors
