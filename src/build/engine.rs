@@ -247,7 +247,7 @@ impl Engine {
             outside,
             caller,
             workplace: self.workplace(),
-            layers: Layers::new(outside, self.workplace(), unpack, elsewhere),
+            layers: Layers::new(outside, self.workplace(), unpack, elsewhere, options.jobs),
             exports: Exports::none(),
             mounts: Mounts::default(),
             roots: PrivateRoots::default(),
@@ -313,20 +313,24 @@ enum Looked {
 
 impl Run<'_> {
     fn node(&self, node: Node) -> Result<(), Error> {
-        let Some(stage) = self.plan.stages.get(node.stage.0) else { return Ok(()) };
-        match node.part {
-            Part::Base => self.begin(node.stage, stage),
-            Part::Step(number) => {
-                let at = StepId { stage: node.stage, step: number };
-                match stage.steps.get(number) {
-                    Some(step) => self.step(at, stage, step).map_err(|failure| self.failed(at, failure)),
+        let of = |id: StageId| self.plan.stages.get(id.0);
+        match node {
+            Node::Part(id, Part::Base) => of(id).map_or(Ok(()), |stage| self.begin(id, stage)),
+            Node::Part(id, Part::Step(number)) => {
+                let at = StepId { stage: id, step: number };
+                match of(id).and_then(|stage| Some((stage, stage.steps.get(number)?))) {
+                    Some((stage, step)) => self.step(at, stage, step).map_err(|failure| self.failed(at, failure)),
                     None => Ok(()),
                 }
             }
-            Part::End => {
-                self.end(node.stage, stage);
+            Node::Part(id, Part::End) => {
+                of(id).into_iter().for_each(|stage| self.end(id, stage));
                 Ok(())
             }
+            Node::Ahead(at) => match of(at.stage) {
+                Some(stage) => self.unpack_ahead(at, stage).map_err(|failure| self.failed(at, failure)),
+                None => Ok(()),
+            },
         }
     }
 
@@ -355,6 +359,23 @@ impl Run<'_> {
         // The base is remembered as the step before the first.
         self.cames().insert(before(id), came(begun.state.clone()));
         guard(&self.begun).insert(id, begun);
+        Ok(())
+    }
+
+    /// Unpacks a base of which something is not known yet, for a command that waits for other stages. Not where the command is done, or may be
+    /// in the cache.
+    fn unpack_ahead(&self, at: StepId, stage: &Stage) -> Result<(), Failure> {
+        let site = &self.site;
+        let base = self.below(StepId { step: 0, ..at });
+        let runs = || match self.is_fresh(stage) {
+            true => Ok(true),
+            false => explain::was_never_asked(site.outside.store, &stage.name, at.step),
+        };
+        let is_done = self.cames().contains_key(&at);
+        if !is_done && site.layers.is_new(&base)? && runs()? && site.workplace.isolation().is_ok() {
+            // Whoever needs it says why it cannot be had: in another place, the same command may be in the cache after all.
+            let _ = site.layers.tree(&base);
+        }
         Ok(())
     }
 

@@ -73,6 +73,11 @@ pub(super) fn remember(store: &Store, stage: &str, number: usize, key: &Fingerpr
     Ok(store.put_record(&ATTEMPTS, &at, &body)?)
 }
 
+/// Whether no step with this place was ever asked for, in any project of this store: so that its result is hardly known.
+pub(super) fn was_never_asked(store: &Store, stage: &str, number: usize) -> Result<bool, Failure> {
+    Ok(attempts(store, &step_key(stage, number))?.is_empty())
+}
+
 /// Compares a pre-image with the nearest of those that the step had before.
 pub(super) fn reason(store: &Store, stage: &str, number: usize, preimage: &Preimage) -> Result<Reason, Failure> {
     let key = preimage.key();

@@ -3,9 +3,12 @@
 //! A layer's difference is a record of the store. Its files are in a kept directory, in a packed blob, or in both: each can be made from
 //! the other.
 
+mod beside;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,20 +31,25 @@ const DIFFERENCES: Shelf = Shelf::named("differences");
 /// Differences of base layers, by diff id, or by the state they end where they depend on what is below.
 const FOREIGN: Shelf = Shelf::named("foreign-differences");
 
-/// How many blobs of layers are fetched at a time.
-const FETCHES: usize = 4;
-
 /// Everything that is known of the layers of one build.
 pub(super) struct Layers<'e> {
     outside: &'e Outside<'e>,
     workplace: &'e Workplace,
     unpack: Unpack,
     elsewhere: Option<Elsewhere<'e>>,
+    /// At most how many layers of a base are read at a time.
+    threads: NonZeroUsize,
     foreign: Mutex<BTreeMap<Digest, BaseLayer>>,
     trees: Once<State, Arc<Tree>>,
     differences: Once<State, Arc<Difference>>,
     directories: Once<State, PathBuf>,
     wholes: Once<State, PathBuf>,
+    /// Blobs of bases that are in the store.
+    fetched: Once<Digest, ()>,
+    /// Bases of which all layers were read, as far as they had to be.
+    beside: Once<State, ()>,
+    /// Held by who reads the layers of a base that begins with that layer: bases mostly share their lowest ones.
+    turns: Once<State, Arc<Mutex<()>>>,
     /// States of which the topmost difference is a base's and only a shared cache has told it.
     told: Mutex<BTreeSet<State>>,
 }
@@ -57,17 +65,27 @@ pub(super) enum Unpack {
 
 impl<'e> Layers<'e> {
     /// `unpack` says what will be needed in the end, so that no base layer is read twice.
-    pub(super) fn new(outside: &'e Outside<'e>, workplace: &'e Workplace, unpack: Unpack, elsewhere: Option<Elsewhere<'e>>) -> Layers<'e> {
+    pub(super) fn new(
+        outside: &'e Outside<'e>,
+        workplace: &'e Workplace,
+        unpack: Unpack,
+        elsewhere: Option<Elsewhere<'e>>,
+        threads: NonZeroUsize,
+    ) -> Layers<'e> {
         Layers {
             outside,
             unpack,
             workplace,
             elsewhere,
+            threads,
             foreign: Mutex::default(),
             trees: Once::default(),
             differences: Once::default(),
             directories: Once::default(),
             wholes: Once::default(),
+            fetched: Once::default(),
+            beside: Once::default(),
+            turns: Once::default(),
             told: Mutex::default(),
         }
     }
@@ -94,12 +112,16 @@ impl<'e> Layers<'e> {
 
     /// The file system that a state is.
     pub(super) fn tree(&self, state: &State) -> Result<Arc<Tree>, Failure> {
-        let count = state.layers().len();
-        if count == 0 {
-            return Ok(Arc::new(Layers::nothing()));
-        }
+        self.unpack_beside(state)?;
+        self.stacked(state)
+    }
+
+    /// As [`Layers::tree`], layer by layer. Whoever makes a difference or a tree asks for what is below it here, since [`Layers::tree`] may be
+    /// waiting for it.
+    fn stacked(&self, state: &State) -> Result<Arc<Tree>, Failure> {
+        let Some(count) = state.layers().len().checked_sub(1) else { return Ok(Arc::new(Layers::nothing())) };
         self.trees.get(state, || {
-            let below = self.tree(&state.prefix(count - 1))?;
+            let below = self.stacked(&state.prefix(count))?;
             Ok(Arc::new(below.apply(&*self.difference(state)?)))
         })
     }
@@ -370,8 +392,10 @@ impl<'e> Layers<'e> {
         Ok(())
     }
 
-    /// Fetches the blobs that the directories of a state are made of, several at a time. What cannot be had is told by who needs it.
+    /// Fetches what the directories of a state are made of, several layers at a time: those of a new base, of which it says what cannot be had,
+    /// and blobs of which whoever needs them says it.
     pub(super) fn bring_blobs(&self, state: &State) -> Result<(), Failure> {
+        self.unpack_beside(state)?;
         if Marks::of(self.outside.store) == Marks::Impossible {
             return Ok(());
         }
@@ -385,23 +409,18 @@ impl<'e> Layers<'e> {
         if missing.len() < 2 {
             return Ok(());
         }
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..FETCHES.min(missing.len()) {
-                scope.spawn(|| {
-                    while let Some(layer) = missing.get(next.fetch_add(1, std::sync::atomic::Ordering::Relaxed)) {
-                        self.bring_blob(layer);
-                    }
-                });
+        beside::side_by_side(beside::AT_A_TIME, missing.len(), |place| {
+            if let Some(layer) = missing.get(place) {
+                self.bring_blob(layer);
             }
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     fn bring_blob(&self, layer: &LayerName) {
         match layer {
             LayerName::Foreign(diff_id) => {
-                let _ = self.base_layer(diff_id).map(|layer| self.outside.layer(&layer).map(drop));
+                let _ = self.base_layer(diff_id).map(|layer| self.base_blob(&layer).map(drop));
             }
             LayerName::Own(fingerprint) => {
                 if let Some(elsewhere) = &self.elsewhere
@@ -416,11 +435,10 @@ impl<'e> Layers<'e> {
 
     fn unpack_foreign(&self, state: &State, diff_id: &Digest, wanted: Unpack) -> Result<(Arc<Difference>, Option<PathBuf>), Failure> {
         let layer = self.base_layer(diff_id)?;
-        let blob = self.outside.layer(&layer)?;
+        let blob = self.base_blob(&layer)?;
         let under = state.prefix(state.layers().len() - 1);
-        let below = self.tree(&under)?;
-        let label = format!("{} {}", layer.source, &layer.descriptor.digest.hex()[..12]);
-        self.outside.task(TaskKind::Unpack, label, |_| {
+        let below = self.stacked(&under)?;
+        self.outside.task(TaskKind::Unpack, unpack_label(&layer), |_| {
             let expect = |unpacked: &layer::Unpacked| match unpacked.diff_id == *diff_id {
                 true => Ok(()),
                 false => Err(Failure::WrongDiffId { image: layer.source.to_string(), expected: *diff_id, found: unpacked.diff_id }),
@@ -437,19 +455,33 @@ impl<'e> Layers<'e> {
                 self.make_sure(&under)?;
                 unpacked = self.unpack(self.outside.layer(&layer)?, &below, wanted, (&name, &name_in_state), expect);
             }
-            let (unpacked, path) = match unpacked {
-                Ok(unpacked) => unpacked,
-                // A blob that was damaged in the store is fetched again.
-                Err(failure) if self.outside.cancel.is_cancelled() => return Err(failure),
-                Err(_) if !self.outside.store.check_blob(&layer.descriptor.digest)? => {
-                    return Err(Failure::Lost(Lost::BaseLayer(*diff_id)));
-                }
-                Err(failure) => return Err(failure),
-            };
+            let (unpacked, path) = unpacked.map_err(|failure| self.blamed(&layer, failure))?;
             let key = if unpacked.implicit_parents { state.name() } else { foreign_key(diff_id) };
             self.outside.store.put_record(&FOREIGN, &key, &unpacked.difference.encode())?;
             Ok(((Arc::new(unpacked.difference), path), Outcome::Done))
         })
+    }
+
+    /// The blob of a base's layer, fetched once however many ask for it at a time.
+    fn base_blob(&self, layer: &BaseLayer) -> Result<Blob, Failure> {
+        self.bring(self.outside, layer)?;
+        Ok(self.outside.layer(layer)?)
+    }
+
+    fn bring(&self, outside: &Outside<'_>, layer: &BaseLayer) -> Result<(), Failure> {
+        self.fetched.get(&layer.descriptor.digest, || outside.layer(layer).map(drop).map_err(Failure::from))
+    }
+
+    /// Why a base layer could not be unpacked: a blob that was damaged in the store is fetched again.
+    fn blamed(&self, layer: &BaseLayer, failure: Failure) -> Failure {
+        if self.outside.cancel.is_cancelled() {
+            return failure;
+        }
+        match self.outside.store.check_blob(&layer.descriptor.digest) {
+            Ok(true) => failure,
+            Ok(false) => Failure::Lost(Lost::BaseLayer(layer.diff_id)),
+            Err(error) => error.into(),
+        }
     }
 
     /// Unpacks a blob into a kept directory, under `name` or, where it depends on what is below, `name_in_state`. Nothing is kept that
@@ -494,6 +526,11 @@ impl<'e> Layers<'e> {
     pub(super) fn nothing() -> Tree {
         Tree::empty(Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() })
     }
+}
+
+/// What is told of unpacking a base's layer.
+fn unpack_label(layer: &BaseLayer) -> String {
+    format!("{} {}", layer.source, &layer.descriptor.digest.hex()[..12])
 }
 
 fn foreign_key(diff_id: &Digest) -> Fingerprint {
