@@ -238,7 +238,7 @@ fn a_kept_directory_has_its_inner_part_and_nothing_else() {
     let scratch = store.scratch().unwrap();
     let was = scratch.path().to_owned();
     fs::create_dir_all(was.join("a/upper/deep")).unwrap();
-    fs::create_dir_all(was.join("a/work/index")).unwrap();
+    fs::create_dir_all(was.join("a/beside/index")).unwrap();
     fs::write(was.join("log"), "noise").unwrap();
     fs::write(was.join("a/upper/deep/file"), "plank").unwrap();
     let inner = was.join("a/upper");
