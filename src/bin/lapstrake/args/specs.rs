@@ -56,7 +56,7 @@ pub(crate) struct Build {
     /// The time of creation in the image's config: RFC 3339 or seconds since 1970
     #[arg(long, value_name = "TIME")]
     pub(crate) created: Option<String>,
-    /// How many steps run at a time, and how many threads pack a layer
+    /// How many steps run at a time, how many threads pack a layer, and how many layers of a base (four at most) are unpacked at a time
     #[arg(long, short = 'j', value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
     /// How progress is shown
