@@ -327,8 +327,8 @@ impl Run<'_> {
                 of(id).into_iter().for_each(|stage| self.end(id, stage));
                 Ok(())
             }
-            Node::Ahead(at) => match of(at.stage) {
-                Some(stage) => self.unpack_ahead(at, stage).map_err(|failure| self.failed(at, failure)),
+            Node::Unpack(at) => match of(at.stage) {
+                Some(stage) => self.unpack_early(at, stage).map_err(|failure| self.failed(at, failure)),
                 None => Ok(()),
             },
         }
@@ -364,7 +364,7 @@ impl Run<'_> {
 
     /// Unpacks a base of which something is not known yet, for a command that waits for other stages. Not where the command is done, or may be
     /// in the cache.
-    fn unpack_ahead(&self, at: StepId, stage: &Stage) -> Result<(), Failure> {
+    fn unpack_early(&self, at: StepId, stage: &Stage) -> Result<(), Failure> {
         let site = &self.site;
         let base = self.below(StepId { step: 0, ..at });
         let runs = || match self.is_fresh(stage) {

@@ -10,7 +10,7 @@ pub(super) enum Node {
     /// A part of a stage.
     Part(StageId, Part),
     /// Unpacking a stage's base for this step, which still waits for other stages. Nothing needs it.
-    Ahead(StepId),
+    Unpack(StepId),
 }
 
 /// A part of a stage.
@@ -34,7 +34,7 @@ pub(super) fn needs(plan: &Plan) -> BTreeMap<Node, BTreeSet<Node>> {
         let mut last = Node::Part(id, Part::Base);
         needs.insert(last, base);
         if let Some(step) = first_command_that_waits(stage) {
-            needs.insert(Node::Ahead(StepId { stage: id, step }), [last].into());
+            needs.insert(Node::Unpack(StepId { stage: id, step }), [last].into());
         }
         for (number, step) in stage.steps.iter().enumerate() {
             let node = Node::Part(id, Part::Step(number));
