@@ -38,6 +38,11 @@ impl State {
         State { layers: self.layers.iter().take(count).copied().collect() }
     }
 
+    /// This state without its topmost layer.
+    pub(super) fn below(&self) -> State {
+        self.prefix(self.layers.len().saturating_sub(1))
+    }
+
     /// The name of the state.
     pub(super) fn name(&self) -> Fingerprint {
         let mut hasher = Fingerprinter::new();

@@ -405,13 +405,19 @@ impl Unfinished {
         self.diff_id
     }
 
+    /// Whether a parent was left out, so that the difference depends on the tree below.
+    #[must_use]
+    pub fn implicit_parents(&self) -> bool {
+        !self.implied.is_empty() || self.opaque.contains(&TreePath::root())
+    }
+
     /// The layer over `below`. `into` is what [`read`] was given.
     ///
     /// # Errors
     /// When it is not consistent, or `into` cannot be written.
     pub fn finish(mut self, below: &Tree, into: Option<&dyn DirectoryHandle>) -> Result<Unpacked, UnpackError> {
         let diff_id = self.diff_id;
-        let implicit_parents = !self.implied.is_empty() || self.opaque.contains(&TreePath::root());
+        let implicit_parents = self.implicit_parents();
         self.hide_root(below);
         if self.entries.len() == 1 && self.whiteouts.is_empty() && self.implied.contains(&TreePath::root()) {
             return Ok(Unpacked { difference: Difference::default(), diff_id, implicit_parents });

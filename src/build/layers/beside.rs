@@ -8,38 +8,19 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use lapstrake_cache::{Digest, Scratch};
+use lapstrake_cache::Digest;
 
-use super::{FOREIGN, Layers, Unpack, foreign_key, make_root, unpack_label};
+use super::Layers;
+use super::foreign::{Begun, unpack_label};
 use crate::build::Failure;
 use crate::build::state::{LayerName, State};
 use crate::event::{Cancel, Outcome, TaskKind};
 use crate::input::{BaseLayer, Outside};
-use crate::layer;
-use crate::tree::{Difference, DirectoryHandle};
 
 /// How many layers are fetched, and at most how many are read, at a time.
 pub(super) const AT_A_TIME: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
-/// A layer that was read, with the directory that it was written to.
-struct Begun {
-    unfinished: layer::Unfinished,
-    directory: Option<(Scratch, Arc<dyn DirectoryHandle>)>,
-}
-
 impl Layers<'_> {
-    /// Whether there is a layer in a state's base of which nothing is known yet, and no shared cache could know it.
-    pub(in crate::build) fn is_new(&self, state: &State) -> Result<bool, Failure> {
-        let store = self.outside.store;
-        for (layer, count) in state.layers().iter().zip(1..) {
-            let LayerName::Foreign(diff_id) = layer else { break };
-            if !store.has_record(&FOREIGN, &foreign_key(diff_id))? && !store.has_record(&FOREIGN, &state.prefix(count).name())? {
-                return Ok(self.elsewhere.is_none());
-            }
-        }
-        Ok(false)
-    }
-
     /// Unpacks the layers of a state's base of which nothing is known yet. Not where shared caches may know them.
     pub(super) fn unpack_beside(&self, state: &State) -> Result<(), Failure> {
         let count = state.layers().iter().take_while(|layer| matches!(layer, LayerName::Foreign(_))).count();
@@ -103,7 +84,7 @@ impl Layers<'_> {
             fetched?;
             let layer = self.base_layer(diff_id)?;
             let begun = self.outside.task(TaskKind::Unpack, unpack_label(&layer), |_| {
-                let begun = self.begin_foreign(&layer)?;
+                let begun = self.begin_foreign(&layer, self.unpack)?;
                 Ok::<_, Failure>((begun, Outcome::Done))
             })?;
             line.lock().unwrap_or_else(PoisonError::into_inner).begun.insert(number, (layer, begun));
@@ -118,50 +99,11 @@ impl Layers<'_> {
             let next = lock().take();
             let Some((number, layer, begun)) = next else { return Ok(()) };
             if let Some((state, _)) = unknown.get(number) {
-                let difference = self.finish_foreign(state, &layer, begun)?;
+                let (difference, _) = self.finish_foreign(state, &layer, begun)?;
                 self.differences.get(state, || Ok::<_, Failure>(Arc::new(difference)))?;
             }
             lock().finished();
         }
-    }
-
-    fn begin_foreign(&self, layer: &BaseLayer) -> Result<Begun, Failure> {
-        let blob = self.base_blob(layer)?;
-        let directory = match self.unpack {
-            Unpack::Difference => None,
-            Unpack::Directory => {
-                let scratch = self.outside.store.scratch()?;
-                let into = make_root(self.workplace, self.outside.store, &scratch.path().join("layer"))?;
-                Some((scratch, into))
-            }
-        };
-        let into = directory.as_ref().map(|(_, into)| &**into);
-        let read = layer::read(Box::new(blob.file), into, &layer::Limits::GENEROUS, self.outside.cancel);
-        let unfinished = read.map_err(|error| self.blamed(layer, error.into()))?;
-        if unfinished.diff_id() != layer.diff_id {
-            let (image, expected, found) = (layer.source.to_string(), layer.diff_id, unfinished.diff_id());
-            return Err(self.blamed(layer, Failure::WrongDiffId { image, expected, found }));
-        }
-        Ok(Begun { unfinished, directory })
-    }
-
-    fn finish_foreign(&self, state: &State, layer: &BaseLayer, begun: Begun) -> Result<Difference, Failure> {
-        let below = self.stacked(&state.prefix(state.layers().len() - 1))?;
-        let Begun { unfinished, directory } = begun;
-        let finished = unfinished.finish(&below, directory.as_ref().map(|(_, into)| &**into));
-        let unpacked = finished.map_err(|error| self.blamed(layer, error.into()))?;
-        let (key, name) = match unpacked.implicit_parents {
-            true => (state.name(), state.name().hex()),
-            false => (foreign_key(&layer.diff_id), layer.diff_id.hex()),
-        };
-        let store = self.outside.store;
-        if let Some((scratch, into)) = directory {
-            drop(into);
-            let inner = scratch.path().join("layer");
-            store.keep(scratch, &inner, &self.workplace.shelf(store), &name)?;
-        }
-        store.put_record(&FOREIGN, &key, &unpacked.difference.encode())?;
-        Ok(unpacked.difference)
     }
 }
 
@@ -211,12 +153,13 @@ impl Fetching {
     /// Fetches each, several at a time, begun in order. The first failure stops all others, of which nothing is said then.
     fn each(&self, stop: &Cancel, fetch: impl Fn(&Digest) -> Result<(), Failure> + Sync) {
         let failed = AtomicBool::new(false);
-        // After the failure of another, or of reading.
+        // Each failure is told where it is waited for.
         let _ = side_by_side(AT_A_TIME, self.0.len(), |place| {
             let Some((diff_id, tell)) = self.0.get(place) else { return Ok(()) };
             let tell = tell.lock().unwrap_or_else(PoisonError::into_inner).take();
             let result = fetch(diff_id);
             let ended = if result.is_ok() { Ok(()) } else { Err(()) };
+            // What fails after the first was stopped with it, or would only hide it.
             if result.is_ok() || !failed.swap(true, Ordering::Relaxed) {
                 // Nobody listens any more where reading has ended.
                 let _ = tell.is_some_and(|tell| tell.send(result).is_ok());
@@ -274,7 +217,23 @@ pub(super) fn side_by_side<E: Send>(at_a_time: NonZeroUsize, count: usize, work:
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Condvar;
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn as_many_pieces_of_work_as_are_asked_for_are_begun_before_any_ends() {
+        let (begun, all) = (Mutex::new(0), Condvar::new());
+        let work = |_: usize| {
+            let mut begun = begun.lock().unwrap();
+            *begun += 1;
+            all.notify_all();
+            let (begun, waited) = all.wait_timeout_while(begun, Duration::from_secs(60), |begun| *begun < AT_A_TIME.get()).unwrap();
+            if waited.timed_out() { Err(*begun) } else { Ok(()) }
+        };
+        assert_eq!(side_by_side(AT_A_TIME, AT_A_TIME.get(), work), Ok(()));
+    }
 
     #[test]
     fn work_is_done_once_each_and_the_first_failure_in_order_is_told() {

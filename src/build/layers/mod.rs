@@ -4,15 +4,15 @@
 //! the other.
 
 mod beside;
+mod foreign;
 
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lapstrake_cache::{Blob, Digest, Fingerprint, Shelf, Store};
+use lapstrake_cache::{Blob, Digest, Fingerprint, Scratch, Shelf, Store};
 
 use super::elsewhere::Elsewhere;
 use super::marks::{Marks, Unmarked};
@@ -21,15 +21,12 @@ use super::packed;
 use super::state::{LayerName, State};
 use super::workplace::Workplace;
 use super::{Failure, Lost};
-use crate::event::{Outcome, TaskKind};
 use crate::input::{BaseLayer, Outside};
 use crate::layer;
 use crate::tree::{Change, Content, Contents, Difference, DirectoryHandle, Entry, Metadata, Tree, TreePath, checkout_tree};
 
 /// Our own differences, by fingerprint.
 const DIFFERENCES: Shelf = Shelf::named("differences");
-/// Differences of base layers, by diff id, or by the state they end where they depend on what is below.
-const FOREIGN: Shelf = Shelf::named("foreign-differences");
 
 /// Everything that is known of the layers of one build.
 pub(super) struct Layers<'e> {
@@ -54,13 +51,20 @@ pub(super) struct Layers<'e> {
     told: Mutex<BTreeSet<State>>,
 }
 
-/// What unpacking a base layer is for.
+/// What unpacking a layer is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unpack {
     /// To know what is in it.
     Difference,
     /// To have its files as well.
     Directory,
+}
+
+/// A directory that a layer is written to; thrown away unless it is kept.
+struct Fresh {
+    scratch: Scratch,
+    path: PathBuf,
+    into: Arc<dyn DirectoryHandle>,
 }
 
 impl<'e> Layers<'e> {
@@ -119,9 +123,11 @@ impl<'e> Layers<'e> {
     /// As [`Layers::tree`], layer by layer. Whoever makes a difference or a tree asks for what is below it here, since [`Layers::tree`] may be
     /// waiting for it.
     fn stacked(&self, state: &State) -> Result<Arc<Tree>, Failure> {
-        let Some(count) = state.layers().len().checked_sub(1) else { return Ok(Arc::new(Layers::nothing())) };
+        if state.layers().is_empty() {
+            return Ok(Arc::new(Layers::nothing()));
+        }
         self.trees.get(state, || {
-            let below = self.stacked(&state.prefix(count))?;
+            let below = self.stacked(&state.below())?;
             Ok(Arc::new(below.apply(&*self.difference(state)?)))
         })
     }
@@ -143,10 +149,10 @@ impl<'e> Layers<'e> {
             let state = state.prefix(count);
             let Some(LayerName::Foreign(diff_id)) = state.layers().last().filter(|_| self.is_told_of(&state)) else { continue };
             let found = match self.foreign_difference(&state, diff_id)? {
-                Some(difference) => Arc::new(difference),
+                Some(difference) => difference,
                 None => self.unpack_foreign(&state, diff_id, Unpack::Directory)?.0,
             };
-            if *found != *self.difference(&state)? {
+            if found != *self.difference(&state)? {
                 if let Some(elsewhere) = &self.elsewhere {
                     elsewhere.doubt_base(&state);
                 }
@@ -174,7 +180,7 @@ impl<'e> Layers<'e> {
                 Some(difference) => Ok(Arc::new(difference)),
                 None => match self.told_difference(state) {
                     Some(difference) => Ok(Arc::new(difference)),
-                    None => self.unpack_foreign(state, diff_id, self.unpack).map(|(difference, _)| difference),
+                    None => self.unpack_foreign(state, diff_id, self.unpack).map(|(difference, _)| Arc::new(difference)),
                 },
             },
         })
@@ -231,15 +237,6 @@ impl<'e> Layers<'e> {
             Some(LayerName::Own(fingerprint)) => self.kept_difference(fingerprint),
             Some(LayerName::Foreign(diff_id)) => self.foreign_difference(state, diff_id),
         }
-    }
-
-    fn foreign_difference(&self, state: &State, diff_id: &Digest) -> Result<Option<Difference>, Failure> {
-        for key in [foreign_key(diff_id), state.name()] {
-            if let Some(bytes) = self.outside.store.record(&FOREIGN, &key)? {
-                return Ok(Difference::decode(&bytes).ok());
-            }
-        }
-        Ok(None)
     }
 
     /// Whether the files of an own layer can be had without running its step again. Hands are not opened in vain: an unchanged build
@@ -324,13 +321,11 @@ impl<'e> Layers<'e> {
         let Some(blob) = packed::find_blob(self.outside.store, fingerprint)? else {
             return self.unpack_told(state, fingerprint);
         };
-        let below = self.tree(&state.prefix(state.layers().len() - 1))?;
+        let below = self.tree(&state.below())?;
         let lost = || Failure::Lost(Lost::Difference(*fingerprint));
         let expect = |unpacked: &layer::Unpacked| if unpacked.difference.fingerprint() == *fingerprint { Ok(()) } else { Err(lost()) };
-        let name = fingerprint.hex();
-        match self.unpack(blob, &below, Unpack::Directory, (&name, &name), expect) {
-            Ok((_, Some(path))) => Ok(path),
-            Ok((_, None)) => Err(lost()),
+        match self.unpack_as(fingerprint, blob, &below, expect) {
+            Ok((_, path)) => Ok(path),
             Err(failure) if self.outside.cancel.is_cancelled() => Err(failure),
             Err(failure) => {
                 // With a damaged blob out of the way, the step's record is a miss.
@@ -349,21 +344,20 @@ impl<'e> Layers<'e> {
         let elsewhere = self.elsewhere.as_ref().ok_or_else(lost)?;
         let known = elsewhere.own_layer(fingerprint).ok_or_else(lost)?;
         let Some((packed, blob)) = elsewhere.layer_blob(&known) else { return Err(self.lose(fingerprint)) };
-        let below = self.tree(&state.prefix(state.layers().len() - 1))?;
-        let name = fingerprint.hex();
+        let below = self.tree(&state.below())?;
         // Both names were only told until now.
         let expect =
             |unpacked: &layer::Unpacked| match unpacked.difference.fingerprint() == *fingerprint && unpacked.diff_id == packed.diff_id {
                 true => Ok(()),
                 false => Err(lost()),
             };
-        match self.unpack(blob, &below, Unpack::Directory, (&name, &name), expect) {
-            Ok((unpacked, Some(path))) => {
+        match self.unpack_as(fingerprint, blob, &below, expect) {
+            Ok((unpacked, path)) => {
                 self.put_difference(&unpacked.difference)?;
                 Ok(path)
             }
             Err(failure @ Failure::Store(_)) => Err(failure),
-            Ok((_, None)) | Err(_) => Err(self.lose(fingerprint)),
+            Err(_) => Err(self.lose(fingerprint)),
         }
     }
 
@@ -420,7 +414,7 @@ impl<'e> Layers<'e> {
     fn bring_blob(&self, layer: &LayerName) {
         match layer {
             LayerName::Foreign(diff_id) => {
-                let _ = self.base_layer(diff_id).map(|layer| self.base_blob(&layer).map(drop));
+                let _ = self.base_layer(diff_id).map(|layer| self.bring(self.outside, &layer));
             }
             LayerName::Own(fingerprint) => {
                 if let Some(elsewhere) = &self.elsewhere
@@ -433,83 +427,35 @@ impl<'e> Layers<'e> {
         }
     }
 
-    fn unpack_foreign(&self, state: &State, diff_id: &Digest, wanted: Unpack) -> Result<(Arc<Difference>, Option<PathBuf>), Failure> {
-        let layer = self.base_layer(diff_id)?;
-        let blob = self.base_blob(&layer)?;
-        let under = state.prefix(state.layers().len() - 1);
-        let below = self.stacked(&under)?;
-        self.outside.task(TaskKind::Unpack, unpack_label(&layer), |_| {
-            let expect = |unpacked: &layer::Unpacked| match unpacked.diff_id == *diff_id {
-                true => Ok(()),
-                false => Err(Failure::WrongDiffId { image: layer.source.to_string(), expected: *diff_id, found: unpacked.diff_id }),
-            };
-            // What a layer leaves to those below it is not taken from what a cache tells of them.
-            let leans = Cell::new(false);
-            let expect_alone = |unpacked: &layer::Unpacked| {
-                leans.set(unpacked.implicit_parents && self.is_told(&under));
-                if leans.get() { Err(Failure::Lost(Lost::BaseLayer(*diff_id))) } else { expect(unpacked) }
-            };
-            let (name, name_in_state) = (diff_id.hex(), state.name().hex());
-            let mut unpacked = self.unpack(blob, &below, wanted, (&name, &name_in_state), expect_alone);
-            if leans.get() {
-                self.make_sure(&under)?;
-                unpacked = self.unpack(self.outside.layer(&layer)?, &below, wanted, (&name, &name_in_state), expect);
-            }
-            let (unpacked, path) = unpacked.map_err(|failure| self.blamed(&layer, failure))?;
-            let key = if unpacked.implicit_parents { state.name() } else { foreign_key(diff_id) };
-            self.outside.store.put_record(&FOREIGN, &key, &unpacked.difference.encode())?;
-            Ok(((Arc::new(unpacked.difference), path), Outcome::Done))
-        })
-    }
-
-    /// The blob of a base's layer, fetched once however many ask for it at a time.
-    fn base_blob(&self, layer: &BaseLayer) -> Result<Blob, Failure> {
-        self.bring(self.outside, layer)?;
-        Ok(self.outside.layer(layer)?)
-    }
-
-    fn bring(&self, outside: &Outside<'_>, layer: &BaseLayer) -> Result<(), Failure> {
-        self.fetched.get(&layer.descriptor.digest, || outside.layer(layer).map(drop).map_err(Failure::from))
-    }
-
-    /// Why a base layer could not be unpacked: a blob that was damaged in the store is fetched again.
-    fn blamed(&self, layer: &BaseLayer, failure: Failure) -> Failure {
-        if self.outside.cancel.is_cancelled() {
-            return failure;
-        }
-        match self.outside.store.check_blob(&layer.descriptor.digest) {
-            Ok(true) => failure,
-            Ok(false) => Failure::Lost(Lost::BaseLayer(layer.diff_id)),
-            Err(error) => error.into(),
-        }
-    }
-
-    /// Unpacks a blob into a kept directory, under `name` or, where it depends on what is below, `name_in_state`. Nothing is kept that
-    /// is not as `expect` has it.
-    fn unpack(
+    /// Unpacks an own layer into its kept directory. Nothing is kept that is not as `expect` has it.
+    fn unpack_as(
         &self,
+        fingerprint: &Fingerprint,
         blob: Blob,
         below: &Tree,
-        wanted: Unpack,
-        (name, name_in_state): (&str, &str),
         expect: impl FnOnce(&layer::Unpacked) -> Result<(), Failure>,
-    ) -> Result<(layer::Unpacked, Option<PathBuf>), Failure> {
-        let limits = layer::Limits::GENEROUS;
-        let bytes = Box::new(blob.file);
-        if wanted == Unpack::Difference {
-            let unpacked = layer::unpack(bytes, below, None, &limits, self.outside.cancel)?;
-            expect(&unpacked)?;
-            return Ok((unpacked, None));
-        }
-        let store = self.outside.store;
-        let scratch = store.scratch()?;
-        let into = make_root(self.workplace, store, &scratch.path().join("layer"))?;
-        let unpacked = layer::unpack(bytes, below, Some(&*into), &limits, self.outside.cancel)?;
+    ) -> Result<(layer::Unpacked, PathBuf), Failure> {
+        let fresh = self.fresh()?;
+        let unpacked = layer::unpack(Box::new(blob.file), below, Some(&*fresh.into), &layer::Limits::GENEROUS, self.outside.cancel)?;
         expect(&unpacked)?;
-        let name = if unpacked.implicit_parents { name_in_state } else { name };
-        let inner = scratch.path().join("layer");
-        let path = store.keep(scratch, &inner, &self.workplace.shelf(store), name)?;
-        Ok((unpacked, Some(path)))
+        let path = self.keep(fresh, &fingerprint.hex())?;
+        Ok((unpacked, path))
+    }
+
+    /// An empty directory for the files of a layer.
+    fn fresh(&self) -> Result<Fresh, Failure> {
+        let scratch = self.outside.store.scratch()?;
+        let path = scratch.path().join("layer");
+        let into = make_root(self.workplace, self.outside.store, &path)?;
+        Ok(Fresh { scratch, path, into })
+    }
+
+    /// Keeps the files of a layer under a name.
+    fn keep(&self, fresh: Fresh, name: &str) -> Result<PathBuf, Failure> {
+        let Fresh { scratch, path, into } = fresh;
+        drop(into);
+        let store = self.outside.store;
+        Ok(store.keep(scratch, &path, &self.workplace.shelf(store), name)?)
     }
 
     /// The bytes of a state's files.
@@ -526,15 +472,6 @@ impl<'e> Layers<'e> {
     pub(super) fn nothing() -> Tree {
         Tree::empty(Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() })
     }
-}
-
-/// What is told of unpacking a base's layer.
-fn unpack_label(layer: &BaseLayer) -> String {
-    format!("{} {}", layer.source, &layer.descriptor.digest.hex()[..12])
-}
-
-fn foreign_key(diff_id: &Digest) -> Fingerprint {
-    Fingerprint::of(format!("lapstrake-foreign/1 {diff_id}").as_bytes())
 }
 
 /// Whether a difference takes away anything of what is below.
