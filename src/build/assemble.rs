@@ -10,7 +10,7 @@ use super::execute::Came;
 use super::packed::{Packed, Packing};
 use super::site::Site;
 use super::state::{LayerName, State};
-use super::wanted::profile;
+use super::wanted::{ForImage, profile};
 use super::{Failure, elsewhere, packed};
 use crate::image::{
     Descriptor, History, ImageConfig, LayerEncoding, Manifest, MediaKind, MediaType, Reference, RootFs, Sealed, SealedLayer,
@@ -143,13 +143,36 @@ fn own_layer(
     {
         return Ok((packed, Some(home.clone())));
     }
+    Ok((pack(site, (&image.name, &image.tags), state, fingerprint, profile)?, None))
+}
+
+/// Packs a layer that a step made as soon as it is there, for the image that will have it; unless the store has it so, or a shared cache does,
+/// or the layer is already packed.
+pub(super) fn pack_early(site: &Site<'_>, image: &ForImage, state: &State) -> Result<(), Failure> {
+    let ForImage { name, profile, tags } = image;
+    let Some(LayerName::Own(fingerprint)) = state.layers().last() else { return Ok(()) };
+    let elsewhere = site.layers.elsewhere();
+    let is_told = elsewhere.and_then(|elsewhere| elsewhere.own_layer(fingerprint)?.packed(*profile)).is_some();
+    if !is_told && packed::find(site.outside.store, fingerprint, *profile)?.is_none() {
+        pack(site, (name, tags), state, fingerprint, *profile)?;
+    }
+    Ok(())
+}
+
+/// Packs the layer that ends a state from its directory, for the image with this name and these tags.
+fn pack(
+    site: &Site<'_>,
+    (image, tags): (&str, &[Reference]),
+    state: &State,
+    fingerprint: &Fingerprint,
+    profile: Profile,
+) -> Result<Packed, Failure> {
     let directory = site.layers.open_directory(state)?;
     let difference = site.layers.difference(state)?;
-    let label = format!("{} {}", image.name, &fingerprint.hex()[..12]);
+    let label = format!("{image} {}", &fingerprint.hex()[..12]);
     let place = state.layers().len().to_string();
-    let lineage = [image.name.as_str(), &place];
-    let packing = Packing { label: &label, lineage: &lineage, profile, threads: site.threads, ahead: site.ahead(&image.tags) };
-    Ok((packed::pack(site.outside, packing, &difference, &DirectoryContents(&*directory))?, None))
+    let packing = Packing { label: &label, lineage: &[image, &place], profile, threads: site.threads, ahead: site.ahead(tags) };
+    packed::pack(site.outside, packing, &difference, &DirectoryContents(&*directory))
 }
 
 fn encoding(profile: Profile) -> LayerEncoding {

@@ -13,12 +13,13 @@ use super::assemble::{self, Ended};
 use super::elsewhere::Elsewhere;
 use super::execute::{self, Action, Answered, Came};
 use super::explain::{self, Explanation, Reason};
-use super::export::{self, Exports, Job};
+use super::export::{self, Job};
 use super::layers::{Layers, Unpack};
 use super::listing;
 use super::once::Once;
 use super::order::{Node, Part, needs};
 use super::private::PrivateRoots;
+use super::queue::{self, Queue};
 use super::repositories::Repositories;
 use super::site::Site;
 use super::snapshots::Mounts;
@@ -55,6 +56,8 @@ struct Run<'e> {
     begun: Mutex<BTreeMap<StageId, Ended>>,
     ended: Mutex<BTreeMap<StageId, Ended>>,
     cames: Mutex<BTreeMap<StepId, Came>>,
+    /// Where steps leave the layers that they made for images, to be packed while later ones run.
+    made: Queue<(StepId, State)>,
     /// Equal actions in flight are done once, where no record is too old for one of them that is good enough for the other.
     actions: Once<(Fingerprint, Anew), Came>,
 }
@@ -132,9 +135,12 @@ impl Engine {
         let stop = outside.cancel.child();
         let caller = outside.cancel;
         let stopped = Outside { cancel: &stop, ..outside.clone() };
-        let (run, jobs) = self.run(plan, &stopped, caller, options);
+        let (mut run, jobs) = self.run(plan, &stopped, caller, options);
+        // What goes to a shared cache is packed for it at once. One job at a time means that nothing else is done beside it.
+        let (made, packs) = Queue::open(options.jobs.get() > 1 && !run.site.exports.is_open());
+        run.made = made;
         export::beside(&run.site, outside, jobs, || {
-            let result = schedule::run(&needs(plan), options.jobs, |node| run.node(*node), || stop.cancel());
+            let result = run.steps(packs, &stop);
             run.export_bases();
             if result.is_ok() {
                 run.export_mounts();
@@ -248,7 +254,7 @@ impl Engine {
             caller,
             workplace: self.workplace(),
             layers: Layers::new(outside, self.workplace(), unpack, elsewhere, options.jobs),
-            exports: Exports::none(),
+            exports: Queue::none(),
             mounts: Mounts::default(),
             roots: PrivateRoots::default(),
             repositories: Repositories::default(),
@@ -272,7 +278,7 @@ impl Engine {
         let stages = || (0..plan.stages.len()).map(StageId);
         let needs = Needs::of(plan, &options.unpacked);
         let site = self.site(outside, caller, options, needs.unpack(), plan.epoch);
-        let (exports, jobs) = Exports::open(site.layers.elsewhere().is_some_and(|elsewhere| elsewhere.shared.is_written()));
+        let (exports, jobs) = Queue::open(site.layers.elsewhere().is_some_and(|elsewhere| elsewhere.shared.is_written()));
         let run = Run {
             site: Site { exports, ..site },
             plan,
@@ -282,6 +288,7 @@ impl Engine {
             begun: Mutex::default(),
             ended: Mutex::default(),
             cames: Mutex::default(),
+            made: Queue::none(),
             actions: Once::default(),
         };
         (run, jobs)
@@ -312,6 +319,24 @@ enum Looked {
 }
 
 impl Run<'_> {
+    /// Does all parts of all stages, and packs beside them the layers that they make for images. `stop` is stopped when something failed.
+    fn steps(&self, packs: Option<Receiver<(StepId, State)>>, stop: &Cancel) -> Result<(), Error> {
+        let failed = Mutex::new(None);
+        let pack = |(at, state): (StepId, State)| {
+            let Some(image) = self.needs.step(at).image.filter(|_| !stop.is_cancelled()) else { return };
+            if let Err(failure) = assemble::pack_early(&self.site, image, &state)
+                && !stop.is_cancelled()
+            {
+                *guard(&failed) = Some(self.failed(at, failure));
+                stop.cancel();
+            }
+        };
+        let result = queue::beside(&self.made, packs, 1, pack, || {
+            schedule::run(&needs(self.plan), self.options.jobs, |node| self.node(*node), || stop.cancel())
+        });
+        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(result, Err)
+    }
+
     fn node(&self, node: Node) -> Result<(), Error> {
         let of = |id: StageId| self.plan.stages.get(id.0);
         match node {
@@ -434,6 +459,9 @@ impl Run<'_> {
             let came = action.work(&self.site, (task, &shown), self.needs.step(at))?;
             confined(&came);
             explain::remember(outside.store, &stage.name, at.step, &action.preimage.key())?;
+            if came.layer.is_some() {
+                self.made.send((at, came.state.clone()));
+            }
             action.export(&self.site, &came, self.needs.step(at));
             Ok((came, Outcome::Done))
         })

@@ -23,8 +23,9 @@ use super::state::{LayerName, State};
 use super::steps::copy::{self, Selection};
 use super::steps::run::Shown;
 use super::steps::{self, Edited, extract, fetch};
+use super::wanted::ForImage;
 use crate::event::TaskId;
-use crate::image::{Platform, Reference};
+use crate::image::Platform;
 use crate::layer::Profile;
 use crate::plan::{Copy, FirstContents, Git, MountKind, Run, Step, StepKind, TreeSource};
 use crate::remote::Moment;
@@ -77,9 +78,7 @@ pub(super) struct Wanted<'w> {
     /// A directory, since a later step runs on it or takes files from it.
     pub(super) directory: bool,
     /// A blob, for an image.
-    pub(super) blob: Option<Profile>,
-    /// The tags of all images that it is for.
-    pub(super) tags: &'w [Reference],
+    pub(super) image: Option<&'w ForImage>,
 }
 
 /// A step whose inputs are all known.
@@ -240,7 +239,7 @@ impl Action<'_> {
             state: came.state.clone(),
             layer: came.layer,
             rung: came.rung.clone(),
-            profile: wanted.blob.unwrap_or(Profile::Gzip1),
+            profile: wanted.image.map_or(Profile::Gzip1, |image| image.profile),
             news,
             made: came.made.unwrap_or_else(|| Moment::ago(Duration::ZERO)),
             ages: if self.refresh().is_some() { Ages::Yes } else { Ages::No },
@@ -345,12 +344,12 @@ impl Action<'_> {
         if !site.layers.has_files(&fingerprint)? {
             let contents = StepContents { site, origins: &origins, source, below: &self.below, difference: &difference };
             match wanted {
-                Wanted { directory: false, blob: Some(profile), tags } => {
+                Wanted { directory: false, image: Some(ForImage { name: _, profile, tags }) } => {
                     let label = &self.step.label;
-                    let packing = Packing { label, lineage: &[label], profile, threads: site.threads, ahead: site.ahead(tags) };
+                    let packing = Packing { label, lineage: &[label], profile: *profile, threads: site.threads, ahead: site.ahead(tags) };
                     packed::pack(site.outside, packing, &difference, &contents)?;
                 }
-                Wanted { directory: true, blob: _, tags: _ } | Wanted { directory: false, blob: None, tags: _ } => {
+                Wanted { directory: true, image: _ } | Wanted { directory: false, image: None } => {
                     keep_difference(site, &difference, &fingerprint, &contents)?;
                 }
             }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::preimage::Preimage;
 use super::site::Site;
 use super::snapshots::{self, Used};
 use super::state::{LayerName, State};
-use super::{Failure, packed};
+use super::{Failure, packed, queue};
 use crate::image::Descriptor;
 use crate::input::Outside;
 use crate::layer::Profile;
@@ -93,66 +93,11 @@ pub(super) enum Ages {
     No,
 }
 
-/// Where steps leave what others may use.
-#[derive(Debug)]
-pub(super) struct Exports(Mutex<Option<Sender<Job>>>);
-
-impl Exports {
-    /// Takes something.
-    pub(super) fn send(&self, job: Job) {
-        if let Some(sender) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            // Writers are only gone when nothing is written any more.
-            let _ = sender.send(job);
-        }
-    }
-
-    /// Takes nothing.
-    pub(super) fn none() -> Exports {
-        Exports(Mutex::new(None))
-    }
-
-    /// Where what is sent is taken from; `None` for exports that go nowhere.
-    pub(super) fn open(wanted: bool) -> (Exports, Option<Receiver<Job>>) {
-        if !wanted {
-            return (Exports::none(), None);
-        }
-        let (sender, receiver) = channel();
-        (Exports(Mutex::new(Some(sender))), Some(receiver))
-    }
-
-    fn close(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-}
-
 /// Runs a build with writers beside it, and waits for them. `outside` is stopped by the caller alone: what succeeded before a step failed
 /// is written all the same.
 pub(super) fn beside<T>(site: &Site<'_>, outside: &Outside<'_>, jobs: Option<Receiver<Job>>, build: impl FnOnce() -> T) -> T {
-    let Some(jobs) = jobs else { return build() };
-    let jobs = Mutex::new(jobs);
     let export = Export { site, outside, done: Mutex::default() };
-    std::thread::scope(|scope| {
-        for _ in 0..WRITERS {
-            scope.spawn(|| {
-                loop {
-                    let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-                    let Ok(job) = next else { return };
-                    export.write(&job);
-                }
-            });
-        }
-        // Also when the build panics: writers wait for no more.
-        let _closing = Closing(&site.exports);
-        build()
-    })
-}
-
-struct Closing<'a>(&'a Exports);
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        self.0.close();
-    }
+    queue::beside(&site.exports, jobs, WRITERS, |job| export.write(&job), build)
 }
 
 /// Whether a result may be believed by others. Results of rungs that keep a command from less than others do would not be.

@@ -30,6 +30,7 @@ mod packed;
 mod parts;
 mod preimage;
 mod private;
+mod queue;
 mod repositories;
 mod schedule;
 mod session;

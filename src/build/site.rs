@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use super::Failure;
 use super::ahead::{Ahead, SendAhead};
-use super::export::Exports;
+use super::export::Job;
 use super::failed::OnFailure;
 use super::layers::Layers;
 use super::private::PrivateRoots;
+use super::queue::Queue;
 use super::repositories::Repositories;
 use super::snapshots::Mounts;
 use super::workplace::Workplace;
@@ -53,7 +54,7 @@ pub(super) struct Site<'e> {
     pub(super) workplace: &'e Workplace,
     pub(super) layers: Layers<'e>,
     /// Where results go that others may use.
-    pub(super) exports: Exports,
+    pub(super) exports: Queue<Job>,
     /// What is known of `cache` mounts.
     pub(super) mounts: Mounts,
     /// For sandboxes without mounts.

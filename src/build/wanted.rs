@@ -8,14 +8,23 @@ use crate::image::Reference;
 use crate::layer::Profile;
 use crate::plan::{Base, Compression, Plan, StageId, StepId, StepKind, TreeSource};
 
+/// What a layer is packed for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct ForImage {
+    /// The first image that has it.
+    pub(super) name: String,
+    /// How that one packs it.
+    pub(super) profile: Profile,
+    /// The tags of all images that have it so.
+    pub(super) tags: Vec<Reference>,
+}
+
 /// What is needed of every step.
 pub(super) struct Needs {
     /// Stages whose whole file system is needed as directories.
     directories: BTreeSet<StageId>,
-    /// Stages that end in an image, with the profile of the first such image.
-    images: BTreeMap<StageId, Profile>,
-    /// The tags of the images that stages end in, where they are in that profile.
-    tags: BTreeMap<StageId, Vec<Reference>>,
+    /// What the layers of stages are packed for, where images have them.
+    images: BTreeMap<StageId, ForImage>,
     /// For each stage, the place after its last command.
     after_runs: BTreeMap<StageId, usize>,
 }
@@ -40,31 +49,26 @@ impl Needs {
             }
         }
         // What is needed of a stage is needed of the one it stands on. Later stages come first.
-        let mut images = BTreeMap::new();
-        for image in &plan.images {
-            images.entry(image.stage).or_insert_with(|| profile(image.compression));
-        }
         for index in (0..plan.stages.len()).rev() {
             let id = StageId(index);
             let Some(base) = bases.get(&id) else { continue };
             if directories.contains(&id) || after_runs.get(&id).is_some_and(|after| *after > 0) {
                 directories.insert(*base);
             }
-            if let Some(profile) = images.get(&id).copied() {
-                images.entry(*base).or_insert(profile);
-            }
         }
-        let mut tags: BTreeMap<StageId, Vec<Reference>> = BTreeMap::new();
+        let mut images: BTreeMap<StageId, ForImage> = BTreeMap::new();
         for image in &plan.images {
+            let profile = profile(image.compression);
             let mut below = Some(image.stage);
             while let Some(id) = below {
-                if images.get(&id) == Some(&profile(image.compression)) {
-                    tags.entry(id).or_default().extend(image.tags.iter().cloned());
+                let first = images.entry(id).or_insert_with(|| ForImage { name: image.name.clone(), profile, tags: Vec::new() });
+                if first.profile == profile {
+                    first.tags.extend(image.tags.iter().cloned());
                 }
                 below = bases.get(&id).copied();
             }
         }
-        Needs { directories, images, tags, after_runs }
+        Needs { directories, images, after_runs }
     }
 
     /// What is needed of base layers that have to be read.
@@ -76,11 +80,7 @@ impl Needs {
     /// What is needed of one step.
     pub(super) fn step(&self, step: StepId) -> Wanted<'_> {
         let before_a_run = self.after_runs.get(&step.stage).is_some_and(|after| step.step < *after);
-        Wanted {
-            directory: before_a_run || self.directories.contains(&step.stage),
-            blob: self.images.get(&step.stage).copied(),
-            tags: self.tags.get(&step.stage).map(Vec::as_slice).unwrap_or_default(),
-        }
+        Wanted { directory: before_a_run || self.directories.contains(&step.stage), image: self.images.get(&step.stage) }
     }
 }
 

@@ -1,16 +1,15 @@
 //! Bases of several layers: each layer is read once, whoever waits for it and whatever fails, and only where it is needed.
 
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use lapstrake_cache::Digest;
 use serde_json::{Value, json};
 
 use crate::lab::{Built, Lab};
 use crate::real::RealRegistry;
+use crate::web::answer_when;
 
 /// One base that another begins with. The second has a layer twice, takes away what is below, and needs directories that only those say.
 fn bases(low: &str, high: &str) -> String {
@@ -152,21 +151,6 @@ fn a_layer_of_a_base_that_is_not_there_is_named_and_not_asked_for_again_and_agai
     }
 }
 
-/// Answers the first request with `two` when so many records of a base's layers are in the store, or a minute is over; says which.
-fn answer_when_known(listener: &TcpListener, store: &Path, layers: usize) -> bool {
-    let (mut stream, _) = listener.accept().unwrap();
-    let known = || store.join("records/foreign-differences").read_dir().map_or(0, Iterator::count);
-    let begun = Instant::now();
-    while known() < layers && begun.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    let in_time = known() >= layers;
-    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\ntwo").unwrap();
-    // Until the client has it and closes, or it would see a reset.
-    let _ = std::io::copy(&mut stream, &mut std::io::sink());
-    in_time
-}
-
 #[test]
 fn a_new_base_is_unpacked_while_its_first_command_waits_for_another_stage() {
     let world = World::new();
@@ -175,8 +159,8 @@ fn a_new_base_is_unpacked_while_its_first_command_waits_for_another_stage() {
     let (address, digest) = (listener.local_addr().unwrap(), Digest::of(b"two").hex());
     let made = format!("from = \"scratch\"\nsteps = [{{ fetch = \"http://{address}/made\", sha256 = \"{digest}\", to = \"/made\" }}]");
     let project = lab.project(&upon(&world.high, &made), &[]);
-    let store = lab.store();
-    let answered = std::thread::spawn(move || answer_when_known(&listener, &store, 5));
+    let records = lab.store().join("records/foreign-differences");
+    let answered = std::thread::spawn(move || answer_when(&listener, b"two", || records.read_dir().map_or(0, Iterator::count) == 5));
     lab.build(&project, &["--jobs", "2"]);
     assert!(answered.join().unwrap());
 }

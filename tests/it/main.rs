@@ -32,6 +32,7 @@ mod converting;
 mod copying;
 mod debug;
 mod determinism;
+mod early;
 mod failing;
 mod git;
 mod golden;
