@@ -16,6 +16,7 @@ use lapstrake_cache::Digest;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Method, Response, StatusCode, Url};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use super::body::{PIECE_BYTES, PIECES, Upload, streamed};
 use super::client::{Ask, Client, Payload, Repeat};
@@ -128,8 +129,15 @@ fn key(endpoint: &Endpoint, digest: &Digest) -> (String, String, Digest) {
     (endpoint.registry.clone(), endpoint.repository.clone(), *digest)
 }
 
+/// A session to which everything was sent.
+pub(super) struct Whole {
+    pub(super) url: Url,
+    /// Since when nothing comes any more.
+    pub(super) since: Instant,
+}
+
 /// Takes over what was sent ahead of a blob that is pushed now, and waits until all of it is: the session that only has to be ended.
-pub(super) async fn take_over(client: &Client, endpoint: &Endpoint, upload: &Upload) -> Option<Url> {
+pub(super) async fn take_over(client: &Client, endpoint: &Endpoint, upload: &Upload) -> Option<Whole> {
     let stream = lock(&client.ahead.0).remove(&key(endpoint, &upload.descriptor.digest))?;
     if stream.taken.swap(true, Ordering::SeqCst) {
         return None;
@@ -149,10 +157,10 @@ pub(super) async fn take_over(client: &Client, endpoint: &Endpoint, upload: &Upl
     };
     std::mem::forget(waiting);
     match end {
-        State::Sent(url) if stream.sent() == upload.size() => Some(url),
+        State::Sent(url, since) if stream.sent() == upload.size() => Some(Whole { url, since }),
         State::Opening | State::Sending(_) | State::Refused(None) => None,
         // In a session that something went wrong in, more would go wrong than in one of its own.
-        State::Sent(url) | State::Refused(Some(url)) => {
+        State::Sent(url, _) | State::Refused(Some(url)) => {
             upload.note_sent(0);
             let _ = tokio::time::timeout(client.settings.patience.connect, abandon(client, endpoint, url)).await;
             None
@@ -195,8 +203,8 @@ enum State {
     /// There is no session yet.
     Opening,
     Sending(Url),
-    /// All of it is there.
-    Sent(Url),
+    /// All of it is there, since then.
+    Sent(Url, Instant),
     /// Nothing is of any use. The session, where there is one.
     Refused(Option<Url>),
 }
@@ -205,14 +213,14 @@ impl State {
     fn is_final(&self) -> bool {
         match self {
             State::Opening | State::Sending(_) => false,
-            State::Sent(_) | State::Refused(_) => true,
+            State::Sent(..) | State::Refused(_) => true,
         }
     }
 
     fn session(&self) -> Option<Url> {
         match self {
             State::Opening => None,
-            State::Sending(url) | State::Sent(url) => Some(url.clone()),
+            State::Sending(url) | State::Sent(url, _) => Some(url.clone()),
             State::Refused(url) => url.clone(),
         }
     }
@@ -248,7 +256,7 @@ impl Drop for Ending {
             let session = match state {
                 State::Opening => None,
                 State::Sending(url) => Some(url.clone()),
-                State::Sent(_) | State::Refused(_) => return false,
+                State::Sent(..) | State::Refused(_) => return false,
             };
             *state = State::Refused(session);
             true
@@ -380,7 +388,7 @@ async fn send(client: &Client, endpoint: &Endpoint, stream: &Arc<Stream>) -> Sta
                 refuses();
                 State::Refused(Some(next))
             }
-            Some(next) => State::Sent(next),
+            Some(next) => State::Sent(next, Instant::now()),
         },
         StatusCode::BAD_REQUEST
         | StatusCode::METHOD_NOT_ALLOWED

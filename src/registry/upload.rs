@@ -11,7 +11,7 @@ use std::sync::Arc;
 use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE};
 use reqwest::{Method, Response, StatusCode, Url};
 
-use super::ahead;
+use super::ahead::{self, Whole};
 use super::body::Upload;
 use super::client::{Ask, Client, Payload, Repeat};
 use super::connect::Direction;
@@ -90,11 +90,11 @@ enum Then {
 }
 
 impl Push<'_> {
-    async fn run(&mut self, mounts: &[String], ahead: Option<Url>) -> Result<Pushed, Error> {
+    async fn run(&mut self, mounts: &[String], ahead: Option<Whole>) -> Result<Pushed, Error> {
         let mut left = self.claim.as_mut().and_then(Claim::left);
         let was_sent = ahead.is_some();
-        if let Some(url) = ahead {
-            match self.end(url).await {
+        if let Some(whole) = ahead {
+            match self.end(whole).await {
                 Ok(()) => return Ok(Pushed::Uploaded),
                 Err(url) => left = url.or(left),
             }
@@ -132,15 +132,17 @@ impl Push<'_> {
 
     /// Ends a session to which everything was sent ahead. Where that fails, everything goes on as if it had not been, in that session where it is of
     /// use.
-    async fn end(&mut self, url: Url) -> Result<(), Option<Url>> {
+    async fn end(&mut self, Whole { url, since }: Whole) -> Result<(), Option<Url>> {
         self.remember(&url);
+        let has_waited = since.elapsed() > self.client.settings.patience.stall;
         let session = Session { url: url.clone(), offset: self.upload.size(), resumed: true };
         let Err(failed) = self.chunks(session, 1).await else { return Ok(()) };
         match failed.then {
             Then::Resume(url) => Err(Some(url)),
             Then::Anew | Then::GiveUp => {
-                // A session may be lost and a login end; what is refused as it is will be refused again.
-                if matches!(*failed.error, Error::Refused { .. }) {
+                // A session may be lost and a login end; what is refused as it is will be refused again, unless it had waited for steps of the
+                // build for so long that the registry had given it up.
+                if matches!(*failed.error, Error::Refused { .. }) && !has_waited {
                     self.learn(|learnt| Learnt { no_streams: true, ..learnt });
                 }
                 self.forget();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lapstrake::build::{IsolationChoice, Options, SendAhead, WhenNamed};
 use lapstrake::cache::{BlobBehind, Digest, Store};
@@ -11,7 +12,7 @@ use lapstrake::event::{Cancel, Silent};
 use lapstrake::image::{Descriptor, MediaType, Reference};
 use lapstrake::input::{GitSettings, NetworkUse, NothingStale, Outside};
 use lapstrake::output::PushAhead;
-use lapstrake::registry::{Anonymous, Chunks, Error, Host, Pushed, Registry, Settings, Streams, Uploads};
+use lapstrake::registry::{Anonymous, Chunks, Error, Host, Patience, Pushed, Registry, Settings, Streams, Uploads};
 use lapstrake::{Engine, Pins, plan, spec};
 
 use crate::support::at;
@@ -277,6 +278,28 @@ fn a_registry_that_takes_no_streams_or_breaks_one_is_sent_one_once() {
         let _ahead = packing.send(&registry, &[at(fake.address(), "team/other:1")], || {});
         packing.push(&registry, &at(fake.address(), "team/other:1")).unwrap();
         assert_eq!(lines(&fake), ["HEAD", "POST", "PUT"]);
+        fake.assert_well_treated();
+    }
+}
+
+#[test]
+fn a_session_that_is_refused_after_it_has_waited_says_nothing_of_streams() {
+    for (wait, then) in [(0, vec!["HEAD", "POST", "PUT"]), (1500, vec!["POST", "PATCH", "PUT"])] {
+        let (fake, packing) = (FakeRegistry::open(), Packing::new());
+        let patience = Patience { stall: Duration::from_secs(1), ..settings().patience };
+        let registry = Registry::new(Settings { patience, ..settings() }, Arc::new(Anonymous)).unwrap();
+        fake.fault("PUT", 1, Fault::Answer(Response::error(400, "BLOB_UPLOAD_INVALID", "given up")));
+        let target = at(fake.address(), "team/web:1");
+        let _ahead = packing.send(&registry, std::slice::from_ref(&target), || {});
+        arrives(&fake, packing.bytes.len() as u64);
+        // The steps that come after it.
+        std::thread::sleep(Duration::from_millis(wait));
+        packing.push(&registry, &target).unwrap();
+        fake.forget();
+        let other = at(fake.address(), "team/other:1");
+        let _ahead = packing.send(&registry, std::slice::from_ref(&other), || {});
+        packing.push(&registry, &other).unwrap();
+        assert_eq!(lines(&fake), then, "{wait} ms");
         fake.assert_well_treated();
     }
 }
