@@ -18,8 +18,8 @@ use crate::remote::Shared;
 pub struct Options {
     /// The time of creation in configs and histories, in seconds since 1970; the plan's epoch where it is missing.
     pub created: Option<i64>,
-    /// How many steps run at a time, how many threads pack a layer, and at most how many layers of a base are unpacked at a time. With one, no
-    /// layer is packed while a step runs.
+    /// How many steps run at a time, how many threads pack a layer, and at most how many layers of a base are unpacked at a time. With one, nothing
+    /// is packed for an image while a step runs.
     pub jobs: NonZeroUsize,
     /// Which steps are done anew, whatever the store holds.
     pub fresh: Fresh,

@@ -146,14 +146,12 @@ fn own_layer(
     Ok((pack(site, (&image.name, &image.tags), state, fingerprint, profile)?, None))
 }
 
-/// Packs a layer that a step made as soon as it is there, for the image that will have it; unless the store has it so, or a shared cache does,
-/// or the layer is already packed.
+/// Packs the layer that ends a state as soon as its step is done, for the image that will have it; unless it is packed already.
 pub(super) fn pack_early(site: &Site<'_>, image: &ForImage, state: &State) -> Result<(), Failure> {
     let ForImage { name, profile, tags } = image;
-    let Some(LayerName::Own(fingerprint)) = state.layers().last() else { return Ok(()) };
-    let elsewhere = site.layers.elsewhere();
-    let is_told = elsewhere.and_then(|elsewhere| elsewhere.own_layer(fingerprint)?.packed(*profile)).is_some();
-    if !is_told && packed::find(site.outside.store, fingerprint, *profile)?.is_none() {
+    if let Some(LayerName::Own(fingerprint)) = state.layers().last()
+        && packed::find(site.outside.store, fingerprint, *profile)?.is_none()
+    {
         pack(site, (name, tags), state, fingerprint, *profile)?;
     }
     Ok(())

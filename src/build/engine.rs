@@ -334,7 +334,11 @@ impl Run<'_> {
         let result = queue::beside(&self.made, packs, 1, pack, || {
             schedule::run(&needs(self.plan), self.options.jobs, |node| self.node(*node), || stop.cancel())
         });
-        failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(result, Err)
+        match result {
+            // It failed by itself: what is stopped fails otherwise. While somebody looked around in its root, packing went on.
+            Err(error) if matches!(*error.failure, Failure::Command { .. }) => Err(error),
+            result @ (Ok(()) | Err(_)) => failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(result, Err),
+        }
     }
 
     fn node(&self, node: Node) -> Result<(), Error> {

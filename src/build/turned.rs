@@ -1,5 +1,5 @@
 //! Steps that wanted what only a model of users, owners and devices has ⇄ a note in the store, so that the next build begins there. What was
-//! unpacked for one rung is of no use to another: without the note an unchanged build would do everything twice.
+//! unpacked for one rung is of no use to another, but for what was packed: without the note an unchanged build would do everything twice.
 
 use std::os::unix::ffi::OsStrExt;
 

@@ -57,6 +57,11 @@ impl Needs {
             }
         }
         let mut images: BTreeMap<StageId, ForImage> = BTreeMap::new();
+        // An image of its own decides how a stage is packed, else the first that stands on it.
+        for image in &plan.images {
+            let first = || ForImage { name: image.name.clone(), profile: profile(image.compression), tags: Vec::new() };
+            images.entry(image.stage).or_insert_with(first);
+        }
         for image in &plan.images {
             let profile = profile(image.compression);
             let mut below = Some(image.stage);

@@ -1,8 +1,10 @@
 //! What a step makes for an image is packed, and sent, while the steps after it run.
 
+use std::cell::{Cell, OnceCell};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lapstrake_cache::Digest;
 
@@ -50,15 +52,19 @@ fn a_layer_is_packed_while_the_steps_after_it_run() {
     let (in_time, listener) = answered.join().unwrap();
     assert!(in_time);
     lab.verify();
-    // At one job a time it is packed at the end, to the same bytes.
+    // At one job a time it is packed at the end, to the same bytes, however long the next step takes.
     let slow = Lab::new();
     let records = slow.store().join("records/packed");
     let alone = std::thread::spawn(move || {
-        let nothing = || records.read_dir().map_or(0, Iterator::count) == 0;
-        answer_when(&listener, b"late", nothing)
+        let (asked, packed) = (OnceCell::new(), Cell::new(None));
+        answer_when(&listener, b"late", || {
+            packed.set(Some(records.read_dir().map_or(0, Iterator::count)));
+            asked.get_or_init(Instant::now).elapsed() > Duration::from_secs(3)
+        });
+        packed.get()
     });
     let one = slow.build(&project, &["--jobs", "1"]);
-    assert!(alone.join().unwrap());
+    assert_eq!(alone.join().unwrap(), Some(0));
     let manifests = |built: &crate::lab::Built| -> Vec<String> { built.images().iter().map(ToString::to_string).collect() };
     assert_eq!(manifests(&one), manifests(&built));
 }
@@ -88,4 +94,23 @@ fn a_layer_that_cannot_be_packed_ends_the_build_at_once_and_is_told_once() {
     assert_eq!(ran.code, Some(3), "{ran:#?}");
     assert!(ran.err.contains("No space left on device"), "{ran:#?}");
     assert_eq!(ran.err.matches("\nerror").count(), 1, "{ran:#?}");
+    let stopped = |line: &&str| line.contains(" step app 2/3 ") && line.ends_with(" cancelled");
+    assert!(ran.err.lines().any(|line| stopped(&line)), "{ran:#?}");
+}
+
+#[test]
+fn a_step_that_fails_while_a_layer_is_packed_is_what_is_told() {
+    let lab = Lab::new();
+    let (project, _) = project(&lab, "app = { stage = \"app\" }");
+    let spec = project.join("lapstrake.toml");
+    let failing: Vec<String> = std::fs::read_to_string(&spec)
+        .unwrap()
+        .lines()
+        .map(|line| if line.contains("fetch = ") { "{ run = \"exit 7\" },".to_owned() } else { line.to_owned() })
+        .collect();
+    std::fs::write(&spec, failing.join("\n")).unwrap();
+    let ran = lab.run(&["build", project.to_str().unwrap(), "--jobs", "2", "--progress", "plain"]);
+    assert_eq!(ran.code, Some(1), "{ran:#?}");
+    assert_eq!(ran.err.matches("\nerror").count(), 1, "{ran:#?}");
+    assert!(ran.err.contains("code 7"), "{ran:#?}");
 }

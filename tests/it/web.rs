@@ -67,6 +67,7 @@ pub(crate) fn answer_when(listener: &TcpListener, bytes: &[u8], time: impl Fn() 
     let mut stream = loop {
         let (stream, _) = listener.accept().unwrap();
         // Clients open connections that they do not need, too.
+        stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
         if stream.peek(&mut [0]).is_ok_and(|count| count > 0) {
             break stream;
         }
@@ -79,6 +80,7 @@ pub(crate) fn answer_when(listener: &TcpListener, bytes: &[u8], time: impl Fn() 
     stream.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", bytes.len()).as_bytes()).unwrap();
     stream.write_all(bytes).unwrap();
     // Until the client has it and closes, or it would see a reset.
+    stream.set_read_timeout(None).unwrap();
     let _ = std::io::copy(&mut stream, &mut std::io::sink());
     in_time
 }
