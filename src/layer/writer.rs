@@ -109,7 +109,8 @@ pub fn pack_reusing(
     }
     let encoders = encoders(difference, profile, threads)?;
     let pool = Pool::default();
-    let (blocks, in_order) = sync_channel::<Receiver<Compressed>>(encoders.len().max(1));
+    // Twice as many as are compressed at a time: those that are done wait for their turn, and others are compressed meanwhile.
+    let (blocks, in_order) = sync_channel::<Receiver<Compressed>>(2 * encoders.len().max(1));
     let (jobs, waiting) = sync_channel::<Job>(encoders.len());
     let waiting = Mutex::new(waiting);
     let compresses = if encoders.is_empty() { Compresses::No } else { Compresses::Yes(jobs) };
