@@ -83,25 +83,36 @@ class Bench:
     def row(self, row):
         """All runs of a row, builder by builder in turn."""
         builders = [tool for tool in self.builders if not row.only or tool.name in row.only]
-        for tool in builders:
-            self.warm(row, tool)
-        found = {tool.name: [] for tool in builders}
-        runs = row.runs or self.options.runs
-        for run in range(runs):
-            row.before(run)
-            for tool in builders:
-                found[tool.name].append(self.build(row, tool, run))
+        found, failed = {tool.name: [] for tool in builders}, {}
+
+        def each(work):
+            """Asks all who have not failed yet. What another builder cannot do is a result, too."""
+            for tool in [tool for tool in builders if tool.name in found]:
+                try:
+                    work(tool)
+                except Failed as failure:
+                    if tool.name == "lapstrake":
+                        raise
+                    del found[tool.name]
+                    failed[tool.name] = str(failure).splitlines()[-1]
+
+        each(lambda tool: self.warm(row, tool))
+        seen = set()
         same = None
-        if "lapstrake" in found:
-            same = self.slow_path(row, runs - 1) == found["lapstrake"][-1].digest
+        for run in range(row.runs or self.options.runs):
+            row.before(run)
+            each(lambda tool: found[tool.name].append(self.build(row, tool, run)))
+            if "lapstrake" in found and (made := found["lapstrake"][-1].digest) not in seen:
+                seen.add(made)
+                same = same is not False and self.slow_path(row, run) == made
         for tool in builders:
             tool.forget()
-        return found, same
+        return found, failed, same
 
 
-def summary(row, found, same, machine_limits):
+def summary(row, found, failed, same, machine_limits):
     """The medians of a row, and the ratios run by run."""
-    result = {"name": row.name, "title": row.title, "same_as_slow_path": same, "builders": {}, "ratios": {}, "targets": row.targets}
+    result = {"name": row.name, "title": row.title, "same_as_slow_path": same, "failed": failed, "builders": {}, "ratios": {}, "targets": row.targets}
     for name, runs in found.items():
         result["builders"][name] = {
             "seconds": statistics.median(each.seconds for each in runs),
@@ -129,6 +140,7 @@ def line(result):
     cells = [f"{result['name']:<8}{result['title']:<34}"]
     for name, each in result["builders"].items():
         cells.append(f"{name} {each['seconds']:8.3f} s {each['peak_mib']:7.1f} MiB  stored {each['stored_mib']:8.1f}  sent {each['sent_mib']:8.1f}")
+    cells += [f"{name} failed: {reason}" for name, reason in result["failed"].items()]
     ratios = ", ".join(f"{ratio:.3f} of {name}" + wanted(result, name, ratio) for name, ratio in result["ratios"].items())
     least = result.get("least_seconds")
     allowed = [f"{result['builders']['lapstrake']['seconds'] / least:.2f} of the {least:.3f} s that the machine takes for it at least"] if least else []
@@ -181,8 +193,8 @@ def main():
     machine_limits = limits.measured(options.work)
     try:
         for row in rows(options.case, inputs, sizes, options.small):
-            found, same = bench.row(row)
-            results.append(summary(row, found, same, machine_limits))
+            found, failed, same = bench.row(row)
+            results.append(summary(row, found, failed, same, machine_limits))
             print(line(results[-1]), flush=True)
             if same is False:
                 wrong.append(row.name)
