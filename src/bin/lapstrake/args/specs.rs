@@ -153,7 +153,8 @@ pub(crate) struct Convert {
 #[command(
     after_help = "The exit code is the command's; 128 and the number of the signal that ended it. 125 means that lapstrake itself failed,\n\
                   126 that the command may not be executed, 127 that there is none of the name, 2 that the command line is wrong.\n\
-                  SIGINT, SIGTERM and SIGQUIT are passed on to the command; what is left of it a second later is killed."
+                  SIGINT, SIGTERM and SIGQUIT are passed on to the command; what is left of it after\n\
+                  --stop-timeout is killed."
 )]
 pub(crate) struct Run {
     /// An image or stage of the spec, or a finished image: a reference, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE
