@@ -335,8 +335,8 @@ impl Run<'_> {
             schedule::run(&needs(self.plan), self.options.jobs, |node| self.node(*node), || stop.cancel())
         });
         match result {
-            // It failed by itself: what is stopped fails otherwise. While somebody looked around in its root, packing went on.
-            Err(error) if matches!(*error.failure, Failure::Command { .. }) => Err(error),
+            // What was stopped fails otherwise. While somebody looked around in its root, packing went on.
+            Err(error) if error.failure.is_of_a_command() => Err(error),
             result @ (Ok(()) | Err(_)) => failed.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(result, Err),
         }
     }

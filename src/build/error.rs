@@ -260,6 +260,11 @@ impl Failure {
         matches!(self, Failure::Lost(_)) || inner(self).is_some_and(Failure::is_lost)
     }
 
+    /// Whether a command failed by itself. One that was stopped fails otherwise.
+    pub(super) fn is_of_a_command(&self) -> bool {
+        matches!(self, Failure::Command { .. }) || matches!(self, Failure::Sandbox(error) if error.left_the_root())
+    }
+
     /// What was wanted, beginning with `to`, where it would not have failed if users, owners and devices were a model.
     pub(super) fn beyond(&self) -> Option<String> {
         if let Failure::Sandbox(SandboxError::Beyond { rung: _, wanted }) = self {

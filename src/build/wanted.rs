@@ -11,9 +11,9 @@ use crate::plan::{Base, Compression, Plan, StageId, StepId, StepKind, TreeSource
 /// What a layer is packed for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ForImage {
-    /// The first image that has it.
+    /// The image of its stage, else the first that has it.
     pub(super) name: String,
-    /// How that one packs it.
+    /// How that image packs it.
     pub(super) profile: Profile,
     /// The tags of all images that have it so.
     pub(super) tags: Vec<Reference>,

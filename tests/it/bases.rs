@@ -134,6 +134,53 @@ fn layers_of_bases_that_begin_alike_are_fetched_and_read_once_each_and_lie_in_or
     assert_eq!((again.digest(), told(&again.err, "unpack ")), (built.digest(), vec![]));
 }
 
+/// How often a layer of the high base was unpacked, for each that it has.
+fn unpacked(world: &World, progress: &str) -> Vec<usize> {
+    let layers: BTreeSet<&str> = world.built.layers().into_iter().collect();
+    let count = |layer: &str| told(progress, "unpack ").iter().filter(|line| line.contains(&layer[7..19])).count();
+    layers.into_iter().map(count).collect()
+}
+
+#[test]
+fn with_a_shared_cache_too_layers_are_fetched_and_read_once_each() {
+    let world = World::new();
+    let cache = format!("{}/team/cache", world.registry.address);
+    let lab = Lab::new();
+    let project = lab.project(&upon(&world.high, WRITTEN), &[]);
+    let first = lab.build(&project, &["--progress", "plain", "--jobs", "4", "--cache-from", &cache, "--cache-to", &cache]);
+    assert_eq!(unpacked(&world, &first.err), [1; 5], "{}", first.err);
+    // Elsewhere another command runs on what the cache tells of the base, which is made sure of.
+    let spec = project.join("lapstrake.toml");
+    let text = std::fs::read_to_string(&spec).unwrap();
+    std::fs::write(&spec, text.replace("cat /both", "cat /both | cat")).unwrap();
+    let plain = Lab::new().build(&project, &[]);
+    for jobs in ["1", "4"] {
+        let other = Lab::new();
+        let told = other.build(&project, &["--progress", "plain", "--jobs", jobs, "--cache-from", &cache]);
+        assert_eq!((told.digest(), unpacked(&world, &told.err)), (plain.digest(), vec![1; 5]), "{}", told.err);
+        other.verify();
+    }
+}
+
+#[test]
+fn a_base_of_which_only_the_contents_were_needed_is_unpacked_once_when_a_command_runs() {
+    let world = World::new();
+    let lab = Lab::new();
+    let copies = format!(
+        "spec = 1\nstages.app = {{ from = \"{}\", steps = [{{ write = \"/etc/one/two\", content = \"2\" }}] }}\nimages.app = {{ stage = \"app\" }}\n",
+        world.high
+    );
+    let project = lab.project(&copies, &[]);
+    let first = lab.build(&project, &["--progress", "plain"]);
+    assert_eq!(unpacked(&world, &first.err), [1; 5], "{}", first.err);
+    let spec = project.join("lapstrake.toml");
+    std::fs::write(&spec, copies.replace("steps = [", "steps = [{ run = \"grep two /etc/two\" }, ")).unwrap();
+    let ran = lab.build(&project, &["--progress", "plain"]);
+    assert_eq!((ran.layers(), unpacked(&world, &ran.err)), (first.layers(), vec![1; 5]), "{}", ran.err);
+    assert_eq!(told(&ran.err, "pull "), Vec::<&str>::new());
+    lab.verify();
+}
+
 #[test]
 fn a_layer_of_a_base_that_is_not_there_is_named_and_not_asked_for_again_and_again() {
     let world = World::new();

@@ -99,7 +99,7 @@ fn a_layer_that_cannot_be_packed_ends_the_build_at_once_and_is_told_once() {
 }
 
 #[test]
-fn a_step_that_fails_while_a_layer_is_packed_is_what_is_told() {
+fn a_step_that_fails_after_another_made_a_layer_is_all_that_is_told() {
     let lab = Lab::new();
     let (project, _) = project(&lab, "app = { stage = \"app\" }");
     let spec = project.join("lapstrake.toml");

@@ -2,6 +2,7 @@
 //! each is finished when all below it are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,10 +22,10 @@ use crate::input::{BaseLayer, Outside};
 pub(super) const AT_A_TIME: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
 impl Layers<'_> {
-    /// Unpacks the layers of a state's base of which nothing is known yet. Not where shared caches may know them.
+    /// Unpacks the layers of a state's base of which nothing is known, here or in a shared cache.
     pub(super) fn unpack_beside(&self, state: &State) -> Result<(), Failure> {
         let count = state.layers().iter().take_while(|layer| matches!(layer, LayerName::Foreign(_))).count();
-        if count == 0 || self.elsewhere.is_some() {
+        if count == 0 {
             return Ok(());
         }
         let base = state.prefix(count);
@@ -56,22 +57,43 @@ impl Layers<'_> {
 
     /// The layers of a base that are to be read. Of those that it has twice, one: mostly the other is known then too.
     fn unknown(&self, base: &State) -> Result<Vec<(State, Digest)>, Failure> {
-        let (mut unknown, mut diff_ids) = (Vec::new(), BTreeSet::new());
-        for (layer, count) in base.layers().iter().zip(1..) {
-            let (LayerName::Foreign(diff_id), state) = (layer, base.prefix(count)) else { break };
-            let found = self.differences.get(&state, || match self.foreign_difference(&state, diff_id) {
-                Ok(Some(difference)) => Ok(Arc::new(difference)),
-                Ok(None) => Err(None),
-                Err(failure) => Err(Some(Box::new(failure))),
+        let states: Vec<(State, Digest)> = base
+            .layers()
+            .iter()
+            .zip(1..)
+            .map_while(|(layer, count)| match layer {
+                LayerName::Foreign(diff_id) => Some((base.prefix(count), *diff_id)),
+                LayerName::Own(_) => None,
+            })
+            .collect();
+        if self.elsewhere.is_some() {
+            // What a cache says comes from afar; below it is there.
+            let _ = side_by_side(AT_A_TIME, states.len(), |place| {
+                let _ = states.get(place).map(|(state, diff_id)| self.is_known(state, diff_id));
+                Ok::<_, Infallible>(())
             });
-            match found {
-                Ok(_) => {}
-                Err(None) if diff_ids.insert(*diff_id) => unknown.push((state, *diff_id)),
-                Err(None) => {}
-                Err(Some(failure)) => return Err(*failure),
+        }
+        let (mut unknown, mut diff_ids) = (Vec::new(), BTreeSet::new());
+        for (state, diff_id) in states {
+            if !self.is_known(&state, &diff_id)? && diff_ids.insert(diff_id) {
+                unknown.push((state, diff_id));
             }
         }
         Ok(unknown)
+    }
+
+    /// Whether the difference of a base's layer is known, here or in a shared cache.
+    fn is_known(&self, state: &State, diff_id: &Digest) -> Result<bool, Failure> {
+        let found = self.differences.get(state, || match self.foreign_difference(state, diff_id) {
+            Ok(Some(difference)) => Ok(Arc::new(difference)),
+            Ok(None) => self.told_difference(state).map(Arc::new).ok_or(None),
+            Err(failure) => Err(Some(Box::new(failure))),
+        });
+        match found {
+            Ok(_) => Ok(true),
+            Err(None) => Ok(false),
+            Err(Some(failure)) => Err(*failure),
+        }
     }
 
     /// Of several failures the lowest layer's is told; what lies above it is thrown away.

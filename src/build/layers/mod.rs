@@ -7,6 +7,7 @@ mod beside;
 mod foreign;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lapstrake_cache::{Blob, Digest, Fingerprint, Scratch, Shelf, Store};
 
+use self::beside::{AT_A_TIME, side_by_side};
 use super::elsewhere::Elsewhere;
 use super::marks::{Marks, Unmarked};
 use super::once::Once;
@@ -49,6 +51,8 @@ pub(super) struct Layers<'e> {
     turns: Once<State, Arc<Mutex<()>>>,
     /// States of which the topmost difference is a base's and only a shared cache has told it.
     told: Mutex<BTreeSet<State>>,
+    /// Those of them that were looked at.
+    sure: Once<State, ()>,
 }
 
 /// What unpacking a layer is for.
@@ -91,6 +95,7 @@ impl<'e> Layers<'e> {
             beside: Once::default(),
             turns: Once::default(),
             told: Mutex::default(),
+            sure: Once::default(),
         }
     }
 
@@ -145,22 +150,32 @@ impl<'e> Layers<'e> {
     /// Makes sure of all that only a shared cache has told of a state, by unpacking its layers. Where that is otherwise, what was made
     /// of it is to be made anew.
     pub(super) fn make_sure(&self, state: &State) -> Result<(), Failure> {
-        for count in 1..=state.layers().len() {
-            let state = state.prefix(count);
-            let Some(LayerName::Foreign(diff_id)) = state.layers().last().filter(|_| self.is_told_of(&state)) else { continue };
-            let found = match self.foreign_difference(&state, diff_id)? {
+        let mut names = BTreeSet::new();
+        let told = (1..=state.layers().len()).map(|count| state.prefix(count)).filter(|state| self.is_told_of(state));
+        // A layer that is there twice is read once.
+        let (told, again): (Vec<State>, Vec<State>) = told.partition(|state| names.insert(state.layers().last().copied()));
+        self.bring_blobs(&told);
+        side_by_side(self.threads.min(AT_A_TIME), told.len(), |place| told.get(place).map_or(Ok(()), |state| self.make_sure_of(state)))?;
+        again.iter().try_for_each(|state| self.make_sure_of(state))
+    }
+
+    /// As [`Layers::make_sure`], of the topmost layer alone.
+    fn make_sure_of(&self, state: &State) -> Result<(), Failure> {
+        let Some(LayerName::Foreign(diff_id)) = state.layers().last() else { return Ok(()) };
+        self.sure.get(state, || {
+            let found = match self.foreign_difference(state, diff_id)? {
                 Some(difference) => difference,
-                None => self.unpack_foreign(&state, diff_id, Unpack::Directory)?.0,
+                None => self.unpack_foreign(state, diff_id, Unpack::Directory)?.0,
             };
-            if found != *self.difference(&state)? {
+            if found != *self.difference(state)? {
                 if let Some(elsewhere) = &self.elsewhere {
-                    elsewhere.doubt_base(&state);
+                    elsewhere.doubt_base(state);
                 }
                 return Err(Failure::Lost(Lost::BaseLayer(*diff_id)));
             }
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&state);
-        }
-        Ok(())
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(state);
+            Ok(())
+        })
     }
 
     /// Keeps a difference that a step made.
@@ -386,29 +401,39 @@ impl<'e> Layers<'e> {
         Ok(())
     }
 
-    /// Fetches what the directories of a state are made of, several layers at a time: those of a new base, of which it says what cannot be had,
-    /// and blobs of which whoever needs them says it.
-    pub(super) fn bring_blobs(&self, state: &State) -> Result<(), Failure> {
+    /// Makes the directories of a state, several layers at a time: those of a new base, of which it says what cannot be had, and others, of which
+    /// whoever needs them says it.
+    pub(super) fn unpack_all(&self, state: &State) -> Result<(), Failure> {
         self.unpack_beside(state)?;
         if Marks::of(self.outside.store) == Marks::Impossible {
             return Ok(());
         }
-        let mut missing = Vec::new();
+        let (mut missing, mut names) = (Vec::new(), BTreeSet::new());
         for count in 1..=state.layers().len() {
             let state = state.prefix(count);
-            if !self.is_unpacked(&state)? {
-                missing.extend(state.layers().last().copied());
+            if !self.is_unpacked(&state)? && names.insert(state.layers().last().copied()) {
+                missing.push(state);
             }
         }
         if missing.len() < 2 {
             return Ok(());
         }
-        beside::side_by_side(beside::AT_A_TIME, missing.len(), |place| {
-            if let Some(layer) = missing.get(place) {
+        self.bring_blobs(&missing);
+        let _ = side_by_side(self.threads.min(AT_A_TIME), missing.len(), |place| {
+            let _ = missing.get(place).map(|state| self.directory(state));
+            Ok::<_, Infallible>(())
+        });
+        Ok(())
+    }
+
+    /// Fetches what the topmost layers of states are made of. What cannot be had is told by whoever needs it.
+    fn bring_blobs(&self, states: &[State]) {
+        let _ = side_by_side(AT_A_TIME, states.len(), |place| {
+            if let Some(layer) = states.get(place).and_then(|state| state.layers().last()) {
                 self.bring_blob(layer);
             }
-            Ok(())
-        })
+            Ok::<_, Infallible>(())
+        });
     }
 
     fn bring_blob(&self, layer: &LayerName) {

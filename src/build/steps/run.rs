@@ -134,7 +134,7 @@ pub(in crate::build) fn prepare<'e>(
 ) -> Result<Prepared<'e>, Failure> {
     let isolation = site.workplace.isolation()?;
     for state in std::iter::once(below).chain(shown.states.values()) {
-        site.layers.bring_blobs(state)?;
+        site.layers.unpack_all(state)?;
     }
     let tree = site.layers.tree(below)?;
     let contents = site.layers.contents(below);
