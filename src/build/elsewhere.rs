@@ -4,6 +4,7 @@
 //! Nothing that a cache says of a key is kept as a record of our own. What is kept is named by its own bytes: blobs, pages, differences.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io::Read;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -326,12 +327,13 @@ impl<'e> Elsewhere<'e> {
         if let Ok(Some(found)) = store.blob(&blob.digest) {
             return Some(found);
         }
-        let fetched = self.blobs.get(&blob.digest, || match self.shared.fetch(self.desk(), member, blob, store) {
-            true => Ok(true),
-            false => Err(()),
-        });
-        fetched.ok()?;
-        store.blob(&blob.digest).ok().flatten()
+        // What cannot be had is asked for once: each time counts against the cache.
+        let fetched = self.blobs.get(&blob.digest, || Ok::<_, Infallible>(self.shared.fetch(self.desk(), member, blob, store)));
+        match fetched {
+            Ok(true) => store.blob(&blob.digest).ok().flatten(),
+            Ok(false) => None,
+            Err(never) => match never {},
+        }
     }
 
     fn own(&self) -> std::sync::MutexGuard<'_, BTreeMap<Fingerprint, Known>> {

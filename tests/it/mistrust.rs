@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::lab::write;
+use crate::project::Tar;
 use crate::remote::{Machine, World};
 use crate::web::Web;
 
@@ -159,6 +160,54 @@ fn what_a_cache_tells_of_a_base_is_believed_as_long_as_it_is_told() {
     write(&other.join("lapstrake.toml"), &text);
     let settled = misled.build(&other, &["--cache-from", &cache]);
     assert_eq!((settled.ran(), settled.digest()), (Vec::new(), expected.as_str()), "{}", settled.err);
+}
+
+#[test]
+fn a_command_on_a_base_of_which_a_cache_tells_runs_on_what_there_is() {
+    let world = World::new();
+    let program = std::fs::read("/bin/busybox").unwrap();
+    let base = |name: &str, file: &str| {
+        let mut tar = Tar::new();
+        tar.directory("bin", 0o755);
+        tar.file("bin/busybox", 0o755, &program);
+        tar.file("bin/sh", 0o755, &program);
+        tar.directory("etc", 0o755);
+        tar.file(file, 0o644, b"");
+        let at = project(&world, name, "spec = 1\nstages.base = { from = \"tar:base.tar\" }\nimages.base = { stage = \"base\" }\n");
+        std::fs::write(at.join("base.tar"), tar.finish()).unwrap();
+        Machine::new().build(&at, &["--push", "--tag", &world.at(&format!("library/{name}:1"))]);
+    };
+    base("with", "etc/motd");
+    base("without", "etc/other");
+    let app = |base: &str, command: &str| {
+        let spec = "spec = 1\nstages.app = { from = \"{registry}/library/BASE:1\", steps = [{ run = \"COMMAND\" }] }\nimages.app = { stage = \"app\" }\n";
+        project(&world, &format!("app-{base}"), &spec.replace("BASE", base).replace("COMMAND", command))
+    };
+    for name in ["with", "without"] {
+        fill(&world, &app(name, "true"), &[]);
+    }
+    // Of either base is told what is in the other, so that there would be nothing to remove.
+    let mut bodies = Vec::new();
+    world.rewrite(&mut |statement| {
+        bodies.extend((statement["kind"] == "base").then(|| statement["body"].clone()));
+        false
+    });
+    assert_eq!(bodies.len(), 2, "{bodies:?}");
+    world.rewrite(&mut |statement| {
+        let is_base = statement["kind"] == "base";
+        if is_base {
+            statement["body"] = bodies.pop().unwrap();
+        }
+        is_base
+    });
+    let removes = app("with", "busybox rm /etc/motd");
+    let expected = Machine::new().build(&removes, &[]);
+    assert_eq!(expected.layers().len(), 2);
+    let misled = Machine::new();
+    let built = misled.build(&removes, &["--cache-from", &world.cache()]);
+    assert_eq!(built.digest(), expected.digest(), "{}", built.err);
+    assert_eq!(built.err.matches("it tells of other files in a base than there are").count(), 1, "{}", built.err);
+    misled.0.verify();
 }
 
 /// Seconds since 1970.

@@ -81,7 +81,7 @@ impl Layers<'_> {
         let leans = unfinished.implicit_parents();
         if leans {
             // What a layer leaves to those below it is not taken from what a cache tells of them.
-            self.make_sure(&state.below())?;
+            self.make_sure_of_told(&state.below())?;
         }
         let finished = unfinished.finish(&below, fresh.as_ref().map(|fresh| &*fresh.into));
         let unpacked = finished.map_err(|error| self.blamed(layer, error.into()))?;

@@ -25,6 +25,7 @@ use super::workplace::Workplace;
 use super::{Failure, Lost};
 use crate::input::{BaseLayer, Outside};
 use crate::layer;
+use crate::sandbox::UpperKind;
 use crate::tree::{Change, Content, Contents, Difference, DirectoryHandle, Entry, Metadata, Tree, TreePath, checkout_tree};
 
 /// Our own differences, by fingerprint.
@@ -51,8 +52,8 @@ pub(super) struct Layers<'e> {
     turns: Once<State, Arc<Mutex<()>>>,
     /// States of which the topmost difference is a base's and only a shared cache has told it.
     told: Mutex<BTreeSet<State>>,
-    /// Those of them that were looked at.
-    sure: Once<State, ()>,
+    /// Those of them that were looked at, and whether they are as they were told.
+    sure: Once<State, bool>,
 }
 
 /// What unpacking a layer is for.
@@ -147,35 +148,43 @@ impl<'e> Layers<'e> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(state)
     }
 
-    /// Makes sure of all that only a shared cache has told of a state, by unpacking its layers. Where that is otherwise, what was made
+    /// Makes sure of all that only a shared cache tells of a state, by unpacking its layers. Where that is otherwise, what was made
     /// of it is to be made anew.
     pub(super) fn make_sure(&self, state: &State) -> Result<(), Failure> {
+        // What will be asked for is told before anything is made of it.
+        self.unpack_beside(state)?;
+        self.make_sure_of_told(state)
+    }
+
+    /// As [`Layers::make_sure`], of what was told so far.
+    fn make_sure_of_told(&self, state: &State) -> Result<(), Failure> {
         let mut names = BTreeSet::new();
         let told = (1..=state.layers().len()).map(|count| state.prefix(count)).filter(|state| self.is_told_of(state));
         // A layer that is there twice is read once.
         let (told, again): (Vec<State>, Vec<State>) = told.partition(|state| names.insert(state.layers().last().copied()));
-        self.bring_blobs(&told);
-        side_by_side(self.threads.min(AT_A_TIME), told.len(), |place| told.get(place).map_or(Ok(()), |state| self.make_sure_of(state)))?;
+        // Where one cannot be had, the first that needs it says so.
+        let threads = if self.bring_blobs(&told) { self.threads.min(AT_A_TIME) } else { NonZeroUsize::MIN };
+        side_by_side(threads, told.len(), |place| told.get(place).map_or(Ok(()), |state| self.make_sure_of(state)))?;
         again.iter().try_for_each(|state| self.make_sure_of(state))
     }
 
     /// As [`Layers::make_sure`], of the topmost layer alone.
     fn make_sure_of(&self, state: &State) -> Result<(), Failure> {
         let Some(LayerName::Foreign(diff_id)) = state.layers().last() else { return Ok(()) };
-        self.sure.get(state, || {
+        let is_as_told = self.sure.get(state, || {
             let found = match self.foreign_difference(state, diff_id)? {
                 Some(difference) => difference,
                 None => self.unpack_foreign(state, diff_id, Unpack::Directory)?.0,
             };
-            if found != *self.difference(state)? {
-                if let Some(elsewhere) = &self.elsewhere {
-                    elsewhere.doubt_base(state);
-                }
-                return Err(Failure::Lost(Lost::BaseLayer(*diff_id)));
+            let is_as_told = found == *self.difference(state)?;
+            if is_as_told {
+                self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(state);
+            } else if let Some(elsewhere) = &self.elsewhere {
+                elsewhere.doubt_base(state);
             }
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).remove(state);
-            Ok(())
-        })
+            Ok::<_, Failure>(is_as_told)
+        })?;
+        if is_as_told { Ok(()) } else { Err(Failure::Lost(Lost::BaseLayer(*diff_id))) }
     }
 
     /// Keeps a difference that a step made.
@@ -320,8 +329,21 @@ impl<'e> Layers<'e> {
                     None => self.unpack_own(state, fingerprint),
                 },
                 Some(LayerName::Foreign(diff_id)) => {
-                    for name in [diff_id.hex(), state.name().hex()] {
-                        if let Some(path) = store.kept(&shelf, &name)? {
+                    let kept = || {
+                        for name in [diff_id.hex(), state.name().hex()] {
+                            if let Some(path) = store.kept(&shelf, &name)? {
+                                return Ok(Some(path));
+                            }
+                        }
+                        Ok::<_, Failure>(None)
+                    };
+                    if let Some(path) = kept()? {
+                        return Ok(path);
+                    }
+                    if self.is_told_of(state) {
+                        // Whoever makes sure of it unpacks it.
+                        self.make_sure_of(state)?;
+                        if let Some(path) = kept()? {
                             return Ok(path);
                         }
                     }
@@ -418,7 +440,10 @@ impl<'e> Layers<'e> {
         if missing.len() < 2 {
             return Ok(());
         }
-        self.bring_blobs(&missing);
+        // Where a part of a state is copied, not all of its layers need a directory; and what cannot be had is told by whoever needs it.
+        if !self.bring_blobs(&missing) || self.workplace.upper_kind(self.outside.store.path())? == UpperKind::InPlace {
+            return Ok(());
+        }
         let _ = side_by_side(self.threads.min(AT_A_TIME), missing.len(), |place| {
             let _ = missing.get(place).map(|state| self.directory(state));
             Ok::<_, Infallible>(())
@@ -426,28 +451,26 @@ impl<'e> Layers<'e> {
         Ok(())
     }
 
-    /// Fetches what the topmost layers of states are made of. What cannot be had is told by whoever needs it.
-    fn bring_blobs(&self, states: &[State]) {
-        let _ = side_by_side(AT_A_TIME, states.len(), |place| {
-            if let Some(layer) = states.get(place).and_then(|state| state.layers().last()) {
-                self.bring_blob(layer);
-            }
-            Ok::<_, Infallible>(())
-        });
+    /// Fetches what the topmost layers of states are made of; whether all of it is there. After the first that cannot be had no more is begun.
+    fn bring_blobs(&self, states: &[State]) -> bool {
+        let bring = |place| match states.get(place).and_then(|state: &State| state.layers().last()) {
+            Some(layer) if !self.bring_blob(layer) => Err(()),
+            Some(_) | None => Ok(()),
+        };
+        side_by_side(AT_A_TIME, states.len(), bring).is_ok()
     }
 
-    fn bring_blob(&self, layer: &LayerName) {
+    fn bring_blob(&self, layer: &LayerName) -> bool {
         match layer {
-            LayerName::Foreign(diff_id) => {
-                let _ = self.base_layer(diff_id).map(|layer| self.bring(self.outside, &layer));
-            }
+            LayerName::Foreign(diff_id) => self.base_layer(diff_id).and_then(|layer| self.bring(self.outside, &layer)).is_ok(),
             LayerName::Own(fingerprint) => {
                 if let Some(elsewhere) = &self.elsewhere
                     && let Ok(None) = packed::find_blob(self.outside.store, fingerprint)
                     && let Some(known) = elsewhere.own_layer(fingerprint)
                 {
-                    let _ = elsewhere.layer_blob(&known);
+                    return elsewhere.layer_blob(&known).is_some();
                 }
+                true
             }
         }
     }
