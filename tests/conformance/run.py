@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -49,7 +50,15 @@ def main():
         with contextlib.ExitStack() as stack:
             return run(options, wanted, work, stack)
     finally:
+        unmount(work)
         shutil.rmtree(work, ignore_errors=True)
+
+
+def unmount(work):
+    """Takes away what builders have mounted below a directory for their steps and left there."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in sorted((place for place in mounted if place.startswith(f"{work}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=False)
 
 
 def run(options, wanted, work, stack):
