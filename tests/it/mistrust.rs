@@ -210,6 +210,39 @@ fn a_command_on_a_base_of_which_a_cache_tells_runs_on_what_there_is() {
     misled.0.verify();
 }
 
+#[test]
+fn what_a_cache_has_lost_of_a_base_is_told_once_and_the_rest_of_it_counts() {
+    let world = World::new();
+    let app = |command: &str| {
+        let spec = "spec = 1\nstages.app = { from = \"{registry}/library/base:1\", steps = [{ run = \"COMMAND\" }] }\nstages.other = { from = \"{registry}/library/base:1\", steps = [{ run = \"echo other > /other\" }] }\nimages.app = { stage = \"app\" }\nimages.other = { stage = \"other\" }\n";
+        project(&world, "two", &spec.replace("COMMAND", command))
+    };
+    fill_all(&world, &app("echo one > /one"));
+    let mut lost = None;
+    world.rewrite(&mut |statement| {
+        if statement["kind"] == "base" {
+            lost = statement["body"]["difference"]["digest"].as_str().map(str::to_owned);
+        }
+        false
+    });
+    let lost = lost.unwrap().trim_start_matches("sha256:").to_owned();
+    std::fs::remove_dir_all(world.registry.directory().join("data/docker/registry/v2/blobs/sha256").join(&lost[..2]).join(&lost)).unwrap();
+    let other = app("echo two > /one");
+    // One stage after the other: the first is told of what is not there.
+    let built = Machine::new().0.build(&other, &["--jobs", "1", "--cache-from", &world.cache()]);
+    assert_eq!(built.ran(), ["run echo two > /one"], "{}", built.err);
+    assert_eq!(built.err.matches("warning").count(), 1, "{}", built.err);
+    let expected = Machine::new().0.build(&other, &[]);
+    assert_eq!(built.layers(), expected.layers());
+}
+
+/// Builds all images with a cache that is read and written.
+fn fill_all(world: &World, project: &Path) {
+    let cache = world.cache();
+    let built = Machine::new().0.build(project, &["--cache-from", &cache, "--cache-to", &cache]);
+    assert!(!built.err.contains("warning"), "{}", built.err);
+}
+
 /// Seconds since 1970.
 fn now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
