@@ -70,6 +70,8 @@ fn whatever_is_killed_leaves_a_store_that_is_whole() {
     // Until the kills have hit work that was under way, and all kinds of finished work were checked.
     while round < ROUNDS || swept == 0 || !kinds.iter().all(|kind| claims_seen.contains_key(*kind)) {
         assert!(round < 20 * ROUNDS, "{swept} scratch directories swept, claims: {claims_seen:?}");
+        // Who has the store open keeps what is used since then: a writer that still lives may else collect what one that was killed has claimed.
+        let keeps = Store::open(directory.path()).unwrap();
         let mut numbers = Numbers(round + 1);
         let seeds: Vec<_> = (0..WRITERS_PER_ROUND).map(|writer| (round * WRITERS_PER_ROUND + writer + 1).to_string()).collect();
         let mut writers: Vec<_> = seeds.iter().map(|seed| Process::start("crash::write", &[path, seed])).collect();
@@ -81,6 +83,7 @@ fn whatever_is_killed_leaves_a_store_that_is_whole() {
             wait(Duration::from_micros(numbers.next(25_000 * (1 + round / ROUNDS))));
             claims.extend(writer.kill());
         }
+        drop(keeps);
         swept += fs::read_dir(directory.path().join("scratch")).map_or(0, Iterator::count);
 
         let store = Store::open(directory.path()).unwrap();
