@@ -47,6 +47,23 @@ fn shift(world: &World, kind: &str) {
     });
 }
 
+/// Makes the records of two bases, of one layer each, tell what is in the other.
+fn exchange_bases(world: &World) {
+    let mut bodies = Vec::new();
+    world.rewrite(&mut |statement| {
+        bodies.extend((statement["kind"] == "base").then(|| statement["body"].clone()));
+        false
+    });
+    assert_eq!(bodies.len(), 2, "{bodies:?}");
+    world.rewrite(&mut |statement| {
+        let is_base = statement["kind"] == "base";
+        if is_base {
+            statement["body"] = bodies.pop().unwrap();
+        }
+        is_base
+    });
+}
+
 const PARTS: &str = r#"
 spec = 1
 stages.a = { from = "scratch", steps = [{ write = "/d/f", content = "a" }] }
@@ -128,22 +145,7 @@ fn what_a_cache_tells_of_a_base_is_believed_as_long_as_it_is_told() {
         fill(&world, &spec(base, "/app"), &[]);
     }
     // Of either base is told what is in the other.
-    let mut bodies = Vec::new();
-    let mut told = |statement: &mut serde_json::Value| {
-        if statement["kind"] == "base" {
-            bodies.push(statement["body"].clone());
-        }
-        false
-    };
-    world.rewrite(&mut told);
-    assert_eq!(bodies.len(), 2, "{bodies:?}");
-    world.rewrite(&mut |statement| {
-        let is_base = statement["kind"] == "base";
-        if is_base {
-            statement["body"] = bodies.pop().unwrap();
-        }
-        is_base
-    });
+    exchange_bases(&world);
     let cache = world.cache();
     let other = spec(&bases[0], "/srv");
     let expected = Machine::new().build(&other, &[]).digest().to_owned();
@@ -187,19 +189,7 @@ fn a_command_on_a_base_of_which_a_cache_tells_runs_on_what_there_is() {
         fill(&world, &app(name, "true"), &[]);
     }
     // Of either base is told what is in the other, so that there would be nothing to remove.
-    let mut bodies = Vec::new();
-    world.rewrite(&mut |statement| {
-        bodies.extend((statement["kind"] == "base").then(|| statement["body"].clone()));
-        false
-    });
-    assert_eq!(bodies.len(), 2, "{bodies:?}");
-    world.rewrite(&mut |statement| {
-        let is_base = statement["kind"] == "base";
-        if is_base {
-            statement["body"] = bodies.pop().unwrap();
-        }
-        is_base
-    });
+    exchange_bases(&world);
     let removes = app("with", "busybox rm /etc/motd");
     let expected = Machine::new().build(&removes, &[]);
     assert_eq!(expected.layers().len(), 2);
@@ -217,7 +207,7 @@ fn what_a_cache_has_lost_of_a_base_is_told_once_and_the_rest_of_it_counts() {
         let spec = "spec = 1\nstages.app = { from = \"{registry}/library/base:1\", steps = [{ run = \"COMMAND\" }] }\nstages.other = { from = \"{registry}/library/base:1\", steps = [{ run = \"echo other > /other\" }] }\nimages.app = { stage = \"app\" }\nimages.other = { stage = \"other\" }\n";
         project(&world, "two", &spec.replace("COMMAND", command))
     };
-    fill_all(&world, &app("echo one > /one"));
+    fill(&world, &app("echo one > /one"), &[]);
     let mut lost = None;
     world.rewrite(&mut |statement| {
         if statement["kind"] == "base" {
@@ -229,18 +219,11 @@ fn what_a_cache_has_lost_of_a_base_is_told_once_and_the_rest_of_it_counts() {
     std::fs::remove_dir_all(world.registry.directory().join("data/docker/registry/v2/blobs/sha256").join(&lost[..2]).join(&lost)).unwrap();
     let other = app("echo two > /one");
     // One stage after the other: the first is told of what is not there.
-    let built = Machine::new().0.build(&other, &["--jobs", "1", "--cache-from", &world.cache()]);
+    let built = Machine::new().build(&other, &["--jobs", "1", "--cache-from", &world.cache()]);
     assert_eq!(built.ran(), ["run echo two > /one"], "{}", built.err);
     assert_eq!(built.err.matches("warning").count(), 1, "{}", built.err);
-    let expected = Machine::new().0.build(&other, &[]);
+    let expected = Machine::new().build(&other, &[]);
     assert_eq!(built.layers(), expected.layers());
-}
-
-/// Builds all images with a cache that is read and written.
-fn fill_all(world: &World, project: &Path) {
-    let cache = world.cache();
-    let built = Machine::new().0.build(project, &["--cache-from", &cache, "--cache-to", &cache]);
-    assert!(!built.err.contains("warning"), "{}", built.err);
 }
 
 /// Seconds since 1970.
