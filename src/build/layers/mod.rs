@@ -320,30 +320,17 @@ impl<'e> Layers<'e> {
     /// The kept directory of a state's topmost layer.
     fn directory(&self, state: &State) -> Result<PathBuf, Failure> {
         self.directories.get(state, || {
-            let store = self.outside.store;
-            let shelf = self.workplace.shelf(store);
+            if let Some(path) = self.kept(state)? {
+                return Ok(path);
+            }
             match state.layers().last() {
                 None => Err(Failure::Lost(Lost::Nothing)),
-                Some(LayerName::Own(fingerprint)) => match store.kept(&shelf, &fingerprint.hex())? {
-                    Some(path) => Ok(path),
-                    None => self.unpack_own(state, fingerprint),
-                },
+                Some(LayerName::Own(fingerprint)) => self.unpack_own(state, fingerprint),
                 Some(LayerName::Foreign(diff_id)) => {
-                    let kept = || {
-                        for name in [diff_id.hex(), state.name().hex()] {
-                            if let Some(path) = store.kept(&shelf, &name)? {
-                                return Ok(Some(path));
-                            }
-                        }
-                        Ok::<_, Failure>(None)
-                    };
-                    if let Some(path) = kept()? {
-                        return Ok(path);
-                    }
                     if self.is_told_of(state) {
                         // Whoever makes sure of it unpacks it.
                         self.make_sure_of(state)?;
-                        if let Some(path) = kept()? {
+                        if let Some(path) = self.kept(state)? {
                             return Ok(path);
                         }
                     }
@@ -352,6 +339,21 @@ impl<'e> Layers<'e> {
                 }
             }
         })
+    }
+
+    /// As [`Layers::directory`], if it is there.
+    fn kept(&self, state: &State) -> Result<Option<PathBuf>, Failure> {
+        let store = self.outside.store;
+        let shelf = self.workplace.shelf(store);
+        let name = match state.layers().last() {
+            Some(LayerName::Own(fingerprint)) => fingerprint.hex(),
+            Some(LayerName::Foreign(diff_id)) => diff_id.hex(),
+            None => return Ok(None),
+        };
+        match store.kept(&shelf, &name)? {
+            Some(path) => Ok(Some(path)),
+            None => Ok(store.kept(&shelf, &state.name().hex())?),
+        }
     }
 
     fn unpack_own(&self, state: &State, fingerprint: &Fingerprint) -> Result<PathBuf, Failure> {
@@ -400,14 +402,7 @@ impl<'e> Layers<'e> {
 
     /// Whether the directory of a state's topmost layer is there.
     pub(super) fn is_unpacked(&self, state: &State) -> Result<bool, Failure> {
-        let store = self.outside.store;
-        let shelf = self.workplace.shelf(store);
-        let name = match state.layers().last() {
-            Some(LayerName::Own(fingerprint)) => fingerprint.hex(),
-            Some(LayerName::Foreign(diff_id)) => diff_id.hex(),
-            None => return Ok(false),
-        };
-        Ok(store.kept(&shelf, &name)?.is_some() || store.kept(&shelf, &state.name().hex())?.is_some())
+        Ok(self.kept(state)?.is_some())
     }
 
     /// Has the files of own layers of a state on this machine, whoever has them now.
