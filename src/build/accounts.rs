@@ -203,7 +203,7 @@ mod tests {
     use lapstrake_cache::Fingerprint;
 
     use super::*;
-    use crate::tree::{Content, File, Metadata};
+    use crate::tree::{Content, File, Metadata, Xattrs};
 
     struct Fixed(BTreeMap<Fingerprint, &'static [u8]>);
 
@@ -214,7 +214,7 @@ mod tests {
     }
 
     fn image() -> (Tree, Fixed) {
-        let metadata = Metadata { mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() };
+        let metadata = Metadata { mode: 0o644, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new() };
         let files: [(&[u8], &'static [u8]); 2] = [
             (b"etc/passwd", b"root:x:0:0:root:/root:/bin/sh\nweb:x:1000:1001:,,,:/srv/web:/bin/sh\nbroken\n"),
             (b"etc/group", b"root:x:0:\nweb:x:1001:\nlogs:x:44:other,web\n"),

@@ -19,7 +19,8 @@ use super::{Failure, Lost};
 use crate::event::Cancel;
 use crate::tree::{
     Content, Contents, Difference, DirectoryHandle, DiskError, DiskTime, FileStamp, KnownContents, LastLink, Links, Listed, ListedKind,
-    LocalDirectory, Metadata, Node, NodeKind, Scanned, SpecialKind, Status, Tree, TreePath, checkout_difference, checkout_tree, scan,
+    LocalDirectory, Metadata, Node, NodeKind, Scanned, SpecialKind, Status, Tree, TreePath, Xattrs, checkout_difference, checkout_tree,
+    scan,
 };
 
 /// How long to wait until the clock of a file system may have moved on.
@@ -302,7 +303,7 @@ impl Part {
             Node::Directory(_) => Node::Directory(Arc::clone(&tree.subtree(&at).unwrap_or_else(|| (*tree).clone()).root)),
             other @ (Node::File(_) | Node::Symlink(_) | Node::Special(_)) => other,
         };
-        let metadata = Metadata { mode: 0o700, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() };
+        let metadata = Metadata { mode: 0o700, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new() };
         let top = crate::tree::Directory::new(metadata, [(name.clone(), node)].into());
         let shown = TreePath::root().join(&name);
         let part = Tree::new(Arc::new(top));

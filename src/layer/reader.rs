@@ -418,7 +418,7 @@ impl<R: Read> TarReader<R> {
             gid: id("gid", extended.gid.map_or_else(|| header.gid(), Ok)?)?,
             mtime: extended.mtime.map_or_else(|| header.mtime(), Ok)?,
             size: logical,
-            xattrs: extended.xattrs,
+            xattrs: extended.xattrs.into(),
         })
     }
 

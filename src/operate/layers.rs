@@ -11,7 +11,7 @@ use crate::event::Cancel;
 use crate::image::{Blobs, SealedLayer};
 use crate::layer::{Limits, unpack};
 use crate::registry::Registry;
-use crate::tree::{Change, Difference, Entry, Metadata, Tree, TreePath};
+use crate::tree::{Change, Difference, Entry, Metadata, Tree, TreePath, Xattrs};
 
 /// A layer could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +81,7 @@ impl ReadLayers {
 }
 
 fn nothing() -> Tree {
-    Tree::empty(Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() })
+    Tree::empty(Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new() })
 }
 
 /// Reads all layers, from where they are: nothing is written to a disk.

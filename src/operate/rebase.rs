@@ -3,7 +3,7 @@
 //!
 //! Source of truth: `specs/rebasing.md`; OCI image-spec 1.1, "Image Configuration" and "Image Manifest".
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 
 use lapstrake_cache::Digest;
@@ -17,7 +17,7 @@ use crate::image::{
     SealedLayer,
 };
 use crate::registry::Registry;
-use crate::tree::Tree;
+use crate::tree::{Metadata, Tree, Xattrs};
 
 /// The annotation with the name of the base. OCI image-spec 1.1, "Pre-Defined Annotation Keys".
 pub const BASE_NAME: &str = "org.opencontainers.image.base.name";
@@ -228,7 +228,7 @@ fn prove(
 ) -> Result<(), RebaseError> {
     let read = read_layers(image, registry, cancel)?;
     let (lower, upper) = read.layers.split_at(old.image.layers.len().min(read.layers.len()));
-    let nothing = || Tree::empty(crate::tree::Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() });
+    let nothing = || Tree::empty(Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new() });
     let mut below = lower.last().map_or_else(nothing, |layer| layer.above.clone());
     let mut other = read_layers(new, registry, cancel)?.tree();
     let mut upper = upper.iter();

@@ -1,9 +1,8 @@
 //! A tree and a difference in, the tree with the difference over it out; and what remains of a change when parts of it are discarded.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Change, Difference, Directory, Editor, Entry, Links, Metadata, Node, Patterns, Tree, TreePath};
+use super::{Change, Difference, Directory, Editor, Entry, Links, Metadata, Node, Patterns, Tree, TreePath, Xattrs};
 
 impl Tree {
     /// The tree with a difference over it, be it one of ours or a layer that others made.
@@ -79,7 +78,7 @@ fn put_directory(
     let metadata = match (own, below) {
         (Some(Change::Put(Entry::Directory(metadata))), _) => metadata.clone(),
         (_, Some(below)) => below.metadata.clone(),
-        (_, None) => Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() },
+        (_, None) => Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new() },
     };
     let below = below.filter(|_| !difference.opaque.contains(path));
     if let Some(below) = below

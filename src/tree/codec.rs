@@ -311,7 +311,7 @@ impl<'a> Input<'a> {
         let mut xattrs = Xattrs::new();
         for _ in 0..self.u32()? {
             let name = self.bytes()?;
-            if xattrs.last_key_value().is_some_and(|(last, _)| last.as_slice() >= name) {
+            if xattrs.last().is_some_and(|(last, _)| last.as_slice() >= name) {
                 return Err(InvalidDifference::Order { path: path.clone() });
             }
             let value = self.bytes()?;

@@ -5,11 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use lapstrake_cache::{Fingerprint, Fingerprinter};
 
-use super::{Name, TreePath};
-
-/// Extended attributes by name, in order of their bytes. Only kept ones: `security.capability` in its version 2 form and `user.*`
-/// without those of overlay file systems.
-pub type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+use super::{Name, TreePath, Xattrs};
 
 /// What every node has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +18,7 @@ pub struct Metadata {
     pub gid: u32,
     /// Seconds since 1970-01-01T00:00:00Z.
     pub mtime: i64,
-    /// Kept extended attributes.
+    /// Kept extended attributes: `security.capability` in its version 2 form and `user.*` without those of overlay file systems.
     pub xattrs: Xattrs,
 }
 

@@ -1,10 +1,22 @@
 //! Names and paths inside a tree: bytes, relative to its root, without `.`, `..`, empty names or NUL.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 /// One name in a directory: not empty, not `.` or `..`, without `/` and NUL. Any other byte may occur.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<[u8]>);
+#[derive(Clone)]
+pub struct Name(Bytes);
+
+/// The bytes of a name. Most names are short, and a tree has many: those need no room of their own.
+#[derive(Clone)]
+enum Bytes {
+    Short { length: u8, bytes: [u8; SHORT] },
+    Long(Box<[u8]>),
+}
+
+/// Bytes of a name that take no more room than where others are.
+const SHORT: usize = 22;
 
 /// A path inside a tree, relative to its root. The root itself is the empty path.
 ///
@@ -34,15 +46,56 @@ impl Name {
             _ if bytes.contains(&b'/') => "a name has a slash in it",
             _ if bytes.contains(&0) => "a name has a NUL byte in it",
             _ if bytes.len() > 255 => "a name is longer than 255 bytes",
-            _ => return Ok(Name(bytes.into())),
+            _ => return Ok(Name::made(bytes)),
         };
         Err(InvalidPath { path: bytes.to_vec(), reason })
+    }
+
+    /// A name of bytes that were checked.
+    fn made(bytes: &[u8]) -> Name {
+        let mut short = [0; SHORT];
+        Name(match (short.get_mut(..bytes.len()), u8::try_from(bytes.len())) {
+            (Some(place), Ok(length)) => {
+                place.copy_from_slice(bytes);
+                Bytes::Short { length, bytes: short }
+            }
+            (_, _) => Bytes::Long(bytes.into()),
+        })
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Bytes::Short { length, bytes } => bytes.get(..usize::from(*length)).unwrap_or(bytes),
+            Bytes::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for Name {}
+
+impl PartialOrd for Name {
+    fn partial_cmp(&self, other: &Name) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Name {
+    fn cmp(&self, other: &Name) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 
@@ -98,13 +151,15 @@ impl TreePath {
         if !self.0.is_empty() {
             self.0.push(b'/');
         }
-        self.0.extend_from_slice(&name.0);
+        self.0.extend_from_slice(name.as_bytes());
     }
 
     /// The path one name down.
     #[must_use]
     pub fn join(&self, name: &Name) -> TreePath {
-        let mut path = self.clone();
+        // Exactly as much room as is needed: there may be many of them.
+        let mut path = TreePath(Vec::with_capacity(self.0.len() + 1 + name.as_bytes().len()));
+        path.0.extend_from_slice(&self.0);
         path.push(name);
         path
     }
@@ -139,12 +194,12 @@ impl TreePath {
             return None;
         }
         let start = self.0.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-        Some(Name(self.0[start..].into()))
+        Some(Name::made(&self.0[start..]))
     }
 
     /// The names from the root down.
     pub fn names(&self) -> impl Iterator<Item = Name> + '_ {
-        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).map(|name| Name(name.into()))
+        self.0.split(|&byte| byte == b'/').filter(|name| !name.is_empty()).map(Name::made)
     }
 
     /// Whether this is `ancestor` or below it.
@@ -165,13 +220,13 @@ impl TreePath {
 }
 
 impl PartialOrd for TreePath {
-    fn partial_cmp(&self, other: &TreePath) -> Option<std::cmp::Ordering> {
+    fn partial_cmp(&self, other: &TreePath) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
 impl Ord for TreePath {
-    fn cmp(&self, other: &TreePath) -> std::cmp::Ordering {
+    fn cmp(&self, other: &TreePath) -> Ordering {
         // Paths that are compared mostly begin alike; whole blocks are compared at once.
         const BLOCK: usize = 32;
         let blocks = self.0.chunks_exact(BLOCK).zip(other.0.chunks_exact(BLOCK)).take_while(|(one, other)| one == other);
@@ -184,7 +239,7 @@ impl Ord for TreePath {
 
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0.escape_ascii())
+        write!(f, "{}", self.as_bytes().escape_ascii())
     }
 }
 

@@ -264,7 +264,7 @@ impl Walk<'_> {
 /// An upper directory must hold all of its files' data under their own names.
 fn upper_is_understood(path: &TreePath, status: &Status) -> Result<(), ScanError> {
     for attribute in ["user.overlay.redirect", "user.overlay.metacopy"] {
-        if status.xattrs.contains_key(attribute.as_bytes()) {
+        if status.xattrs.get(attribute.as_bytes()).is_some() {
             return Err(ScanError::Elsewhere { path: path.clone(), attribute });
         }
     }

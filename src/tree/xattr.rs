@@ -1,17 +1,116 @@
 //! Extended attributes: which are kept and in what form; and the system calls for them on one inode.
 
+use std::collections::{BTreeMap, btree_map};
+use std::fmt;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs as sys;
 use rustix::io::Errno;
 
-use super::{Opaque, Xattrs};
+use super::Opaque;
 
 const CAPABILITY: &[u8] = b"security.capability";
 /// Both spellings of the mark that a directory of an overlay hides what is below.
 const OPAQUE: [&[u8]; 2] = [b"user.overlay.opaque", b"trusted.overlay.opaque"];
 /// The kernel's limits for a list of names and for a value.
 const MAXIMUM_LENGTH: usize = 65536;
+
+/// Extended attributes by name, in order of their bytes.
+///
+/// Hardly any file has some: none take as little room as can be.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Xattrs(
+    /// Never an empty map.
+    Option<Box<BTreeMap<Vec<u8>, Vec<u8>>>>,
+);
+
+impl Xattrs {
+    /// No attributes.
+    #[must_use]
+    pub const fn new() -> Xattrs {
+        Xattrs(None)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |xattrs| xattrs.len())
+    }
+
+    /// The value of one.
+    #[must_use]
+    pub fn get(&self, name: &[u8]) -> Option<&Vec<u8>> {
+        self.0.as_ref()?.get(name)
+    }
+
+    /// The one whose name is last in order, with its value.
+    #[must_use]
+    pub fn last(&self) -> Option<(&Vec<u8>, &Vec<u8>)> {
+        self.0.as_ref()?.last_key_value()
+    }
+
+    /// Puts one, in place of one of the same name.
+    pub fn insert(&mut self, name: Vec<u8>, value: Vec<u8>) {
+        self.0.get_or_insert_default().insert(name, value);
+    }
+
+    /// Each with its value, in order of the names.
+    #[must_use]
+    pub fn iter(&self) -> XattrsIter<'_> {
+        XattrsIter(self.0.as_ref().map(|xattrs| xattrs.iter()))
+    }
+}
+
+/// Extended attributes in order of their names.
+#[derive(Debug, Clone)]
+pub struct XattrsIter<'a>(Option<btree_map::Iter<'a, Vec<u8>, Vec<u8>>>);
+
+impl<'a> Iterator for XattrsIter<'a> {
+    type Item = (&'a Vec<u8>, &'a Vec<u8>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.as_mut()?.next()
+    }
+}
+
+impl<'a> IntoIterator for &'a Xattrs {
+    type Item = (&'a Vec<u8>, &'a Vec<u8>);
+    type IntoIter = XattrsIter<'a>;
+
+    fn into_iter(self) -> XattrsIter<'a> {
+        self.iter()
+    }
+}
+
+impl From<BTreeMap<Vec<u8>, Vec<u8>>> for Xattrs {
+    fn from(xattrs: BTreeMap<Vec<u8>, Vec<u8>>) -> Xattrs {
+        Xattrs((!xattrs.is_empty()).then(|| Box::new(xattrs)))
+    }
+}
+
+impl<const N: usize> From<[(Vec<u8>, Vec<u8>); N]> for Xattrs {
+    fn from(xattrs: [(Vec<u8>, Vec<u8>); N]) -> Xattrs {
+        BTreeMap::from(xattrs).into()
+    }
+}
+
+impl fmt::Debug for Xattrs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self).finish()
+    }
+}
+
+impl FromIterator<(Vec<u8>, Vec<u8>)> for Xattrs {
+    fn from_iter<I: IntoIterator<Item = (Vec<u8>, Vec<u8>)>>(xattrs: I) -> Xattrs {
+        xattrs.into_iter().collect::<BTreeMap<_, _>>().into()
+    }
+}
 
 /// What is kept of attributes as they are on disk or in another's layer: `security.capability` in its version 2 form, and `user.*`
 /// without those of overlay file systems.
@@ -79,7 +178,7 @@ impl Inode<'_> {
         for name in self.names(&mut buffer)? {
             let matters = name == CAPABILITY
                 || [&b"user."[..], b"trusted.overlay.", b"system.posix_acl_"].iter().any(|prefix| name.starts_with(prefix));
-            if matters && !wanted.contains_key(&name) {
+            if matters && wanted.get(&name).is_none() {
                 match self.remove(&name) {
                     Ok(()) | Err(Errno::NODATA) => {}
                     Err(error) => return Err(error),
@@ -158,7 +257,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_vec(), value.to_vec()))
         .into();
-        assert_eq!(kept_xattrs(&raw).into_keys().collect::<Vec<_>>(), [b"user.a".to_vec()]);
+        assert_eq!(kept_xattrs(&raw), [(b"user.a".to_vec(), b"1".to_vec())].into());
     }
 
     #[test]

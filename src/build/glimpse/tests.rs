@@ -9,7 +9,7 @@ use crate::build::steps::{make_directory, write};
 use crate::plan::{self, Missing, ModeRule, Newlines, TreeSource};
 use crate::remote::Listing;
 use crate::tree::arbitrary::{Samples, pair, path, tree};
-use crate::tree::{Difference, Editor, Metadata};
+use crate::tree::{Difference, Editor, Metadata, Xattrs};
 
 /// The layers that lead to a tree, as pages or whole.
 fn glimpse(layers: &[(Difference, bool)]) -> Glimpse<'_> {
@@ -97,7 +97,7 @@ proptest! {
 fn only_what_is_needed_is_asked_for() {
     let asked = Mutex::new(0);
     let mut editor = Editor::new(&Layers::nothing());
-    let made = Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() };
+    let made = Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new() };
     for directory in ["/usr/lib/a", "/usr/lib/b", "/etc", "/srv/app/old"] {
         editor.make_directories(directory.as_bytes(), &made).unwrap();
         editor.put(&path(&format!("{}/file", &directory[1..])), crate::tree::arbitrary::file(b"a")).unwrap();

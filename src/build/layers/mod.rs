@@ -26,7 +26,7 @@ use super::{Failure, Lost};
 use crate::input::{BaseLayer, Outside};
 use crate::layer;
 use crate::sandbox::UpperKind;
-use crate::tree::{Change, Content, Contents, Difference, DirectoryHandle, Entry, Metadata, Tree, TreePath, checkout_tree};
+use crate::tree::{Change, Content, Contents, Difference, DirectoryHandle, Entry, Metadata, Tree, TreePath, Xattrs, checkout_tree};
 
 /// Our own differences, by fingerprint.
 const DIFFERENCES: Shelf = Shelf::named("differences");
@@ -513,7 +513,7 @@ impl<'e> Layers<'e> {
 
     /// The file system that has nothing in it.
     pub(super) fn nothing() -> Tree {
-        Tree::empty(Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() })
+        Tree::empty(Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new() })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::build::site::Site;
 use crate::build::{Failure, Lost};
 use crate::image::Descriptor;
 use crate::remote::{Desk, Found, Kind, Member, Snapshot};
-use crate::tree::{Change, Content, Contents, DirectoryHandle, Entry, Metadata, Tree, TreePath, checkout_tree};
+use crate::tree::{Change, Content, Contents, DirectoryHandle, Entry, Metadata, Tree, TreePath, Xattrs, checkout_tree};
 
 /// How many chunks are fetched at a time.
 const FETCHERS: usize = 4;
@@ -77,7 +77,7 @@ fn restore(
     chunks.bring(elsewhere, member)?;
     let scratch = store.scratch()?;
     let into = make(&scratch)?;
-    let nothing = Tree::empty(Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() });
+    let nothing = Tree::empty(Metadata { mode: 0o755, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new() });
     checkout_tree(&nothing.apply(&snapshot.files), &chunks, &*into, site.outside.cancel)?;
     Ok(scratch)
 }

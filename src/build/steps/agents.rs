@@ -3,7 +3,6 @@
 //! The agent's own socket belongs to the caller, whom a step need not know; ours belongs to whom the mount says. What goes through it is
 //! neither looked at nor kept.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::AsRawFd as _;
@@ -20,7 +19,7 @@ use crate::build::Failure;
 use crate::build::accounts::Owner;
 use crate::build::layers::make_root;
 use crate::build::site::Site;
-use crate::tree::{Metadata, Name, NodeKind, TreePath};
+use crate::tree::{Metadata, Name, NodeKind, TreePath, Xattrs};
 
 /// The sockets of one command. They are there as long as this is.
 #[derive(Default)]
@@ -47,7 +46,7 @@ impl Agents {
         let socket = directory.join("socket");
         let listener = bind(&directory).map_err(wrong)?;
         let name = TreePath::root().join(&socket_name());
-        let metadata = Metadata { mode, uid: owner.uid, gid: owner.gid, mtime: site.epoch, xattrs: BTreeMap::new() };
+        let metadata = Metadata { mode, uid: owner.uid, gid: owner.gid, mtime: site.epoch, xattrs: Xattrs::new() };
         if handle.set_metadata(&name, NodeKind::Special, &metadata).is_err() {
             // Where ids are mapped so that the socket cannot be given away, the directory around it keeps others out.
             std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(0o666)).map_err(wrong)?;

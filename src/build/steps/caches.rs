@@ -17,7 +17,7 @@ use crate::build::state::State;
 use crate::build::{Failure, Lost};
 use crate::event::{Event, EventKind, TaskId};
 use crate::plan::{CacheAccess, FirstContents, Mount, MountKind, Run, Sharing};
-use crate::tree::{DirectoryHandle, LastLink, Metadata, NodeKind, TreePath, checkout_tree};
+use crate::tree::{DirectoryHandle, LastLink, Metadata, NodeKind, TreePath, Xattrs, checkout_tree};
 
 /// How long a lock that became free, or a wish to stop, may go unnoticed.
 const NOTICE_WITHIN: Duration = Duration::from_millis(50);
@@ -194,7 +194,7 @@ fn settle(directory: &dyn DirectoryHandle, owner: Owner, mode: u16) -> Result<()
     let Owner { uid, gid } = owner;
     let found = directory.root_status()?;
     if (found.uid, found.gid, found.mode) != (uid, gid, mode) {
-        let metadata = Metadata { mode, uid, gid, mtime: found.modified.seconds, xattrs: BTreeMap::new() };
+        let metadata = Metadata { mode, uid, gid, mtime: found.modified.seconds, xattrs: Xattrs::new() };
         directory.set_metadata(&TreePath::root(), NodeKind::Directory, &metadata)?;
     }
     Ok(())

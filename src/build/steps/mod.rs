@@ -22,7 +22,7 @@ use std::sync::Arc;
 use lapstrake_cache::{Digest, Fingerprint};
 
 use super::accounts::{AccountError, Owner};
-use crate::tree::{EditError, InvalidPattern, Metadata, Tree, TreePath};
+use crate::tree::{EditError, InvalidPattern, Metadata, Tree, TreePath, Xattrs};
 
 /// The tree above, and where the bytes are that the tree below does not have.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ pub enum StepError {
 
 /// Metadata of what we make: the step's time is put in when the difference is made.
 pub(super) fn made(mode: u16, owner: Owner) -> Metadata {
-    Metadata { mode, uid: owner.uid, gid: owner.gid, mtime: 0, xattrs: BTreeMap::new() }
+    Metadata { mode, uid: owner.uid, gid: owner.gid, mtime: 0, xattrs: Xattrs::new() }
 }
 
 /// Directories that are made because something is put below them.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use lapstrake_cache::{Fingerprint, Fingerprinter, Scratch};
 
 use crate::event::Cancel;
-use crate::tree::{Content, Contents, Directory, File, Metadata, Name, Node, Symlink, Tree, TreePath};
+use crate::tree::{Content, Contents, Directory, File, Metadata, Name, Node, Symlink, Tree, TreePath, Xattrs};
 
 /// The files of a repository at a commit: modes 0644 and 0755, owner 0:0, the time 0. Their bytes are on disk as long as this is.
 pub struct GitFiles {
@@ -166,7 +166,7 @@ pub(super) fn link(target: Vec<u8>) -> Item {
 }
 
 fn metadata(mode: u16) -> Metadata {
-    Metadata { mode, uid: 0, gid: 0, mtime: 0, xattrs: BTreeMap::new() }
+    Metadata { mode, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new() }
 }
 
 #[cfg(test)]

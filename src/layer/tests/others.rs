@@ -12,7 +12,7 @@ use crate::layer::header::{Header, Kind};
 use crate::layer::reader::{EndMarker, TarReader};
 use crate::layer::sequence::records;
 use crate::layer::{Limits, Profile, unpack};
-use crate::tree::{Change, Entry, LocalDirectory, NodeKind, NoneKnown, Tree, checkout_tree, scan};
+use crate::tree::{Change, Entry, LocalDirectory, NodeKind, NoneKnown, Tree, Xattrs, checkout_tree, scan};
 
 /// Runs a program that must succeed; what it printed.
 #[expect(clippy::disallowed_methods, reason = "the programs under comparison are started here")]
@@ -80,7 +80,7 @@ fn other_programs_extract_what_was_packed() {
 fn as_python_extracts(tree: &Tree) -> Tree {
     let entries = tree.walk().map(|(path, node)| {
         let mut entry = node.entry();
-        entry.metadata_mut().xattrs.clear();
+        entry.metadata_mut().xattrs = Xattrs::new();
         if entry.kind() == NodeKind::Symlink {
             entry.metadata_mut().mtime = 0;
         }

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use crate::tree::arbitrary::{directory, file, pair, path, plain, symlink, tree, tree_of};
 use crate::tree::{
-    Change, Difference, EditError, Editor, Entry, InvalidDifference, LastLink, Links, MAXIMUM_DEPTH, Metadata, Modes, Node, Patterns, Tree,
-    TreePath,
+    Change, Difference, EditError, Editor, Entry, InvalidDifference, LastLink, Links, MAXIMUM_DEPTH, Metadata, Modes, Name, Node, Patterns,
+    Tree, TreePath,
 };
 
 fn entries(tree: &Tree) -> BTreeMap<TreePath, Entry> {
@@ -353,4 +353,22 @@ fn discarded_changes_are_as_below() {
     let discarded = above.discarding(&below, &Patterns::new(["/var/log/**"]).unwrap());
     let expected = tree_of(&[("var/log/dpkg.log", file(b"1")), ("var/log/gone", file(b"1")), ("etc/x", file(b"2"))]);
     assert_eq!(discarded, expected);
+}
+
+#[test]
+fn an_entry_of_a_tree_takes_little_room() {
+    // Trees of many files are what a build's memory is spent on.
+    assert_eq!(size_of::<Name>(), 24);
+    assert_eq!(size_of::<Node>(), 80);
+    assert_eq!(size_of::<Change>(), 80);
+}
+
+#[test]
+fn names_are_the_same_in_any_length() {
+    let names: Vec<Name> = (1..=255).map(|length| Name::new(&vec![b'a'; length]).unwrap()).collect();
+    assert!(names.is_sorted_by(|one, other| one < other));
+    for (name, length) in names.iter().zip(1..) {
+        assert_eq!(name.as_bytes(), vec![b'a'; length]);
+        assert_eq!(TreePath::root().join(name).name().as_ref(), Some(name));
+    }
 }
