@@ -14,7 +14,7 @@ use super::steps::copy::{self, Selection};
 use super::{Failure, Lost};
 use crate::plan::{Copy, Missing, TreeSource};
 use crate::remote::Member;
-use crate::tree::{LastLink, Node, Tree};
+use crate::tree::{Directory, LastLink, Node, Tree};
 
 /// Names of parts of states, so that an unchanged build need not look into them.
 const PARTS: Shelf = Shelf::named("parts");
@@ -68,7 +68,7 @@ impl ToldPart {
 /// The name of a file or directory of a state, times included; and what has to be checked before anything is made with it.
 pub(super) fn part(site: &Site<'_>, state: &State, path: &str, place: &str) -> Result<(Fingerprint, Option<ToldPart>), Failure> {
     let state_name = state.name();
-    let question = Question::new("lapstrake-part/1", [state_name.as_bytes().as_slice(), path.as_bytes()]);
+    let question = Question::new("lapstrake-part/2", [state_name.as_bytes().as_slice(), path.as_bytes()]);
     let named = named(site, question, state, || name_in(&*site.layers.tree(state)?, path, place))?;
     let name = named.name;
     let told = named.told.is_some().then(|| ToldPart { named, state: state.clone(), path: path.to_owned(), place: place.to_owned() });
@@ -80,7 +80,10 @@ fn name_in(tree: &Tree, path: &str, place: &str) -> Result<Fingerprint, Failure>
     let missing = || steps::StepError::NoSource { source_path: path.to_owned(), place: place.to_owned(), nearest: None };
     match tree.get(&at).ok_or_else(missing)? {
         Node::Directory(_) => Ok(tree.subtree(&at).unwrap_or_else(|| tree.clone()).fingerprint()),
-        node @ (Node::File(_) | Node::Symlink(_) | Node::Special(_)) => Ok(Fingerprint::of(format!("{node:?}").as_bytes())),
+        // A directory around it has the digest of all that matters in it.
+        node @ (Node::File(_) | Node::Symlink(_) | Node::Special(_)) => {
+            Ok(Directory::new(steps::parents(), [(copy::root_name(), node)].into()).fingerprint())
+        }
     }
 }
 

@@ -72,7 +72,8 @@ impl Selection {
     }
 }
 
-fn root_name() -> Name {
+/// A name for what is named for its own sake.
+pub(in crate::build) fn root_name() -> Name {
     #[expect(clippy::expect_used, reason = "a constant that is a name")]
     Name::new(b"root").expect("`root` is a name")
 }
