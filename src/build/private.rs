@@ -325,7 +325,7 @@ impl Part {
         let handle = LocalDirectory::open(&self.top).map_err(|source| Failure::File { path: self.top.clone(), source })?;
         // The part itself has been moved there and back, which is a change of its inode.
         let settled = |mut stamps: Stamps| {
-            stamps.0.iter_mut().filter(|(path, _)| path.names().count() == 1).for_each(|(_, stamp)| stamp.changed = DiskTime::default());
+            stamps.0.iter_mut().filter(|(path, _)| path.depth() == 1).for_each(|(_, stamp)| stamp.changed = DiskTime::default());
             stamps
         };
         let (before, now) = (settled(self.stamps.clone()).0, settled(Stamps::of(&handle)?).0);

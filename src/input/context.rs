@@ -16,7 +16,7 @@ const IGNORE_FILES: [&str; 2] = [".lapstrakeignore", ".dockerignore"];
 /// A context that was read.
 #[derive(Clone)]
 pub struct Context {
-    /// Its files as they are on disk, without those that its ignore file leaves out.
+    /// Its files without those that its ignore file leaves out: with their modes on disk, and without owners and times.
     pub tree: Tree,
     /// The directory they are in.
     pub handle: Arc<LocalDirectory>,
@@ -38,7 +38,7 @@ impl Outside<'_> {
             let handle = LocalDirectory::open(&path).map_err(|source| Error::File { path: path.clone(), source })?.ignoring_xattrs();
             let patterns = self.ignored(&path, &handle, ignore.as_deref())?;
             let remembered = Remembered::load(self.store, &path);
-            let scanned = crate::tree::scan_ignoring(&handle, &patterns, &remembered, self.cancel)
+            let scanned = crate::tree::scan_context(&handle, &patterns, &remembered, self.cancel)
                 .map_err(|source| Error::Scan { path: path.clone(), source: Box::new(source) })?;
             remembered.save();
             Ok((Context { tree: scanned.tree, handle: Arc::new(handle), path }, Outcome::Done))

@@ -1,7 +1,6 @@
 //! Contents of files that did not change since they were read last: kept in the store, in one record for each directory, and one for each
 //! archive.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -28,7 +27,7 @@ pub(super) struct Remembered<'a> {
     key: Fingerprint,
     /// In order, with whether it was asked for.
     before: Vec<(FileStamp, Content, AtomicBool)>,
-    new: Mutex<BTreeMap<FileStamp, Content>>,
+    new: Mutex<Vec<(FileStamp, Content)>>,
 }
 
 impl<'a> Remembered<'a> {
@@ -42,12 +41,14 @@ impl<'a> Remembered<'a> {
 
     /// Writes what was asked for, if it is not what was read. That it cannot be written costs time in the next build and no more.
     pub(super) fn save(self) {
-        let new = self.new.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if new.is_empty() && self.before.iter().all(|(_, _, asked)| asked.load(Ordering::Relaxed)) {
+        let mut now = self.new.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if now.is_empty() && self.before.iter().all(|(_, _, asked)| asked.load(Ordering::Relaxed)) {
             return;
         }
         let kept = self.before.into_iter().filter(|(_, _, asked)| asked.load(Ordering::Relaxed));
-        let now: BTreeMap<_, _> = kept.map(|(stamp, content, _)| (stamp, content)).chain(new).collect();
+        now.extend(kept.map(|(stamp, content, _)| (stamp, content)));
+        now.sort_unstable_by_key(|(stamp, _)| *stamp);
+        now.dedup_by_key(|(stamp, _)| *stamp);
         let _ = self.store.put_record(&SHELF, &self.key, &encode(&now));
     }
 }
@@ -61,11 +62,12 @@ impl KnownContents for Remembered<'_> {
     }
 
     fn put(&self, stamp: FileStamp, content: Content) {
-        self.new.lock().unwrap_or_else(PoisonError::into_inner).insert(stamp, content);
+        self.new.lock().unwrap_or_else(PoisonError::into_inner).push((stamp, content));
     }
 }
 
-fn encode(known: &BTreeMap<FileStamp, Content>) -> Vec<u8> {
+/// What is known, in order, as bytes.
+fn encode(known: &[(FileStamp, Content)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(FORMAT.len() + known.len() * ENTRY);
     out.extend_from_slice(FORMAT);
     for (stamp, content) in known {
@@ -157,9 +159,9 @@ mod tests {
         let time = |seconds| DiskTime { seconds, nanoseconds: 7 };
         let stamp = |inode| FileStamp { device: 1, inode, size: 3, modified: time(-4), changed: time(5) };
         let content = Content { fingerprint: Fingerprint::of(b"x"), size: 3 };
-        let known: BTreeMap<_, _> = [(stamp(2), content), (stamp(1), content)].into();
+        let known = [(stamp(1), content), (stamp(2), content)];
         let bytes = encode(&known);
-        assert_eq!(decode(&bytes), Some(vec![(stamp(1), content), (stamp(2), content)]));
+        assert_eq!(decode(&bytes), Some(known.to_vec()));
         assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
         let (format, entries) = bytes.split_at(FORMAT.len());
         let (one, other) = entries.split_at(ENTRY);

@@ -219,7 +219,7 @@ impl<'a> Layer<'a> {
             },
             Meaning::Entry { parent, name: Some(name) } => {
                 let path = self.directory(&parent, limits)?.join(&name);
-                if path.names().count() > limits.path_names || path.as_bytes().len() > limits.path_bytes {
+                if path.depth() > limits.path_names || path.as_bytes().len() > limits.path_bytes {
                     return Err(bad_name(BadName::TooLong));
                 }
                 self.put(path, entry, content, limits)

@@ -176,7 +176,7 @@ impl Page {
         let bytes = zstd::bulk::decompress(stored, PAGE_LIMIT_BYTES).ok()?;
         let mut rest = bytes.as_slice();
         let difference = Difference::decode(unframe(&mut rest)?).ok()?;
-        let is_flat = difference.entries.keys().all(|path| path.names().count() <= 1);
+        let is_flat = difference.entries.keys().all(|path| path.depth() <= 1);
         if !is_flat || difference.links != Links::default() || difference.opaque.iter().any(|path| !path.is_root()) {
             return None;
         }

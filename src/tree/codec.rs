@@ -139,7 +139,7 @@ impl Difference {
     pub fn check(&self) -> Result<(), InvalidDifference> {
         let wrong = |path: &TreePath, reason| Err(InvalidDifference::Entry { path: path.clone(), reason });
         for (path, change) in &self.entries {
-            if path.names().count() > MAXIMUM_DEPTH {
+            if path.depth() > MAXIMUM_DEPTH {
                 return wrong(path, "there are too many names in the path");
             }
             if let Some(parent) = path.parent()

@@ -157,7 +157,7 @@ impl Editor {
     /// When the path cannot be resolved, is too deep, or something on it is no directory.
     pub fn make_directories(&mut self, path: &[u8], metadata: &Metadata) -> Result<TreePath, EditError> {
         let resolved = self.resolve(path, LastLink::Follow)?;
-        if resolved.names().count() > MAXIMUM_DEPTH {
+        if resolved.depth() > MAXIMUM_DEPTH {
             return Err(EditError::TooDeep { path: resolved });
         }
         // Looking first keeps directories shared when nothing is missing.
@@ -179,7 +179,7 @@ impl Editor {
     /// # Errors
     /// When the parent is no directory, the root would be none, or the result would be too deep.
     pub fn put(&mut self, path: &TreePath, node: Node) -> Result<(), EditError> {
-        if path.names().count() + depth(&node) > MAXIMUM_DEPTH {
+        if path.depth() + depth(&node) > MAXIMUM_DEPTH {
             return Err(EditError::TooDeep { path: path.clone() });
         }
         match (path.parent(), path.name()) {

@@ -22,6 +22,8 @@ const LARGE: u64 = 4 * 1024 * 1024;
 /// A file to be read, in the state in which it was listed.
 #[derive(Debug, Clone)]
 pub(super) struct Job {
+    /// Its place among what was listed.
+    pub(super) number: usize,
     pub(super) path: TreePath,
     pub(super) stamp: FileStamp,
 }

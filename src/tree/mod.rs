@@ -21,6 +21,7 @@ mod ignore;
 mod local;
 mod node;
 mod normal;
+mod ordered;
 mod path;
 mod scan;
 #[cfg(test)]
@@ -41,7 +42,7 @@ pub use local::LocalDirectory;
 pub use node::{Content, Directory, Entry, File, Links, Metadata, Node, Special, SpecialKind, Symlink, Tree};
 pub use normal::{Modes, directory_mode};
 pub use path::{InvalidPath, Name, TreePath};
-pub use scan::{ScanError, Scanned, scan, scan_ignoring};
+pub use scan::{ScanError, Scanned, scan, scan_context};
 pub use upper::{normalise_upper, read_upper};
 pub use whole::{MAXIMUM_DEPTH, Walk};
 pub use xattr::{Xattrs, kept_xattrs};

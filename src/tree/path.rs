@@ -146,6 +146,12 @@ impl TreePath {
         self.0.is_empty()
     }
 
+    /// How many names it has.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        if self.is_root() { 0 } else { self.0.iter().filter(|&&byte| byte == b'/').count() + 1 }
+    }
+
     /// Goes one name down.
     pub fn push(&mut self, name: &Name) {
         if !self.0.is_empty() {

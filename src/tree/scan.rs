@@ -8,9 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::hash::{self, Job, Threads};
 use super::ignore::Decided;
+use super::ordered::Ordered;
 use super::{
     Change, Content, Difference, DirectoryHandle, DiskError, Entry, File, FileStamp, KnownContents, Links, Listed, ListedKind,
-    MAXIMUM_DEPTH, Metadata, Opaque, Patterns, Special, Status, Symlink, Tree, TreePath, kept_xattrs,
+    MAXIMUM_DEPTH, Metadata, Opaque, Patterns, Special, Status, Symlink, Tree, TreePath, Xattrs, kept_xattrs,
 };
 use crate::event::Cancel;
 
@@ -80,65 +81,132 @@ pub struct Scanned {
 /// # Errors
 /// When something cannot be read, changes meanwhile, or is a character device 0:0; when `cancel` says so.
 pub fn scan(handle: &dyn DirectoryHandle, known: &dyn KnownContents, cancel: &Cancel) -> Result<Scanned, ScanError> {
-    scan_ignoring(handle, &Patterns::none(), known, cancel)
+    plain(handle, &Patterns::none(), Kept::All, Threads::Cores, known, cancel)
 }
 
-/// As [`scan`], without what the patterns leave out. Directories that are left out are not even listed unless something below them may
-/// be taken back.
+/// Reads a build context without what the patterns leave out. Directories that are left out are not even listed unless something below
+/// them may be taken back.
+///
+/// Of owners, times, attributes and hard links a context's files have none: 0:0, 0, and each a file of its own. Their modes are as on disk.
 ///
 /// # Errors
 /// As [`scan`], for what is not left out.
-pub fn scan_ignoring(
+pub fn scan_context(
     handle: &dyn DirectoryHandle,
     ignore: &Patterns,
     known: &dyn KnownContents,
     cancel: &Cancel,
 ) -> Result<Scanned, ScanError> {
-    let read = read(handle, Manner::Plain { ignore }, Threads::Cores, known, cancel)?;
-    Ok(Scanned { tree: Tree::empty(read.root).apply(&read.difference), sockets: read.sockets })
+    plain(handle, ignore, Kept::Modes, Threads::Cores, known, cancel)
+}
+
+/// Reads a directory as files.
+pub(super) fn plain(
+    handle: &dyn DirectoryHandle,
+    ignore: &Patterns,
+    kept: Kept,
+    threads: Threads,
+    known: &dyn KnownContents,
+    cancel: &Cancel,
+) -> Result<Scanned, ScanError> {
+    let mut tree = Ordered::new(kept.metadata(&handle.root_status()?));
+    let reading = Reading { handle, threads, known, cancel, settled_before: settled_before(), several: BTreeMap::new() };
+    let walked = Walk::new(Manner::Plain { ignore, kept }, reading).run(|path, found| match found {
+        Found::Entry(entry) => tree.put(&path, entry),
+        Found::IfNotEmpty(metadata) => tree.put_if_not_empty(&path, metadata),
+        Found::Whiteout => {}
+    })?;
+    let links = match kept {
+        Kept::All => walked.links,
+        Kept::Modes => Links::default(),
+    };
+    Ok(Scanned { tree: Tree { root: tree.finish(), links }, sockets: walked.sockets })
+}
+
+/// An upper directory as a change, and its sockets.
+pub(super) fn upper(
+    handle: &dyn DirectoryHandle,
+    known: &dyn KnownContents,
+    cancel: &Cancel,
+) -> Result<(Difference, Vec<TreePath>), ScanError> {
+    let root = Kept::All.metadata(&handle.root_status()?);
+    let mut entries = vec![(TreePath::root(), Change::Put(Entry::Directory(root)))];
+    let reading = Reading { handle, threads: Threads::Cores, known, cancel, settled_before: settled_before(), several: BTreeMap::new() };
+    let walked = Walk::new(Manner::Upper, reading).run(|path, found| match found {
+        Found::Entry(entry) => entries.push((path, Change::Put(entry))),
+        Found::Whiteout => entries.push((path, Change::Whiteout)),
+        Found::IfNotEmpty(_) => {}
+    })?;
+    let difference = Difference { entries: entries.into_iter().collect(), links: walked.links, opaque: walked.opaque };
+    Ok((difference, walked.sockets))
 }
 
 /// How to understand what is on disk.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Manner<'a> {
+enum Manner<'a> {
     /// As files.
-    Plain { ignore: &'a Patterns },
+    Plain { ignore: &'a Patterns, kept: Kept },
     /// As the upper directory of an overlay.
     Upper,
 }
 
-/// A directory as a change: whiteouts and opaque directories only of an upper directory.
-#[derive(Debug)]
-pub(super) struct Read {
-    pub(super) root: Metadata,
-    pub(super) difference: Difference,
-    pub(super) sockets: Vec<TreePath>,
+/// What of the metadata on disk counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kept {
+    /// All of it.
+    All,
+    /// Modes alone.
+    Modes,
 }
 
-pub(super) fn read(
-    handle: &dyn DirectoryHandle,
-    manner: Manner<'_>,
-    threads: Threads,
-    known: &dyn KnownContents,
-    cancel: &Cancel,
-) -> Result<Read, ScanError> {
-    let settled_before = settled_before();
-    let status = handle.root_status()?;
-    let mut walk = Walk { manner, found: Vec::new(), opaque: BTreeSet::new(), sockets: Vec::new(), inodes: BTreeMap::new() };
-    let root = metadata(&status);
-    walk.found.push((TreePath::root(), Found::Known(Change::Put(Entry::Directory(root.clone())))));
-    walk.below(handle, cancel)?;
-    let Walk { manner: _, found, opaque, mut sockets, inodes } = walk;
-    let links = Links::new(inodes.into_values());
-    let entries = with_contents(handle, found, settled_before, threads, known, cancel)?;
-    sockets.sort();
-    Ok(Read { root, difference: Difference { entries, links, opaque }, sockets })
+impl Kept {
+    fn metadata(self, status: &Status) -> Metadata {
+        let mode = status.mode & 0o7777;
+        match self {
+            Kept::All => {
+                Metadata { mode, uid: status.uid, gid: status.gid, mtime: status.modified.seconds, xattrs: kept_xattrs(&status.xattrs) }
+            }
+            Kept::Modes => Metadata { mode, uid: 0, gid: 0, mtime: 0, xattrs: Xattrs::new() },
+        }
+    }
 }
 
+/// What was found under a name.
+enum Found {
+    Entry(Entry),
+    /// A directory that was left out: it counts only when something in it was taken back.
+    IfNotEmpty(Metadata),
+    /// It is removed. Only in upper directories.
+    Whiteout,
+}
+
+/// What was found besides entries.
+struct Walked {
+    links: Links,
+    opaque: BTreeSet<TreePath>,
+    /// In order.
+    sockets: Vec<TreePath>,
+}
+
+/// Entries whose contents may still have to be read.
+enum Listing {
+    Done(Found),
+    File { metadata: Metadata, stamp: FileStamp, names: Names },
+}
+
+/// How many names a file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Names {
+    One,
+    Several,
+}
+
+/// A walk through a directory, which reads the contents of what it found from time to time.
 struct Walk<'a> {
     manner: Manner<'a>,
-    /// In the order of the paths.
-    found: Vec<(TreePath, Found)>,
+    reading: Reading<'a>,
+    /// What was found since, in the order of the paths.
+    listings: Vec<(TreePath, Listing)>,
     opaque: BTreeSet<TreePath>,
     sockets: Vec<TreePath>,
     /// The names of each inode that has several.
@@ -157,7 +225,7 @@ impl Level {
         if cancel.is_cancelled() {
             return Err(ScanError::Cancelled);
         }
-        if path.names().count() >= MAXIMUM_DEPTH {
+        if path.depth() >= MAXIMUM_DEPTH {
             return Err(ScanError::TooDeep { path });
         }
         let mut listed = handle.list(&path)?;
@@ -166,19 +234,17 @@ impl Level {
     }
 }
 
-/// What was found under a name.
-enum Found {
-    /// All is known about it.
-    Known(Change),
-    /// The content is not known yet.
-    File { metadata: Metadata, stamp: FileStamp },
-    /// A directory that was left out: it counts only when something in it was taken back.
-    IfNotEmpty(Metadata),
-}
+impl<'a> Walk<'a> {
+    /// So many entries are taken note of before their contents are read: enough to keep all cores busy, and no more memory than that.
+    const ENTRIES_AT_A_TIME: usize = 8192;
 
-impl Walk<'_> {
-    /// Walks in the order of the paths: sorting what is sorted costs nothing later.
-    fn below(&mut self, handle: &dyn DirectoryHandle, cancel: &Cancel) -> Result<(), ScanError> {
+    fn new(manner: Manner<'a>, reading: Reading<'a>) -> Walk<'a> {
+        Walk { manner, reading, listings: Vec::new(), opaque: BTreeSet::new(), sockets: Vec::new(), inodes: BTreeMap::new() }
+    }
+
+    /// Gives everything below the root in the order of the paths.
+    fn run(mut self, mut give: impl FnMut(TreePath, Found)) -> Result<Walked, ScanError> {
+        let (handle, cancel) = (self.reading.handle, self.reading.cancel);
         let mut levels = vec![Level::open(handle, TreePath::root(), Decided::default(), cancel)?];
         while let Some(level) = levels.last_mut() {
             let Some(listed) = level.rest.next() else {
@@ -190,47 +256,53 @@ impl Walk<'_> {
             if let Some(decided) = self.listed(&path, listed, decided)? {
                 levels.push(Level::open(handle, path, decided, cancel)?);
             }
+            if self.listings.len() >= Self::ENTRIES_AT_A_TIME {
+                self.reading.read(std::mem::take(&mut self.listings), &mut give)?;
+            }
         }
-        Ok(())
+        let Walk { manner: _, mut reading, listings, opaque, mut sockets, inodes } = self;
+        reading.read(listings, &mut give)?;
+        sockets.sort();
+        Ok(Walked { links: Links::new(inodes.into_values()), opaque, sockets })
     }
 
     /// Takes note of what is listed; what was decided of it where it is a directory to walk through.
     fn listed(&mut self, path: &TreePath, Listed { name, status }: Listed, decided: Decided) -> Result<Option<Decided>, ScanError> {
-        let decided = match self.manner {
-            Manner::Plain { ignore } => {
+        let (decided, kept) = match self.manner {
+            Manner::Plain { ignore, kept } => {
                 let decided = ignore.decide(decided, path);
                 if ignore.leaves_out(decided) {
                     if status.kind == ListedKind::Directory && ignore.may_take_back_below(decided, path) {
-                        self.found.push((path.clone(), Found::IfNotEmpty(metadata(&status))));
+                        self.listings.push((path.clone(), Listing::Done(Found::IfNotEmpty(kept.metadata(&status)))));
                         return Ok(Some(decided));
                     }
                     return Ok(None);
                 }
-                decided
+                (decided, kept)
             }
             Manner::Upper => {
                 upper_is_understood(path, &status)?;
                 if name.as_bytes().starts_with(b".wh.") && status.kind != ListedKind::Whiteout {
                     return Err(ScanError::WhiteoutName { path: path.clone() });
                 }
-                decided
+                (decided, Kept::All)
             }
         };
         let is_directory = status.kind == ListedKind::Directory;
-        self.entry(path.clone(), status)?;
+        self.entry(path.clone(), status, kept)?;
         Ok(is_directory.then_some(decided))
     }
 
-    fn entry(&mut self, path: TreePath, status: Status) -> Result<(), ScanError> {
-        let metadata = metadata(&status);
-        let has_more_names = status.links > 1;
+    fn entry(&mut self, path: TreePath, status: Status, kept: Kept) -> Result<(), ScanError> {
+        let metadata = kept.metadata(&status);
+        let names = if status.links > 1 { Names::Several } else { Names::One };
         let stamp = status.stamp();
-        let found = match status.kind {
+        let listing = match status.kind {
             ListedKind::Directory => {
                 if status.opaque == Opaque::Yes && matches!(self.manner, Manner::Upper) {
                     self.opaque.insert(path.clone());
                 }
-                self.found.push((path, Found::Known(Change::Put(Entry::Directory(metadata)))));
+                self.listings.push((path, Listing::Done(Found::Entry(Entry::Directory(metadata)))));
                 return Ok(());
             }
             ListedKind::Socket => {
@@ -241,22 +313,70 @@ impl Walk<'_> {
                 return match self.manner {
                     Manner::Plain { .. } => Err(ScanError::WhiteoutDevice { path }),
                     Manner::Upper => {
-                        self.found.push((path, Found::Known(Change::Whiteout)));
+                        self.listings.push((path, Listing::Done(Found::Whiteout)));
                         Ok(())
                     }
                 };
             }
-            ListedKind::File => Found::File { metadata, stamp },
+            ListedKind::File => Listing::File { metadata, stamp, names },
             ListedKind::Symlink { target } => {
                 let metadata = Metadata { mode: 0o777, ..metadata };
-                Found::Known(Change::Put(Entry::Symlink(Symlink { metadata, target })))
+                Listing::Done(Found::Entry(Entry::Symlink(Symlink { metadata, target })))
             }
-            ListedKind::Special(kind) => Found::Known(Change::Put(Entry::Special(Special { metadata, kind }))),
+            ListedKind::Special(kind) => Listing::Done(Found::Entry(Entry::Special(Special { metadata, kind }))),
         };
-        if has_more_names {
+        if names == Names::Several && kept == Kept::All {
             self.inodes.entry((stamp.device, stamp.inode)).or_default().push(path.clone());
         }
-        self.found.push((path, found));
+        self.listings.push((path, listing));
+        Ok(())
+    }
+}
+
+/// Puts contents to what was listed.
+struct Reading<'a> {
+    handle: &'a dyn DirectoryHandle,
+    threads: Threads,
+    known: &'a dyn KnownContents,
+    cancel: &'a Cancel,
+    settled_before: i64,
+    /// Files with several names that were read: each is read once.
+    several: BTreeMap<FileStamp, Content>,
+}
+
+impl Reading<'_> {
+    /// Gives entries with their contents, in their order.
+    fn read(&mut self, listings: Vec<(TreePath, Listing)>, give: &mut impl FnMut(TreePath, Found)) -> Result<(), ScanError> {
+        let mut known = BTreeMap::new();
+        let mut jobs = Vec::new();
+        let mut asked = BTreeSet::new();
+        for (number, (path, listing)) in listings.iter().enumerate() {
+            let Listing::File { metadata: _, stamp, names } = listing else { continue };
+            if let Some(content) = self.known.get(stamp).filter(|content| content.size == stamp.size) {
+                known.insert(number, content);
+            } else if *names == Names::One || (!self.several.contains_key(stamp) && asked.insert(*stamp)) {
+                jobs.push(Job { number, path: path.clone(), stamp: *stamp });
+            }
+        }
+        for (job, content) in jobs.iter().zip(hash::contents(self.handle, &jobs, self.threads, self.cancel)?) {
+            if job.stamp.modified.seconds < self.settled_before && job.stamp.changed.seconds < self.settled_before {
+                self.known.put(job.stamp, content);
+            }
+            if asked.contains(&job.stamp) {
+                self.several.insert(job.stamp, content);
+            }
+            known.insert(job.number, content);
+        }
+        for (number, (path, listing)) in listings.into_iter().enumerate() {
+            match listing {
+                Listing::Done(found) => give(path, found),
+                Listing::File { metadata, stamp, names: _ } => {
+                    if let Some(content) = known.get(&number).or_else(|| self.several.get(&stamp)).copied() {
+                        give(path, Found::Entry(Entry::File(File { metadata, content })));
+                    }
+                }
+            }
+        }
         Ok(())
     }
 }
@@ -269,68 +389,6 @@ fn upper_is_understood(path: &TreePath, status: &Status) -> Result<(), ScanError
         }
     }
     Ok(())
-}
-
-fn metadata(status: &Status) -> Metadata {
-    Metadata {
-        mode: status.mode & 0o7777,
-        uid: status.uid,
-        gid: status.gid,
-        mtime: status.modified.seconds,
-        xattrs: kept_xattrs(&status.xattrs),
-    }
-}
-
-fn with_contents(
-    handle: &dyn DirectoryHandle,
-    found: Vec<(TreePath, Found)>,
-    settled_before: i64,
-    threads: Threads,
-    known: &dyn KnownContents,
-    cancel: &Cancel,
-) -> Result<BTreeMap<TreePath, Change>, ScanError> {
-    // One job per inode and state, so that a file with several names is read once.
-    let mut jobs: BTreeMap<FileStamp, TreePath> = BTreeMap::new();
-    let mut known_of = |(path, found): &(TreePath, Found)| -> Option<Content> {
-        let Found::File { metadata: _, stamp } = found else { return None };
-        let content = known.get(stamp).filter(|content| content.size == stamp.size);
-        if content.is_none() {
-            jobs.entry(*stamp).or_insert_with(|| path.clone());
-        }
-        content
-    };
-    let known_before: Vec<Option<Content>> = found.iter().map(&mut known_of).collect();
-    let mut jobs: Vec<Job> = jobs.into_iter().map(|(stamp, path)| Job { path, stamp }).collect();
-    jobs.sort_by(|one, other| one.path.cmp(&other.path));
-    let mut read: BTreeMap<FileStamp, Content> = BTreeMap::new();
-    for (job, content) in jobs.iter().zip(hash::contents(handle, &jobs, threads, cancel)?) {
-        if job.stamp.modified.seconds < settled_before && job.stamp.changed.seconds < settled_before {
-            known.put(job.stamp, content);
-        }
-        read.insert(job.stamp, content);
-    }
-    let mut entries: Vec<(TreePath, Change)> = Vec::with_capacity(found.len());
-    let mut in_question = Vec::new();
-    for ((path, found), known) in found.into_iter().zip(known_before) {
-        match found {
-            Found::Known(change) => entries.push((path, change)),
-            Found::File { metadata, stamp } => {
-                if let Some(content) = known.or_else(|| read.get(&stamp).copied()) {
-                    entries.push((path, Change::Put(Entry::File(File { metadata, content }))));
-                }
-            }
-            Found::IfNotEmpty(metadata) => in_question.push((path, metadata)),
-        }
-    }
-    let mut entries: BTreeMap<TreePath, Change> = entries.into_iter().collect();
-    // The deepest first: a directory may count only for one in it that counts.
-    in_question.sort_by(|(one, _), (other, _)| other.cmp(one));
-    for (path, metadata) in in_question {
-        if entries.range(&path..).next().is_some_and(|(first, _)| first.starts_with(&path)) {
-            entries.insert(path, Change::Put(Entry::Directory(metadata)));
-        }
-    }
-    Ok(entries)
 }
 
 /// Times from this on are too young: a file could change once more without its times showing it.

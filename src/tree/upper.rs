@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::hash::Threads;
-use super::scan::{Manner, ScanError, Scanned, read};
-use super::{Change, Difference, DirectoryHandle, DiskError, Entry, KnownContents, ListedKind, Metadata, NodeKind, Tree, TreePath};
+use super::{
+    Change, Difference, DirectoryHandle, DiskError, Entry, KnownContents, ListedKind, Metadata, NodeKind, ScanError, Scanned, Tree,
+    TreePath, scan,
+};
 use crate::event::Cancel;
 
 /// Reads an upper directory over `below` as the merged tree: what changed has the time `epoch`, all else is as below.
@@ -21,8 +22,8 @@ pub fn read_upper(
     known: &dyn KnownContents,
     cancel: &Cancel,
 ) -> Result<Scanned, ScanError> {
-    let read = read(upper, Manner::Upper, Threads::Cores, known, cancel)?;
-    Ok(Scanned { tree: below.apply(&read.difference).settled(below, epoch), sockets: read.sockets })
+    let (difference, sockets) = scan::upper(upper, known, cancel)?;
+    Ok(Scanned { tree: below.apply(&difference).settled(below, epoch), sockets })
 }
 
 /// Brings an upper directory to exactly `difference`, so that it can be a read-only lower directory of another overlay: what is not in

@@ -8,7 +8,7 @@ use lapstrake::cache::Fingerprint;
 use lapstrake::event::Cancel;
 use lapstrake::frontend::convert::Contexts;
 use lapstrake::spec::{Name, Spec};
-use lapstrake::tree::{Content, FileStamp, KnownContents, LocalDirectory, Modes, Node, Patterns, Tree, TreePath, scan_ignoring};
+use lapstrake::tree::{Content, FileStamp, KnownContents, LocalDirectory, Modes, Node, Patterns, Tree, TreePath, scan_context};
 
 /// Larger files are not looked into.
 const MOST_BYTES: u64 = 1 << 20;
@@ -62,7 +62,7 @@ impl Checkouts<'_> {
         let ignore = files.iter().find_map(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
         let patterns = Patterns::parse_ignore_file(&ignore).ok()?;
         let handle = LocalDirectory::open(&directory).ok()?.ignoring_xattrs();
-        scan_ignoring(&handle, &patterns, &Unread, &Cancel::new()).ok().map(|scanned| scanned.tree)
+        scan_context(&handle, &patterns, &Unread, &Cancel::new()).ok().map(|scanned| scanned.tree)
     }
 }
 

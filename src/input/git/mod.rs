@@ -179,7 +179,7 @@ impl Fetching<'_> {
     /// Refuses a commit that holds too much, before any of its bytes are read.
     fn bound(&mut self, repository: &Repository<'_>, listed: &[Listed]) -> Result<(), Error> {
         let limits = self.program.settings().limits;
-        if listed.iter().any(|entry| self.above + entry.path.names().count() > DEPTH) {
+        if listed.iter().any(|entry| self.above + entry.path.depth() > DEPTH) {
             return Err(repository.unusual(format!("with the repositories around it, it is more than {DEPTH} names deep")));
         }
         self.entries = self.entries.saturating_sub(listed.len());
@@ -264,7 +264,7 @@ impl Fetching<'_> {
             // Only the outermost has one: what is below it is no repository of its own.
             git_directory: Keep::Dropped,
         };
-        let names = entry.path.names().count();
+        let names = entry.path.depth();
         self.above += names;
         let inner = self.repository(&git, depth + 1);
         self.above -= names;

@@ -4,17 +4,18 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Mutex;
 
+use lapstrake_cache::Fingerprint;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode};
 
 use crate::event::Cancel;
 use crate::tree::arbitrary::{SAMPLES, Samples, pair, path, plain, tree, tree_of};
 use crate::tree::hash::Threads;
-use crate::tree::scan::{Manner, read};
+use crate::tree::scan::{Kept, plain as scan_plain};
 use crate::tree::{
     CheckoutError, Content, Difference, DirectoryContents, DirectoryHandle, FileStamp, KnownContents, ListedKind, LocalDirectory, Metadata,
-    Node, NodeKind, NoneKnown, Patterns, ScanError, Scanned, Tree, TreePath, checkout_difference, checkout_tree, normalise_upper,
-    read_upper, scan, scan_ignoring,
+    Modes, Node, NodeKind, NoneKnown, Patterns, ScanError, Scanned, Tree, TreePath, checkout_difference, checkout_tree, normalise_upper,
+    read_upper, scan, scan_context,
 };
 
 fn open(directory: &tempfile::TempDir) -> LocalDirectory {
@@ -64,8 +65,8 @@ proptest! {
         let directory = tempfile::tempdir().unwrap();
         checkout_tree(&tree, &Samples, &open(&directory), &Cancel::new()).unwrap();
         let patterns = Patterns::new(patterns).unwrap();
-        let scanned = scan_ignoring(&open(&directory), &patterns, &NoneKnown, &Cancel::new()).unwrap();
-        prop_assert_eq!(scanned.tree, patterns.apply(&tree));
+        let scanned = scan_context(&open(&directory), &patterns, &NoneKnown, &Cancel::new()).unwrap();
+        prop_assert_eq!(scanned.tree, patterns.apply(&tree).normalised(Modes::Keep, 0));
     }
 }
 
@@ -78,13 +79,33 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
         std::fs::write(directory.path().join(format!("d{}/{number}", number % 11)), bytes).unwrap();
     }
     let with = |threads| {
-        let manner = Manner::Plain { ignore: &Patterns::none() };
-        let read = read(&open(&directory), manner, Threads::Exactly(threads), &NoneKnown, &Cancel::new()).unwrap();
-        read.difference.fingerprint()
+        let read = scan_plain(&open(&directory), &Patterns::none(), Kept::All, Threads::Exactly(threads), &NoneKnown, &Cancel::new());
+        read.unwrap().tree.fingerprint()
     };
     let one = with(NonZeroUsize::MIN);
     for threads in [2, 7, 64] {
         assert_eq!(with(NonZeroUsize::new(threads).unwrap()), one);
+    }
+}
+
+#[test]
+fn files_of_several_names_are_one_however_many_are_between_their_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::write(at("0"), b"first").unwrap();
+    std::fs::create_dir(at("many")).unwrap();
+    for number in 0..9000 {
+        std::fs::write(at(&format!("many/{number}")), number.to_string()).unwrap();
+    }
+    std::fs::hard_link(at("0"), at("z")).unwrap();
+    let known = Remembered::default();
+    let tree = scan(&open(&directory), &known, &Cancel::new()).unwrap().tree;
+    assert_eq!(tree.links.groups(), [[path("0"), path("z")]]);
+    assert_eq!(tree.get(&path("0")), tree.get(&path("z")));
+    assert_eq!(tree.walk().count(), 1 + 1 + 9000 + 2);
+    for number in [0, 1, 4999, 8999] {
+        let Some(Node::File(file)) = tree.get(&path(&format!("many/{number}"))) else { panic!("{number}") };
+        assert_eq!(file.content.fingerprint, Fingerprint::of(number.to_string().as_bytes()));
     }
 }
 
@@ -208,7 +229,7 @@ fn a_directory_that_is_left_out_is_not_even_listed() {
     std::fs::create_dir_all(directory.path().join("node_modules/x")).unwrap();
     std::fs::create_dir_all(directory.path().join("src")).unwrap();
     let patterns = Patterns::new(["node_modules", "!src"]).unwrap();
-    let scanned = scan_ignoring(&Guarded(open(&directory)), &patterns, &NoneKnown, &Cancel::new()).unwrap();
+    let scanned = scan_context(&Guarded(open(&directory)), &patterns, &NoneKnown, &Cancel::new()).unwrap();
     assert!(scanned.tree.get(&path("src")).is_some() && scanned.tree.get(&path("node_modules")).is_none());
 }
 
