@@ -186,11 +186,11 @@ pub(super) fn open_in(site: &Site<'_>, source: &Source, path: &TreePath, content
 
 impl Contents for StepContents<'_, '_> {
     fn open(&self, path: &TreePath, content: &Content) -> io::Result<Box<dyn Read + Send>> {
-        match self.origins.get(&content.fingerprint) {
-            Some(Origin::Source(from)) => self.source_file(from, content),
-            Some(Origin::SourceLf(from)) => Ok(Box::new(newlines::Lf::new(self.source_file(from, content)?)?)),
-            Some(Origin::Bytes(bytes)) => Ok(Box::new(io::Cursor::new(Arc::clone(bytes)))),
-            Some(Origin::Blob(digest)) => match self.site.outside.store.blob(digest).map_err(io::Error::other)? {
+        match self.origins.of(path, content) {
+            Some(Origin::Source(from)) => self.source_file(&from, content),
+            Some(Origin::SourceLf(from)) => Ok(Box::new(newlines::Lf::new(self.source_file(&from, content)?)?)),
+            Some(Origin::Bytes(bytes)) => Ok(Box::new(io::Cursor::new(bytes))),
+            Some(Origin::Blob(digest)) => match self.site.outside.store.blob(&digest).map_err(io::Error::other)? {
                 Some(blob) => Ok(Box::new(blob.file)),
                 None => Err(io::Error::new(io::ErrorKind::NotFound, format!("the blob {digest} is gone from the store"))),
             },

@@ -62,20 +62,31 @@ impl Tree {
     }
 }
 
+impl Directory {
+    /// What has this path below the directory; links are not followed. `None` for the directory itself.
+    #[must_use]
+    pub fn get(&self, path: &TreePath) -> Option<&Node> {
+        let mut directory = self;
+        let mut found: Option<&Node> = None;
+        for name in path.names() {
+            if let Some(node) = found {
+                directory = match node {
+                    Node::Directory(directory) => directory,
+                    Node::File(_) | Node::Symlink(_) | Node::Special(_) => return None,
+                };
+            }
+            found = Some(directory.entries.get(&name)?);
+        }
+        found
+    }
+}
+
 /// What has this path below a directory.
 pub(super) fn find(root: &Arc<Directory>, path: &TreePath) -> Option<Node> {
-    let mut directory = root;
-    let mut found: Option<&Node> = None;
-    for name in path.names() {
-        if let Some(node) = found {
-            directory = match node {
-                Node::Directory(directory) => directory,
-                Node::File(_) | Node::Symlink(_) | Node::Special(_) => return None,
-            };
-        }
-        found = Some(directory.entries.get(&name)?);
+    match path.is_root() {
+        true => Some(Node::Directory(Arc::clone(root))),
+        false => root.get(path).cloned(),
     }
-    Some(found.map_or_else(|| Node::Directory(Arc::clone(root)), Node::clone))
 }
 
 /// Everything in a tree in order of paths.

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use lapstrake_cache::{Fingerprint, Fingerprinter};
 
 use super::modes::{self, Sort};
-use super::{Edited, Origin, Origins, StepError, made, newlines, parents};
+use super::{Edited, Noted, Origin, Origins, StepError, made, newlines, parents};
 use crate::build::accounts::{Accounts, Owner};
 use crate::diagnostic::nearest;
 use crate::plan::{Copy, Missing, ModeRule, Newlines, TreeSource};
 use crate::tree::{
-    Content, Contents, Directory, EditError, Editor, File, Glob, LastLink, Links, Metadata, Modes, Name, Node, Patterns, Special, Symlink,
-    Tree, TreePath,
+    Content, Contents, Directory, EditError, Editor, File, Glob, LastLink, Links, Metadata, Modes, Name, Node, NodeKind, Patterns, Special,
+    Symlink, Tree, TreePath,
 };
 
 /// What is copied, source by source.
@@ -166,33 +166,47 @@ enum From {
     Image,
 }
 
-/// A node with all below it, with the metadata with which it arrives.
+/// A node with all below it, with the metadata with which it arrives. What arrives as it is is shared with the source.
 fn arrive(node: &Node, from: From, rule: &ModeRule) -> Node {
-    let normal = match from {
-        From::Context => Modes::ByExecuteBit,
-        From::Image => Modes::Keep,
-    };
-    let metadata = |metadata: &Metadata, mode| match from {
-        From::Context => made(mode, Owner::default()),
-        // The step's time is put in when the difference is made.
-        From::Image => Metadata { mode, mtime: 0, ..metadata.clone() },
-    };
-    match node {
+    with_metadata(node, &|sort, metadata| {
+        let normal = match from {
+            From::Context => Modes::ByExecuteBit,
+            From::Image => Modes::Keep,
+        };
+        let mode = match sort {
+            NodeKind::Directory => modes::arriving(rule, normal, Sort::Directory, metadata.mode),
+            NodeKind::File => modes::arriving(rule, normal, Sort::File, metadata.mode),
+            NodeKind::Special => modes::arriving(rule, normal, Sort::Special, metadata.mode),
+            NodeKind::Symlink => 0o777,
+        };
+        match from {
+            From::Context => made(mode, Owner::default()),
+            // The step's time is put in when the difference is made.
+            From::Image => Metadata { mode, mtime: 0, ..metadata.clone() },
+        }
+    })
+    .unwrap_or_else(|| node.clone())
+}
+
+/// A node with all below it with other metadata; `None` where they are the same.
+fn with_metadata(node: &Node, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Node> {
+    let metadata = change(node.kind(), node.metadata());
+    let is_same = metadata == *node.metadata();
+    Some(match node {
         Node::Directory(directory) => {
-            let entries = directory.entries.iter().map(|(name, node)| (name.clone(), arrive(node, from, rule))).collect();
-            let mode = modes::arriving(rule, normal, Sort::Directory, directory.metadata.mode);
-            Node::Directory(Arc::new(Directory::new(metadata(&directory.metadata, mode), entries)))
+            let changed: Vec<Option<Node>> = directory.entries.values().map(|node| with_metadata(node, change)).collect();
+            if is_same && changed.iter().all(Option::is_none) {
+                return None;
+            }
+            let entries = directory.entries.iter().zip(changed);
+            let entries = entries.map(|((name, node), changed)| (name.clone(), changed.unwrap_or_else(|| node.clone()))).collect();
+            Node::Directory(Arc::new(Directory::new(metadata, entries)))
         }
-        Node::File(file) => {
-            let mode = modes::arriving(rule, normal, Sort::File, file.metadata.mode);
-            Node::File(File { metadata: metadata(&file.metadata, mode), content: file.content })
-        }
-        Node::Symlink(symlink) => Node::Symlink(Symlink { metadata: metadata(&symlink.metadata, 0o777), target: symlink.target.clone() }),
-        Node::Special(special) => {
-            let mode = modes::arriving(rule, normal, Sort::Special, special.metadata.mode);
-            Node::Special(Special { metadata: metadata(&special.metadata, mode), kind: special.kind })
-        }
-    }
+        Node::File(_) | Node::Symlink(_) | Node::Special(_) if is_same => return None,
+        Node::File(file) => Node::File(File { metadata, content: file.content }),
+        Node::Symlink(symlink) => Node::Symlink(Symlink { metadata, target: symlink.target.clone() }),
+        Node::Special(special) => Node::Special(Special { metadata, kind: special.kind }),
+    })
 }
 
 /// Something that may unpack a file of the source, at this path of it, into a directory of the tree above. Says whether it was an archive.
@@ -208,7 +222,7 @@ pub(in crate::build) fn copy<E: std::convert::From<StepError>>(
     unpack: Unpack<'_, E>,
 ) -> Result<Edited, E> {
     let owner = copy.owner.as_deref().map(|owner| accounts.owner(owner)).transpose().map_err(StepError::from)?;
-    let mut putting = Putting { editor: Editor::new(below), origins: Origins::new(), owner, newlines: copy.newlines, source };
+    let mut putting = Putting { editor: Editor::new(below), origins: Origins::default(), owner, newlines: copy.newlines, source };
     let to = copy.to.as_str();
     let into = selection.several || copy.parents || to.ends_with('/');
     for part in &selection.parts {
@@ -260,7 +274,7 @@ impl Putting<'_> {
     }
 
     fn leaf(&mut self, target: &[u8], into: bool, part: &Part) -> Result<(), StepError> {
-        let node = self.node(&part.node, &part.at)?;
+        let node = self.node(&part.node, &part.at, Noted::No)?;
         let at = if into {
             let directory = self.editor.make_directories(target, &self.made_parents()).map_err(in_the_way)?;
             match part.written.name() {
@@ -294,7 +308,11 @@ impl Putting<'_> {
                 self.editor.make_directories(&target, &self.made_parents()).map_err(in_the_way)?;
             }
         }
-        self.merge(&at, &tree.root, from)?;
+        let noted = match self.newlines {
+            Newlines::Keep => self.origins.note_directory(&at, from, &tree.root),
+            Newlines::Lf => Noted::No,
+        };
+        self.merge(&at, &tree.root, from, noted)?;
         for group in tree.links.groups() {
             let mut names = group.iter().map(|name| at.join_path(name));
             let Some(first) = names.next() else { continue };
@@ -305,13 +323,13 @@ impl Putting<'_> {
         Ok(())
     }
 
-    fn merge(&mut self, at: &TreePath, directory: &Directory, from: &TreePath) -> Result<(), StepError> {
+    fn merge(&mut self, at: &TreePath, directory: &Directory, from: &TreePath, noted: Noted) -> Result<(), StepError> {
         for (name, node) in &directory.entries {
             let (at, from) = (at.join(name), from.join(name));
             match (node, self.editor.get(&at)) {
                 (Node::Directory(inner), Some(Node::Directory(_))) => {
                     self.editor.set_metadata(&at, self.metadata(&inner.metadata))?;
-                    self.merge(&at, inner, &from)?;
+                    self.merge(&at, inner, &from, noted)?;
                 }
                 (Node::Directory(_), Some(there @ (Node::File(_) | Node::Symlink(_) | Node::Special(_)))) => {
                     return Err(StepError::InTheWay { what: "a directory", path: at, there: sort(&there) });
@@ -319,8 +337,16 @@ impl Putting<'_> {
                 (Node::File(_) | Node::Symlink(_) | Node::Special(_), Some(Node::Directory(_))) => {
                     return Err(StepError::InTheWay { what: sort(node), path: at, there: "a directory" });
                 }
-                (_, _) => {
-                    let node = self.node(node, &from)?;
+                (Node::Directory(inner), None) => {
+                    let noted = match (noted, self.newlines) {
+                        (Noted::No, Newlines::Keep) => self.origins.note_directory(&at, &from, inner),
+                        (Noted::Yes, _) | (Noted::No, Newlines::Lf) => noted,
+                    };
+                    let node = self.node(node, &from, noted)?;
+                    self.editor.put(&at, node)?;
+                }
+                (Node::File(_) | Node::Symlink(_) | Node::Special(_), _) => {
+                    let node = self.node(node, &from, noted)?;
                     self.editor.put(&at, node)?;
                 }
             }
@@ -328,13 +354,23 @@ impl Putting<'_> {
         Ok(())
     }
 
-    /// A node with all below it as it is put; where the bytes of its files are is remembered.
-    fn node(&mut self, node: &Node, from: &TreePath) -> Result<Node, StepError> {
+    /// A node with all below it as it is put; where the bytes of its files are is noted unless it is.
+    fn node(&mut self, node: &Node, from: &TreePath, noted: Noted) -> Result<Node, StepError> {
+        if noted == Noted::No {
+            return self.noted_node(node, from);
+        }
+        Ok(match self.owner {
+            Some(_) => with_metadata(node, &|_, metadata| self.metadata(metadata)).unwrap_or_else(|| node.clone()),
+            None => node.clone(),
+        })
+    }
+
+    fn noted_node(&mut self, node: &Node, from: &TreePath) -> Result<Node, StepError> {
         Ok(match node {
             Node::Directory(directory) => {
                 let mut entries = BTreeMap::new();
                 for (name, node) in &directory.entries {
-                    entries.insert(name.clone(), self.node(node, &from.join(name))?);
+                    entries.insert(name.clone(), self.noted_node(node, &from.join(name))?);
                 }
                 Node::Directory(Arc::new(Directory::new(self.metadata(&directory.metadata), entries)))
             }
@@ -353,7 +389,7 @@ impl Putting<'_> {
                         (content, Origin::SourceLf(from.clone()))
                     }
                 };
-                self.origins.entry(content.fingerprint).or_insert(origin);
+                self.origins.note(content.fingerprint, origin);
                 Node::File(File { metadata: self.metadata(&file.metadata), content })
             }
             Node::Symlink(symlink) => Node::Symlink(Symlink { metadata: self.metadata(&symlink.metadata), target: symlink.target.clone() }),

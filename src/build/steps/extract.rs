@@ -65,7 +65,7 @@ pub(in crate::build) fn extract(
     let file = open(site, archive)?;
     let mut editor = Editor::new(below);
     let target = editor.make_directories(to.as_bytes(), &parents()).map_err(StepError::from)?;
-    let mut origins = Origins::new();
+    let mut origins = Origins::default();
     let mut unpacking = Unpacking {
         site,
         editor: &mut editor,
@@ -234,7 +234,7 @@ impl Unpacking<'_> {
         if size <= SMALL_BYTES.min(self.memory_bytes) {
             let fingerprint = hasher.finish();
             self.memory_bytes -= size;
-            self.origins.insert(fingerprint, Origin::Bytes(Arc::from(head)));
+            self.origins.note(fingerprint, Origin::Bytes(Arc::from(head)));
             return Ok(Content { fingerprint, size });
         }
         let mut blob = self.site.outside.store.new_blob()?;
@@ -252,7 +252,7 @@ impl Unpacking<'_> {
         }
         let stored = blob.finish()?;
         let fingerprint: Fingerprint = hasher.finish();
-        self.origins.insert(fingerprint, Origin::Blob(stored.digest));
+        self.origins.note(fingerprint, Origin::Blob(stored.digest));
         Ok(Content { fingerprint, size })
     }
 }

@@ -2,7 +2,7 @@
 
 use lapstrake_cache::{Digest, Fingerprinter};
 
-use super::{Edited, Origin, StepError, made};
+use super::{Edited, Origin, Origins, StepError, made};
 use crate::build::Failure;
 use crate::build::accounts::{Accounts, Owner};
 use crate::build::site::Site;
@@ -24,7 +24,7 @@ pub(in crate::build) fn put(fetch: &Fetch, content: Content, below: &Tree, accou
     let into = to.ends_with('/') || matches!(editor.get(&target), Some(Node::Directory(_)));
     let path = if into { format!("{}/{}", to.trim_end_matches('/'), file_name(&download.url)) } else { to.clone() };
     super::write::put_file(&mut editor, &path, File { metadata: made(*mode, owner), content })?;
-    Ok(Edited { above: editor.finish(), origins: [(content.fingerprint, Origin::Blob(download.digest))].into() })
+    Ok(Edited { above: editor.finish(), origins: Origins::only(content.fingerprint, Origin::Blob(download.digest)) })
 }
 
 /// Names a blob's bytes as trees do.

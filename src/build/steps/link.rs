@@ -26,5 +26,5 @@ pub(in crate::build) fn link(link: &Link, below: &Tree) -> Result<Edited, StepEr
             editor.link(&existing, &at)?;
         }
     }
-    Ok(Edited { above: editor.finish(), origins: Origins::new() })
+    Ok(Edited { above: editor.finish(), origins: Origins::default() })
 }

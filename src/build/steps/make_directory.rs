@@ -24,5 +24,5 @@ pub(in crate::build) fn make_directory(make: &MakeDirectory, below: &Tree, accou
         };
         editor.set_metadata(&at, metadata)?;
     }
-    Ok(Edited { above: editor.finish(), origins: Origins::new() })
+    Ok(Edited { above: editor.finish(), origins: Origins::default() })
 }

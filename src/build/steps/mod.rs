@@ -11,16 +11,13 @@ pub(super) mod link;
 pub(super) mod make_directory;
 mod modes;
 pub(super) mod newlines;
+mod origins;
 pub(super) mod remove;
 pub(super) mod run;
 mod specials;
 pub(super) mod write;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
-use lapstrake_cache::{Digest, Fingerprint};
-
+pub(super) use self::origins::{Noted, Origin, Origins};
 use super::accounts::{AccountError, Owner};
 use crate::tree::{EditError, InvalidPattern, Metadata, Tree, TreePath, Xattrs};
 
@@ -29,22 +26,6 @@ use crate::tree::{EditError, InvalidPattern, Metadata, Tree, TreePath, Xattrs};
 pub(super) struct Edited {
     pub(super) above: Tree,
     pub(super) origins: Origins,
-}
-
-/// Where bytes are, by their fingerprint.
-pub(super) type Origins = BTreeMap<Fingerprint, Origin>;
-
-/// Where the bytes of one new file are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Origin {
-    /// A file of the source, as it is.
-    Source(TreePath),
-    /// A file of the source with CR LF as LF.
-    SourceLf(TreePath),
-    /// These bytes.
-    Bytes(Arc<[u8]>),
-    /// A blob of the store.
-    Blob(Digest),
 }
 
 /// Why a step's own words do not fit the files that are there.

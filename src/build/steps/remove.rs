@@ -25,5 +25,5 @@ pub(in crate::build) fn remove(remove: &Remove, below: &Tree) -> Result<Edited, 
             editor.remove(&at);
         }
     }
-    Ok(Edited { above: editor.finish(), origins: Origins::new() })
+    Ok(Edited { above: editor.finish(), origins: Origins::default() })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lapstrake_cache::Fingerprint;
 
-use super::{Edited, Origin, StepError, made, parents};
+use super::{Edited, Origin, Origins, StepError, made, parents};
 use crate::build::accounts::{Accounts, Owner};
 use crate::plan::Write;
 use crate::tree::{Content, Editor, File, LastLink, Node, Tree};
@@ -21,7 +21,7 @@ pub(in crate::build) fn write(write: &Write, below: &Tree, accounts: &Accounts<'
         (Some(_), Some(Node::File(_) | Node::Symlink(_) | Node::Special(_)) | None) | (None, _) => path,
     };
     put_file(&mut editor, path, File { metadata: made(*mode, owner), content: named })?;
-    Ok(Edited { above: editor.finish(), origins: [(named.fingerprint, Origin::Bytes(Arc::from(content.as_slice())))].into() })
+    Ok(Edited { above: editor.finish(), origins: Origins::only(named.fingerprint, Origin::Bytes(Arc::from(content.as_slice()))) })
 }
 
 /// Puts one file at a path whose links are followed, and makes missing parents.

@@ -1,7 +1,5 @@
 //! What arrives where.
 
-use std::collections::BTreeMap;
-
 use super::*;
 use crate::plan::StageId;
 use crate::tree::arbitrary::{SAMPLES, Samples, content, directory, file, path, plain, symlink, tree_of};
@@ -29,7 +27,21 @@ fn asking(sources: &[&str], to: &str) -> Copy {
 
 fn run(wanted: &Copy, source: &Tree, below: &Tree) -> Result<Edited, StepError> {
     let selection = select(wanted, source, "the context")?;
-    copy(wanted, &selection, below, &Accounts::new(below, &Samples), &Samples, &mut |_, _, _, _, _| Ok(false))
+    let edited = copy::<StepError>(wanted, &selection, below, &Accounts::new(below, &Samples), &Samples, &mut |_, _, _, _, _| Ok(false))?;
+    for (at, node) in edited.above.walk() {
+        let Node::File(file) = node else { continue };
+        let is_below = matches!(below.get(&at), Some(Node::File(old)) if old.content == file.content);
+        match edited.origins.of(&at, &file.content) {
+            Some(Origin::Source(from)) => {
+                let Some(Node::File(copied)) = source.get(&from) else { panic!("{at} comes from {from}") };
+                assert_eq!(copied.content, file.content, "{at} comes from {from}");
+            }
+            Some(Origin::SourceLf(_)) if wanted.newlines == Newlines::Lf => {}
+            None if is_below => {}
+            other => panic!("{at} comes from {other:?}"),
+        }
+    }
+    Ok(edited)
 }
 
 fn above(wanted: &Copy, source: &Tree, below: &Tree) -> Tree {
@@ -51,13 +63,13 @@ fn listed(tree: &Tree) -> Vec<String> {
 
 fn sources() -> Tree {
     tree_of(&[
-        ("app/main.py", file(b"a")),
-        ("app/sub/x.txt", file(b"a")),
+        ("app/main.py", file(b"app/main.py")),
+        ("app/sub/x.txt", file(b"app/sub/x.txt")),
         ("app/link", symlink("main.py")),
-        ("other/y.txt", file(b"a")),
-        ("one.txt", file(b"a")),
-        ("two.txt", file(b"a")),
-        ("app-1.jar", file(b"a")),
+        ("other/y.txt", file(b"other/y.txt")),
+        ("one.txt", file(b"one.txt")),
+        ("two.txt", file(b"two.txt")),
+        ("app-1.jar", file(b"app-1.jar")),
         ("current", symlink("app/main.py")),
         ("here", symlink("app/sub")),
         ("dangling", symlink("/nowhere")),
@@ -67,7 +79,7 @@ fn sources() -> Tree {
 
 #[test]
 fn what_is_copied_arrives_where_people_expect_it() {
-    let below = tree_of(&[("existing/old", file(b"a")), ("to", symlink("/existing")), ("far", symlink("new/far"))]);
+    let below = tree_of(&[("existing/old", file(b"old")), ("to", symlink("/existing")), ("far", symlink("new/far"))]);
     let table: &[(&[&str], &str, &[&str])] = &[
         (&["one.txt"], "/x", &["/x"]),
         (&["one.txt"], "/x/", &["/x/", "/x/one.txt"]),
@@ -205,12 +217,9 @@ fn line_ends_are_changed_and_their_origin_is_remembered() {
     let edited = run(&Copy { newlines: Newlines::Lf, ..asking(&["."], "/x") }, &source, &below).unwrap();
     let Some(Node::File(found)) = edited.above.get(&path("x/text")) else { panic!("it is a file") };
     assert_eq!(found.content, content(b"line\nline\n"));
-    let expected: BTreeMap<_, _> = [
-        (content(b"line\nline\n").fingerprint, Origin::SourceLf(path("text"))),
-        (content(SAMPLES[3]).fingerprint, Origin::SourceLf(path("binary"))),
-    ]
-    .into();
-    assert_eq!(edited.origins, expected);
+    let origin = |at: &str, bytes: &[u8]| edited.origins.of(&path(at), &content(bytes));
+    assert_eq!(origin("x/text", b"line\nline\n"), Some(Origin::SourceLf(path("text"))));
+    assert_eq!(origin("x/binary", SAMPLES[3]), Some(Origin::SourceLf(path("binary"))));
 }
 
 #[test]
@@ -240,4 +249,52 @@ fn a_selection_is_named_by_what_arrives() {
     assert_ne!(of(&["two.txt"], &sources()), of(&["two.txt"], &touched));
     assert_ne!(of(&["*.txt"], &sources()), of(&["*.txt"], &touched));
     assert_ne!(of(&["one.txt"], &sources()), of(&["two.txt"], &sources()), "the name arrives too");
+}
+
+#[test]
+fn sources_that_meet_in_one_directory_are_each_found_again() {
+    let source = tree_of(&[
+        ("one/both/a", file(b"1a")),
+        ("one/both/deep/x", file(b"1x")),
+        ("one/f", file(b"1f")),
+        ("two/both/b", file(b"2b")),
+        ("two/both/deep/x", file(b"2x")),
+        ("two/new/deep/y", file(b"2y")),
+        ("two/f", file(b"2f")),
+        ("three/both/deep/z", file(b"3z")),
+        ("three/new/n", file(b"3n")),
+    ]);
+    let below = tree_of(&[("x/both/old", file(b"0"))]);
+    for owner in [None, Some("7:8".to_owned())] {
+        let edited = run(&Copy { owner, ..asking(&["one", "two", "three"], "/x") }, &source, &below).unwrap();
+        let expected = [
+            ("x/both/a", "1a"),
+            ("x/both/b", "2b"),
+            ("x/both/deep/x", "2x"),
+            ("x/both/deep/z", "3z"),
+            ("x/both/old", "0"),
+            ("x/f", "2f"),
+            ("x/new/deep/y", "2y"),
+            ("x/new/n", "3n"),
+        ];
+        for (at, bytes) in expected {
+            let Some(Node::File(file)) = edited.above.get(&path(at)) else { panic!("{at}") };
+            assert_eq!(file.content, content(bytes.as_bytes()), "{at}");
+        }
+    }
+}
+
+#[test]
+fn what_arrives_as_it_is_is_shared_with_its_source() {
+    let source = tree_of(&[("app/sub/x", file(b"1")), ("odd/y", file(b"2"))]);
+    let mut editor = Editor::new(&source.normalised(Modes::ByExecuteBit, 0));
+    editor.set_metadata(&path("odd/y"), plain(0o600)).unwrap();
+    let source = editor.finish();
+    let above = above(&asking(&["."], "/x"), &source, &tree_of(&[]));
+    let shared = |at: &str, from: &str| match (above.get(&path(at)), source.get(&path(from))) {
+        (Some(Node::Directory(at)), Some(Node::Directory(from))) => Arc::ptr_eq(&at, &from),
+        (_, _) => panic!("{at} and {from} are directories"),
+    };
+    assert!(shared("x/app", "app"));
+    assert!(!shared("x/odd", "odd"));
 }
