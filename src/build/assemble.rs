@@ -169,7 +169,14 @@ fn pack(
     let difference = site.layers.difference(state)?;
     let label = format!("{image} {}", &fingerprint.hex()[..12]);
     let place = state.layers().len().to_string();
-    let packing = Packing { label: &label, lineage: &[image, &place], profile, threads: site.threads, ahead: site.ahead(tags) };
+    let packing = Packing {
+        label: &label,
+        lineage: &[image, &place],
+        difference: fingerprint,
+        profile,
+        threads: site.threads,
+        ahead: site.ahead(tags),
+    };
     packed::pack(site.outside, packing, &difference, &DirectoryContents(&*directory))
 }
 

@@ -272,8 +272,7 @@ impl Action<'_> {
     /// Keeps the names of the files that a copy selects, so that a later difference can be told file by file.
     pub(super) fn remember_selection(&self, site: &Site<'_>) -> Result<(), Failure> {
         if let Inputs::Copy { selection: Some(selection), .. } = &self.inputs {
-            let listing = Difference::between(&super::layers::Layers::nothing(), &selection.as_tree());
-            site.outside.store.put_record(&SELECTIONS, &selection.fingerprint(), &listing.encode())?;
+            site.outside.store.put_record(&SELECTIONS, &selection.fingerprint(), &selection.as_tree().encode())?;
         }
         Ok(())
     }
@@ -346,7 +345,14 @@ impl Action<'_> {
             match wanted {
                 Wanted { directory: false, image: Some(ForImage { name: _, profile, tags }) } => {
                     let label = &self.step.label;
-                    let packing = Packing { label, lineage: &[label], profile: *profile, threads: site.threads, ahead: site.ahead(tags) };
+                    let packing = Packing {
+                        label,
+                        lineage: &[label],
+                        difference: &fingerprint,
+                        profile: *profile,
+                        threads: site.threads,
+                        ahead: site.ahead(tags),
+                    };
                     packed::pack(site.outside, packing, &difference, &contents)?;
                 }
                 Wanted { directory: true, image: _ } | Wanted { directory: false, image: None } => {

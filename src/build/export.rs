@@ -220,7 +220,8 @@ impl Export<'_, '_> {
                 let directory = site.layers.open_directory(state)?;
                 let label = format!("for the cache {}", &layer.hex()[..12]);
                 let lineage = ["cache", &state.layers().len().to_string()];
-                let packing = Packing { label: &label, lineage: &lineage, profile, threads: site.threads, ahead: Ahead::No };
+                let packing =
+                    Packing { label: &label, lineage: &lineage, difference: layer, profile, threads: site.threads, ahead: Ahead::No };
                 packed::pack(self.outside, packing, &difference, &DirectoryContents(&*directory))?
             }
         };

@@ -69,6 +69,8 @@ pub(super) struct Packing<'a> {
     pub(super) label: &'a str,
     /// What the layer is, whatever is in it.
     pub(super) lineage: &'a [&'a str],
+    /// The difference's name.
+    pub(super) difference: &'a Fingerprint,
     pub(super) profile: Profile,
     /// How many blocks are compressed at a time.
     pub(super) threads: NonZeroUsize,
@@ -83,7 +85,7 @@ pub(super) fn pack(
     difference: &Difference,
     contents: &dyn Contents,
 ) -> Result<Packed, Failure> {
-    let Packing { label, lineage, profile, threads, ahead } = packing;
+    let Packing { label, lineage, difference: name, profile, threads, ahead } = packing;
     outside.task(TaskKind::Pack, label.to_owned(), |task| {
         let project = outside.directory.as_os_str().as_bytes();
         let lineage = Lineage::new(profile, std::iter::once(project).chain(lineage.iter().map(|word| word.as_bytes())));
@@ -93,7 +95,7 @@ pub(super) fn pack(
         sink.finish_as(&made.digest)?;
         blocks.keep(outside.store, &made.digest);
         let packed = Packed { diff_id: made.diff_id, digest: made.digest, size: made.size };
-        outside.store.put_record(&SHELF, &key(&difference.fingerprint(), profile), &encode(&packed))?;
+        outside.store.put_record(&SHELF, &key(name, profile), &encode(&packed))?;
         outside.advanced(task, made.size, None);
         Ok((packed, Outcome::Done))
     })

@@ -1,8 +1,9 @@
 //! A tree and a difference in, the tree with the difference over it out; and what remains of a change when parts of it are discarded.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Change, Difference, Directory, Editor, Entry, Links, Metadata, Node, Patterns, Tree, TreePath, Xattrs};
+use super::{Change, Difference, Directory, Editor, Entry, Links, Metadata, Name, Node, Patterns, Tree, TreePath, Xattrs};
 
 impl Tree {
     /// The tree with a difference over it, be it one of ours or a layer that others made.
@@ -87,7 +88,7 @@ fn put_directory(
     {
         return Arc::clone(below);
     }
-    let mut entries = below.map(|below| below.entries.clone()).unwrap_or_default();
+    let mut made: Vec<(Name, Option<Node>)> = Vec::new();
     let mut rest = changes;
     while let Some((first, _)) = rest.first() {
         let Some(name) = first.below(path).and_then(|below| below.names().next()) else { break };
@@ -103,22 +104,36 @@ fn put_directory(
             Some(((first, change), inner)) if **first == at => (Some(*change), inner),
             Some(_) | None => (None, group),
         };
-        match own {
-            Some(Change::Whiteout) => {
-                entries.remove(&name);
-            }
-            Some(Change::Put(entry @ (Entry::File(_) | Entry::Symlink(_) | Entry::Special(_)))) => {
-                entries.insert(name, Node::from(entry.clone()));
-            }
+        let node = match own {
+            Some(Change::Whiteout) => None,
+            Some(Change::Put(entry @ (Entry::File(_) | Entry::Symlink(_) | Entry::Special(_)))) => Some(Node::from(entry.clone())),
             None | Some(Change::Put(Entry::Directory(_))) => {
-                let below = match entries.get(&name) {
-                    Some(Node::Directory(directory)) => Some(Arc::clone(directory)),
+                let below = match below.and_then(|below| below.entries.get(&name)) {
+                    Some(Node::Directory(directory)) => Some(directory),
                     None | Some(Node::File(_) | Node::Symlink(_) | Node::Special(_)) => None,
                 };
-                let directory = put_directory(&at, own, below.as_ref(), inner, difference);
-                entries.insert(name, Node::Directory(directory));
+                Some(Node::Directory(put_directory(&at, own, below, inner, difference)))
             }
-        }
+        };
+        made.push((name, node));
     }
-    Arc::new(Directory::new(metadata, entries))
+    Arc::new(Directory::new(metadata, changed(below.map(|below| &below.entries), made)))
+}
+
+/// What is in a directory after changes to what was in it, which are in order.
+fn changed(before: Option<&BTreeMap<Name, Node>>, changes: Vec<(Name, Option<Node>)>) -> BTreeMap<Name, Node> {
+    match before {
+        Some(before) if !before.is_empty() => {
+            let mut entries = before.clone();
+            for (name, node) in changes {
+                match node {
+                    Some(node) => drop(entries.insert(name, node)),
+                    None => drop(entries.remove(&name)),
+                }
+            }
+            entries
+        }
+        // A map of what is in order is made in one go, and as full as it can be.
+        Some(_) | None => changes.into_iter().filter_map(|(name, node)| Some((name, node?))).collect(),
+    }
 }

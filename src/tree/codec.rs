@@ -7,15 +7,19 @@
 //! attributes (u32) and these in order of names; then a file has 32 bytes of fingerprint and its size (u64), a link its target, a
 //! device its two numbers (u32).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use lapstrake_cache::Fingerprint;
+use lapstrake_cache::{Fingerprint, Fingerprinter};
 
 use super::{
-    Change, Content, Difference, Entry, File, InvalidPath, Links, MAXIMUM_DEPTH, Metadata, Special, SpecialKind, Symlink, TreePath, Xattrs,
+    Change, Content, Difference, Entry, File, InvalidPath, Links, MAXIMUM_DEPTH, Metadata, Special, SpecialKind, Symlink, Tree, TreePath,
+    Xattrs,
 };
 
 const MAGIC: &[u8] = b"lapstrake difference 1\n";
+
+/// Bytes that are hashed at a time.
+const HASHED_AT_A_TIME: usize = 64 << 10;
 
 /// The kernel's limit for the name of an extended attribute.
 const MAXIMUM_XATTR_NAME: usize = 255;
@@ -76,28 +80,44 @@ impl Difference {
     /// The canonical bytes: equal differences have equal bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode_into(&mut out, &mut |_| {});
+        out
+    }
+
+    /// The fingerprint of the canonical bytes, which are never all in memory.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let mut hasher = Fingerprinter::new();
+        let mut out = Vec::new();
+        self.encode_into(&mut out, &mut |out| {
+            if out.len() >= HASHED_AT_A_TIME {
+                hasher.update(out);
+                out.clear();
+            }
+        });
+        hasher.update(&out);
+        hasher.finish()
+    }
+
+    /// Appends the canonical bytes; after each part somebody may take what there is.
+    fn encode_into(&self, out: &mut Vec<u8>, take: &mut dyn FnMut(&mut Vec<u8>)) {
         let Difference { entries, links, opaque } = self;
-        let mut out = MAGIC.to_vec();
-        put_count(&mut out, entries.len());
+        out.extend_from_slice(MAGIC);
+        put_count(out, entries.len());
         for (path, change) in entries {
-            put_bytes(&mut out, path.as_bytes());
+            put_bytes(out, path.as_bytes());
             match change {
                 Change::Whiteout => out.push(Sort::Whiteout as u8),
-                Change::Put(entry) => put_entry(&mut out, entry),
+                Change::Put(entry) => put_entry(out, entry),
             }
+            take(out);
         }
-        put_count(&mut out, opaque.len());
+        put_count(out, opaque.len());
         for path in opaque {
-            put_bytes(&mut out, path.as_bytes());
+            put_bytes(out, path.as_bytes());
         }
-        put_count(&mut out, links.groups().len());
-        for group in links.groups() {
-            put_count(&mut out, group.len());
-            for path in group {
-                put_bytes(&mut out, path.as_bytes());
-            }
-        }
-        out
+        put_links(out, links);
     }
 
     /// Reads canonical bytes.
@@ -106,14 +126,14 @@ impl Difference {
     /// When they are not exactly what [`Difference::encode`] writes for some difference that keeps the rules.
     pub fn decode(bytes: &[u8]) -> Result<Difference, InvalidDifference> {
         let mut input = Input(bytes.strip_prefix(MAGIC).ok_or(InvalidDifference::Magic)?);
-        let mut entries = BTreeMap::new();
+        let mut entries: Vec<(TreePath, Change)> = Vec::new();
         for _ in 0..input.u32()? {
             let path = input.path()?;
-            if entries.last_key_value().is_some_and(|(last, _)| *last >= path) {
+            if entries.last().is_some_and(|(last, _)| *last >= path) {
                 return Err(InvalidDifference::Order { path });
             }
             let change = input.change(&path)?;
-            entries.insert(path, change);
+            entries.push((path, change));
         }
         let mut opaque = BTreeSet::new();
         for _ in 0..input.u32()? {
@@ -127,7 +147,7 @@ impl Difference {
         if !input.0.is_empty() {
             return Err(InvalidDifference::Long);
         }
-        let difference = Difference { entries, links, opaque };
+        let difference = Difference { entries: entries.into_iter().collect(), links, opaque };
         difference.check()?;
         Ok(difference)
     }
@@ -177,6 +197,38 @@ impl Difference {
             }
         }
         Ok(())
+    }
+}
+
+impl Tree {
+    /// The canonical bytes of [`Difference::whole`] of the tree, without making it.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        let place = out.len();
+        put_count(&mut out, 0);
+        let mut count = 0;
+        for (path, node) in self.walk() {
+            put_bytes(&mut out, path.as_bytes());
+            put_entry(&mut out, &node.entry());
+            count += 1;
+        }
+        let mut counted = Vec::new();
+        put_count(&mut counted, count);
+        out.splice(place..place + counted.len(), counted);
+        put_count(&mut out, 0);
+        put_links(&mut out, &self.links);
+        out
+    }
+}
+
+fn put_links(out: &mut Vec<u8>, links: &Links) {
+    put_count(out, links.groups().len());
+    for group in links.groups() {
+        put_count(out, group.len());
+        for path in group {
+            put_bytes(out, path.as_bytes());
+        }
     }
 }
 

@@ -5,8 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lapstrake_cache::Fingerprint;
-
 use super::{Directory, Entry, Links, Metadata, Node, Tree, TreePath};
 
 /// What happened to one path.
@@ -41,10 +39,10 @@ impl Difference {
     /// partners has not changed by that. Whiteouts are explicit: the result has no opaque directory.
     #[must_use]
     pub fn between(below: &Tree, above: &Tree) -> Difference {
-        let mut comparison = Comparison { entries: BTreeMap::new(), gained: gained_links(&below.links, &above.links) };
-        comparison.directory(&TreePath::root(), Some(&below.root), &above.root);
+        let mut comparison = Comparison { entries: Vec::new(), gained: gained_links(&below.links, &above.links) };
+        comparison.directory(TreePath::root(), Some(&below.root), &above.root);
+        let entries: BTreeMap<TreePath, Change> = comparison.entries.into_iter().collect();
         // Members of a group are equal in each tree, so that either all of them are entries or none is.
-        let entries = comparison.entries;
         let links = above.links.groups().iter().filter(|group| group.iter().all(|path| entries.contains_key(path))).cloned();
         Difference { links: Links::new(links), entries, opaque: BTreeSet::new() }
     }
@@ -84,58 +82,67 @@ impl Difference {
         let reserved = |path: &TreePath| path.name().is_some_and(|name| name.as_bytes().starts_with(b".wh."));
         self.entries.iter().find(|(path, change)| **change != Change::Whiteout && reserved(path)).map(|(path, _)| path)
     }
-
-    /// The fingerprint of the canonical bytes.
-    #[must_use]
-    pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(&self.encode())
-    }
 }
 
 struct Comparison {
-    entries: BTreeMap<TreePath, Change>,
+    /// In order of their paths: a map of what is in order is made in one go, and as full as it can be.
+    entries: Vec<(TreePath, Change)>,
     gained: BTreeSet<TreePath>,
 }
 
 impl Comparison {
     /// Writes what differs in and below a directory; the directory itself is written too when there is anything.
-    fn directory(&mut self, path: &TreePath, below: Option<&Arc<Directory>>, above: &Arc<Directory>) {
-        let before = self.entries.len();
+    fn directory(&mut self, path: TreePath, below: Option<&Arc<Directory>>, above: &Arc<Directory>) {
+        let place = self.entries.len();
         let own = match below {
             Some(below) => {
-                if (Arc::ptr_eq(below, above) || below == above) && !self.gained_at_or_below(path) {
+                if (Arc::ptr_eq(below, above) || below == above) && !self.gained_at_or_below(&path) {
                     return;
                 }
                 if same_but_times(&below.metadata, &above.metadata) { Own::Same(&below.metadata) } else { Own::Changed }
             }
             None => Own::Changed,
         };
+        let metadata = match own {
+            Own::Changed => &above.metadata,
+            Own::Same(metadata) => metadata,
+        };
+        self.put(path.clone(), Entry::Directory(metadata.clone()));
+        let mut gone = below.iter().flat_map(|below| below.entries.keys()).filter(|name| !above.entries.contains_key(*name)).peekable();
         for (name, node) in &above.entries {
+            while let Some(gone) = gone.next_if(|gone| *gone < name) {
+                self.gone(path.join(gone));
+            }
             let at = path.join(name);
             let old = below.and_then(|below| below.entries.get(name));
             match (node, old) {
-                (Node::Directory(directory), Some(Node::Directory(old))) => self.directory(&at, Some(old), directory),
+                (Node::Directory(directory), Some(Node::Directory(old))) => self.directory(at, Some(old), directory),
                 (Node::Directory(directory), None | Some(Node::File(_) | Node::Symlink(_) | Node::Special(_))) => {
-                    self.directory(&at, None, directory);
+                    self.directory(at, None, directory);
                 }
                 (Node::File(_) | Node::Symlink(_) | Node::Special(_), old) => {
                     if !old.is_some_and(|old| same_leaf(old, node)) || self.gained.contains(&at) {
-                        self.entries.insert(at, Change::Put(node.entry()));
+                        self.put(at, node.entry());
                     }
                 }
             }
         }
-        for name in below.iter().flat_map(|below| below.entries.keys()) {
-            if !above.entries.contains_key(name) {
-                self.entries.insert(path.join(name), Change::Whiteout);
-            }
+        for gone in gone {
+            self.gone(path.join(gone));
         }
-        let metadata = match own {
-            Own::Changed => &above.metadata,
-            Own::Same(metadata) if self.entries.len() > before => metadata,
-            Own::Same(_) => return,
-        };
-        self.entries.insert(path.clone(), Change::Put(Entry::Directory(metadata.clone())));
+        if let Own::Same(_) = own
+            && self.entries.len() == place + 1
+        {
+            self.entries.truncate(place);
+        }
+    }
+
+    fn put(&mut self, path: TreePath, entry: Entry) {
+        self.entries.push((path, Change::Put(entry)));
+    }
+
+    fn gone(&mut self, path: TreePath) {
+        self.entries.push((path, Change::Whiteout));
     }
 
     fn gained_at_or_below(&self, path: &TreePath) -> bool {
@@ -144,6 +151,7 @@ impl Comparison {
 }
 
 /// What became of a directory itself.
+#[derive(Clone, Copy)]
 enum Own<'a> {
     Same(&'a Metadata),
     Changed,
