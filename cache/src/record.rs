@@ -4,17 +4,20 @@
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::clock::Moment;
 use crate::error::{At, Error, Existing};
-use crate::fingerprint::Fingerprint;
+use crate::fingerprint::{Fingerprint, Fingerprinter};
 use crate::name::Shelf;
 use crate::store::{Place, Store, create_directory};
 
 const MAGIC: &[u8; 8] = b"lapsrec\n";
 const RECORD_FORMAT: u32 = 1;
 const CHECKSUM_BYTES: usize = 32;
+/// A body as large as this is not copied to be written with what is around it.
+const WRITTEN_IN_PARTS: usize = 256 << 10;
 /// Magic, format and time: what tells the age without reading the rest.
 const PREFIX_BYTES: usize = 20;
 
@@ -64,10 +67,14 @@ impl Store {
     /// # Errors
     /// Only what the system answers; the earlier record then stays.
     pub fn put_record(&self, shelf: &Shelf, key: &Fingerprint, body: &[u8]) -> Result<(), Error> {
-        let bytes = encode(shelf, key, Moment::now(), body);
         let shelf_path = self.place(Place::Records).join(shelf.as_str());
         create_directory(&shelf_path)?;
-        self.write_entry(&shelf_path.join(key.hex()), &bytes)
+        let (path, now) = (shelf_path.join(key.hex()), Moment::now());
+        if body.len() < WRITTEN_IN_PARTS {
+            return self.write_entry(&path, &[&encode(shelf, key, now, body)]);
+        }
+        let header = header(shelf, key, now, body.len());
+        self.write_entry(&path, &[&header, body, checksum(&header, body).as_bytes()])
     }
 
     /// The keys of a shelf, those put last first, with the time since. Nothing is marked as used, and only the first bytes of
@@ -108,9 +115,12 @@ impl Store {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).at("read", &path)?;
-        let Some(record) = decode(shelf, key, &bytes) else { return Ok(None) };
+        let Some((written, body)) = read(shelf, key, &bytes) else { return Ok(None) };
         self.mark(&file, &metadata, &path)?;
-        Ok(Some(record))
+        // What is around the body is taken away: a large one is not copied.
+        bytes.truncate(body.end);
+        bytes.drain(..body.start);
+        Ok(Some(Record { written, body: bytes }))
     }
 
     pub(crate) fn record_path(&self, shelf: &Shelf, key: &Fingerprint) -> PathBuf {
@@ -125,8 +135,17 @@ impl Age {
 }
 
 pub(crate) fn encode(shelf: &Shelf, key: &Fingerprint, written: Moment, body: &[u8]) -> Vec<u8> {
+    let mut bytes = header(shelf, key, written, body.len());
+    let checksum = checksum(&bytes, body);
+    bytes.extend_from_slice(body);
+    bytes.extend_from_slice(checksum.as_bytes());
+    bytes
+}
+
+/// What is before the body.
+fn header(shelf: &Shelf, key: &Fingerprint, written: Moment, body_length: usize) -> Vec<u8> {
     let name = shelf.as_str().as_bytes();
-    let mut bytes = Vec::with_capacity(PREFIX_BYTES + name.len() + body.len() + 80);
+    let mut bytes = Vec::with_capacity(PREFIX_BYTES + name.len() + 80);
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&RECORD_FORMAT.to_le_bytes());
     bytes.extend_from_slice(&written.nanoseconds().to_le_bytes());
@@ -136,15 +155,25 @@ pub(crate) fn encode(shelf: &Shelf, key: &Fingerprint, written: Moment, body: &[
     bytes.extend_from_slice(key.as_bytes());
     // The signature, which format 1 leaves empty.
     bytes.extend_from_slice(&0_u16.to_le_bytes());
-    bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
-    bytes.extend_from_slice(body);
-    let checksum = Fingerprint::of(&bytes);
-    bytes.extend_from_slice(checksum.as_bytes());
+    bytes.extend_from_slice(&(body_length as u64).to_le_bytes());
     bytes
+}
+
+fn checksum(header: &[u8], body: &[u8]) -> Fingerprint {
+    let mut hasher = Fingerprinter::new();
+    hasher.update(header);
+    hasher.update(body);
+    hasher.finish()
 }
 
 /// `None` unless every byte is as [`encode`] would have written it for this shelf and key.
 pub(crate) fn decode(shelf: &Shelf, key: &Fingerprint, bytes: &[u8]) -> Option<Record> {
+    let (written, body) = read(shelf, key, bytes)?;
+    Some(Record { written, body: bytes.get(body)?.to_owned() })
+}
+
+/// As [`decode`]: the time, and where the body is.
+fn read(shelf: &Shelf, key: &Fingerprint, bytes: &[u8]) -> Option<(Moment, Range<usize>)> {
     let (content, checksum) = bytes.split_at_checked(bytes.len().checked_sub(CHECKSUM_BYTES)?)?;
     if Fingerprint::of(content).as_bytes() != checksum {
         return None;
@@ -156,10 +185,10 @@ pub(crate) fn decode(shelf: &Shelf, key: &Fingerprint, bytes: &[u8]) -> Option<R
     let found_key = reader.take::<32>()?;
     let signature_length = u16::from_le_bytes(*reader.take()?);
     let body_length = u64::from_le_bytes(*reader.take()?);
-    let body = reader.0;
+    let body = reader.0.len();
     let is_ours = name == shelf.as_str().as_bytes() && found_key == key.as_bytes();
-    let is_whole = signature_length == 0 && body_length == body.len() as u64;
-    (is_ours && is_whole).then(|| Record { written, body: body.to_owned() })
+    let is_whole = signature_length == 0 && body_length == body as u64;
+    (is_ours && is_whole).then(|| (written, content.len() - body..content.len()))
 }
 
 /// What a record's bytes are worth to this version.
@@ -225,6 +254,16 @@ mod tests {
             let written = Moment::from_nanoseconds(written);
             let bytes = encode(&SHELF, &key, written, &body);
             prop_assert_eq!(decode(&SHELF, &key, &bytes), Some(Record { written, body }));
+        }
+
+        #[test]
+        fn a_record_that_is_put_is_had_however_large(body in vec(any::<u8>(), 0..300), large: bool) {
+            let directory = tempfile::tempdir().unwrap();
+            let store = Store::open(directory.path()).unwrap();
+            let body = if large { body.iter().copied().chain([0]).cycle().take(WRITTEN_IN_PARTS + body.len()).collect() } else { body };
+            let key = Fingerprint::of(b"key");
+            store.put_record(&SHELF, &key, &body).unwrap();
+            prop_assert_eq!(store.record(&SHELF, &key).unwrap(), Some(body));
         }
 
         #[test]
