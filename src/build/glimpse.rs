@@ -133,6 +133,7 @@ impl<'g> Glimpse<'g> {
     /// What a layer that is known by its pages has in these directories.
     fn part(&self, number: usize, known: &BTreeSet<TreePath>) -> Option<Difference> {
         let mut part = Difference::default();
+        let mut entries = Vec::new();
         for directory in known {
             let Some(page) = self.page(number, directory)? else { continue };
             if page.links == Linked::Yes || page.difference.entries.values().any(strays) {
@@ -142,12 +143,11 @@ impl<'g> Glimpse<'g> {
                 part.opaque.insert(directory.clone());
             }
             for (path, change) in &page.difference.entries {
-                match path.name() {
-                    Some(name) => drop(part.entries.insert(directory.join(&name), change.clone())),
-                    None => drop(part.entries.insert(directory.clone(), change.clone())),
-                }
+                // What the page of a directory says of it comes behind what its parent's does, and counts.
+                entries.push((path.name().map_or_else(|| directory.clone(), |name| directory.join(&name)), change.clone()));
             }
         }
+        part.entries = entries.into_iter().collect();
         Some(part)
     }
 

@@ -3,7 +3,7 @@
 //! Source of truth: OCI image-spec 1.1, "Image Layer Filesystem Changeset", and `specs/layers.md`, section "Reading". Names are resolved
 //! as data, against what this layer has written so far, before a disk is touched; so there is no link on disk to be followed.
 
-use std::collections::{BTreeMap, BTreeSet, btree_map};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 
 use lapstrake_cache::{Digest, Fingerprinter};
@@ -431,17 +431,16 @@ impl Unfinished {
             self.entries.extend(members.iter().map(|member| (member.clone(), entry.clone())));
         }
 
-        let mut changes: BTreeMap<TreePath, Change> = self.entries.into_iter().map(|(path, entry)| (path, Change::Put(entry))).collect();
-        for path in self.whiteouts {
-            if let btree_map::Entry::Vacant(place) = changes.entry(path) {
-                if let Some(into) = into {
-                    into.make_whiteout(place.key())?;
-                }
-                place.insert(Change::Whiteout);
+        let gone: Vec<TreePath> = self.whiteouts.into_iter().filter(|path| !self.entries.contains_key(path)).collect();
+        if let Some(into) = into {
+            for path in &gone {
+                into.make_whiteout(path)?;
             }
         }
+        let made = self.entries.into_iter().map(|(path, entry)| (path, Change::Put(entry)));
+        let entries = made.chain(gone.into_iter().map(|path| (path, Change::Whiteout))).collect();
         let links = Links::new(self.groups.into_iter().map(|group| group.members.into_iter().collect()));
-        let difference = Difference { entries: changes, links, opaque: self.opaque };
+        let difference = Difference { entries, links, opaque: self.opaque };
         difference.check()?;
         if let Some(into) = into {
             // What is inside comes first: it would change the directory's time.

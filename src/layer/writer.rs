@@ -16,7 +16,7 @@ use super::header::{END, padding};
 use super::profile::{Encoder, EncoderFailed, Frame, Profile};
 use super::sequence::{Record, Untarrable, records};
 use crate::event::Cancel;
-use crate::tree::{Change, Content, Contents, Difference, Tree, TreePath};
+use crate::tree::{Content, Contents, Difference, Tree, TreePath};
 
 /// A layer that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,9 +141,7 @@ pub fn pack_reusing(
 /// # Errors
 /// As [`pack`].
 pub fn pack_tree(tree: &Tree, contents: &dyn Contents, sink: &mut dyn Write, cancel: &Cancel) -> Result<Packed, PackError> {
-    let entries = tree.walk().map(|(path, node)| (path, Change::Put(node.entry()))).collect();
-    let whole = Difference { entries, links: tree.links.clone(), opaque: Default::default() };
-    pack(&whole, contents, Profile::Plain, NonZeroUsize::MIN, sink, cancel)
+    pack(&Difference::whole(tree), contents, Profile::Plain, NonZeroUsize::MIN, sink, cancel)
 }
 
 /// As many encoders as are asked for and of use.

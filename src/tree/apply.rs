@@ -16,10 +16,10 @@ impl Tree {
         if difference.is_empty() {
             return self.clone();
         }
-        let changes: Vec<(&TreePath, &Change)> = difference.entries.iter().collect();
+        let changes = difference.entries.as_slice();
         let (own, rest) = match changes.split_first() {
-            Some(((path, change), rest)) if path.is_root() => (Some(*change), rest),
-            Some(_) | None => (None, changes.as_slice()),
+            Some(((path, change), rest)) if path.is_root() => (Some(change), rest),
+            Some(_) | None => (None, changes),
         };
         let root = put_directory(&TreePath::root(), own, Some(&self.root), rest, difference);
         let tree = Tree::new(root);
@@ -73,7 +73,7 @@ fn put_directory(
     path: &TreePath,
     own: Option<&Change>,
     below: Option<&Arc<Directory>>,
-    changes: &[(&TreePath, &Change)],
+    changes: &[(TreePath, Change)],
     difference: &Difference,
 ) -> Arc<Directory> {
     let metadata = match (own, below) {
@@ -101,7 +101,7 @@ fn put_directory(
         let (group, others) = rest.split_at(group);
         rest = others;
         let (own, inner) = match group.split_first() {
-            Some(((first, change), inner)) if **first == at => (Some(*change), inner),
+            Some(((first, change), inner)) if *first == at => (Some(change), inner),
             Some(_) | None => (None, group),
         };
         let node = match own {

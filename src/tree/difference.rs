@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Directory, Entry, Links, Metadata, Node, Tree, TreePath};
+use super::{Changes, Directory, Entry, Links, Metadata, Node, Tree, TreePath};
 
 /// What happened to one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub enum Change {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Difference {
     /// What changed, and the ancestors of it with their full metadata.
-    pub entries: BTreeMap<TreePath, Change>,
+    pub entries: Changes,
     /// Which of the entries are one file.
     pub links: Links,
     /// Directories of which nothing that was below remains. Only in layers that others made.
@@ -41,7 +41,7 @@ impl Difference {
     pub fn between(below: &Tree, above: &Tree) -> Difference {
         let mut comparison = Comparison { entries: Vec::new(), gained: gained_links(&below.links, &above.links) };
         comparison.directory(TreePath::root(), Some(&below.root), &above.root);
-        let entries: BTreeMap<TreePath, Change> = comparison.entries.into_iter().collect();
+        let entries: Changes = comparison.entries.into_iter().collect();
         // Members of a group are equal in each tree, so that either all of them are entries or none is.
         let links = above.links.groups().iter().filter(|group| group.iter().all(|path| entries.contains_key(path))).cloned();
         Difference { links: Links::new(links), entries, opaque: BTreeSet::new() }
@@ -63,7 +63,7 @@ impl Difference {
     /// Gives every changed entry the time `epoch`; directories that are there only as ancestors keep the time they have in `below`.
     #[must_use]
     pub fn dated(mut self, below: &Tree, epoch: i64) -> Difference {
-        for (path, change) in &mut self.entries {
+        for (path, change) in self.entries.iter_mut() {
             let Change::Put(entry) = change else { continue };
             let ancestor_only = match (&*entry, below.get(path)) {
                 (Entry::Directory(above), Some(Node::Directory(below))) => same_but_times(above, &below.metadata),
@@ -85,7 +85,7 @@ impl Difference {
 }
 
 struct Comparison {
-    /// In order of their paths: a map of what is in order is made in one go, and as full as it can be.
+    /// In order of their paths.
     entries: Vec<(TreePath, Change)>,
     gained: BTreeSet<TreePath>,
 }

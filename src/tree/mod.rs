@@ -9,6 +9,7 @@
 mod apply;
 #[cfg(test)]
 pub(crate) mod arbitrary;
+mod changes;
 mod checkout;
 mod codec;
 mod contents;
@@ -30,6 +31,7 @@ mod upper;
 mod whole;
 mod xattr;
 
+pub use changes::{Changes, ChangesIter};
 pub use checkout::{CheckoutError, checkout_difference, checkout_tree};
 pub use codec::InvalidDifference;
 pub use contents::{Contents, DirectoryContents, FileStamp, KnownContents, NoneKnown};

@@ -54,7 +54,9 @@ impl Sample {
         let mut ancestor = at.parent();
         while let Some(directory) = ancestor {
             ancestor = directory.parent();
-            self.difference.entries.entry(directory).or_insert_with(|| Change::Put(Entry::Directory(metadata(0o755))));
+            if !self.difference.entries.contains_key(&directory) {
+                self.difference.entries.insert(directory, Change::Put(Entry::Directory(metadata(0o755))));
+            }
         }
         self.difference.entries.insert(at, change);
         self
