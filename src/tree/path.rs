@@ -22,7 +22,7 @@ const SHORT: usize = 22;
 ///
 /// Paths are ordered component by component, so that a directory comes right before what is in it.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
-pub struct TreePath(Vec<u8>);
+pub struct TreePath(Box<[u8]>);
 
 /// The bytes are no name or path inside a tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,8 +102,8 @@ impl Hash for Name {
 impl TreePath {
     /// The root.
     #[must_use]
-    pub const fn root() -> TreePath {
-        TreePath(Vec::new())
+    pub fn root() -> TreePath {
+        TreePath(Box::default())
     }
 
     /// Checks a path that must already be in normal form: names between single slashes, none at the ends.
@@ -116,7 +116,7 @@ impl TreePath {
                 Name::new(name).map_err(|error| InvalidPath { path: bytes.to_vec(), reason: error.reason })?;
             }
         }
-        Ok(TreePath(bytes.to_vec()))
+        Ok(TreePath(bytes.into()))
     }
 
     /// Reads a path as people and archives write it: leading and doubled slashes and `.` are dropped. Links are not looked at.
@@ -124,14 +124,14 @@ impl TreePath {
     /// # Errors
     /// When it has a `..`, a NUL byte or a name of more than 255 bytes.
     pub fn normalised(bytes: &[u8]) -> Result<TreePath, InvalidPath> {
-        let mut path = TreePath::root();
+        let mut path = Vec::new();
         for name in bytes.split(|&byte| byte == b'/') {
             if !matches!(name, b"" | b".") {
                 let name = Name::new(name).map_err(|error| InvalidPath { path: bytes.to_vec(), reason: error.reason })?;
-                path.push(&name);
+                append(&mut path, name.as_bytes());
             }
         }
-        Ok(path)
+        Ok(TreePath(path.into()))
     }
 
     /// The bytes, without a leading slash.
@@ -142,7 +142,7 @@ impl TreePath {
 
     /// Whether this is the root.
     #[must_use]
-    pub const fn is_root(&self) -> bool {
+    pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
 
@@ -154,33 +154,27 @@ impl TreePath {
 
     /// Goes one name down.
     pub fn push(&mut self, name: &Name) {
-        if !self.0.is_empty() {
-            self.0.push(b'/');
-        }
-        self.0.extend_from_slice(name.as_bytes());
+        *self = self.join(name);
     }
 
     /// The path one name down.
     #[must_use]
     pub fn join(&self, name: &Name) -> TreePath {
-        // Exactly as much room as is needed: there may be many of them.
-        let mut path = TreePath(Vec::with_capacity(self.0.len() + 1 + name.as_bytes().len()));
-        path.0.extend_from_slice(&self.0);
-        path.push(name);
-        path
+        self.joined(name.as_bytes())
     }
 
     /// The path below this one that `other` names.
     #[must_use]
     pub fn join_path(&self, other: &TreePath) -> TreePath {
-        let mut path = self.clone();
-        if !other.is_root() {
-            if !path.0.is_empty() {
-                path.0.push(b'/');
-            }
-            path.0.extend_from_slice(&other.0);
-        }
-        path
+        if other.is_root() { self.clone() } else { self.joined(&other.0) }
+    }
+
+    fn joined(&self, below: &[u8]) -> TreePath {
+        let slash = usize::from(!self.is_root());
+        let mut path = Vec::with_capacity(self.0.len() + slash + below.len());
+        path.extend_from_slice(&self.0);
+        append(&mut path, below);
+        TreePath(path.into())
     }
 
     /// The directory this is in; `None` for the root.
@@ -190,7 +184,7 @@ impl TreePath {
             return None;
         }
         let end = self.0.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-        Some(TreePath(self.0[..end].to_vec()))
+        Some(TreePath(self.0[..end].into()))
     }
 
     /// The last name; `None` for the root.
@@ -221,8 +215,16 @@ impl TreePath {
             return None;
         }
         let rest = &self.0[ancestor.0.len()..];
-        Some(TreePath(rest.strip_prefix(b"/").unwrap_or(rest).to_vec()))
+        Some(TreePath(rest.strip_prefix(b"/").unwrap_or(rest).into()))
     }
+}
+
+/// Goes down from a path.
+fn append(path: &mut Vec<u8>, below: &[u8]) {
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(below);
 }
 
 impl PartialOrd for TreePath {
