@@ -226,7 +226,7 @@ mod tests {
             contents.insert(content.fingerprint, bytes);
             let path = TreePath::new(path).unwrap();
             editor.make_directories(path.parent().unwrap().as_bytes(), &metadata).unwrap();
-            editor.put(&path, Node::File(File { metadata: metadata.clone(), content })).unwrap();
+            editor.put(&path, Node::File(File { metadata: metadata.clone().into(), content })).unwrap();
         }
         (editor.finish(), Fixed(contents))
     }

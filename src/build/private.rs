@@ -178,7 +178,7 @@ impl PrivateRoot {
                         Some(_) | None => return Ok(false),
                     },
                     Node::Symlink(symlink) => {
-                        if (ListedKind::Symlink { target: symlink.target.clone() }) != status.kind {
+                        if (ListedKind::Symlink { target: symlink.target.to_vec() }) != status.kind {
                             return Ok(false);
                         }
                     }

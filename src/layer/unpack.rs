@@ -15,7 +15,7 @@ use super::reader::{EndMarker, ReadError, TarEntry, TarKind, TarReader};
 use crate::event::Cancel;
 use crate::tree::{
     Change, Content, Difference, DirectoryHandle, DiskError, Entry, File, InvalidDifference, Links, Metadata, Name, Node, NodeKind,
-    Special, SpecialKind, Symlink, Tree, TreePath, Xattrs, kept_xattrs,
+    Sharing, Special, SpecialKind, Symlink, Tree, TreePath, Xattrs, kept_xattrs,
 };
 
 /// A layer that was read.
@@ -142,7 +142,7 @@ pub fn read(
     while let Some(entry) = reader.next()? {
         layer.add(entry, &mut reader, limits)?;
     }
-    let Layer { into: _, entries, whiteouts, opaque, implied, implied_bytes: _, groups, group_of: _, buffer: _ } = layer;
+    let Layer { into: _, entries, whiteouts, opaque, implied, implied_bytes: _, groups, group_of: _, sharing: _, buffer: _ } = layer;
     Ok(Unfinished { diff_id: reader.into_source().into_digest(), entries, whiteouts, opaque, implied, groups })
 }
 
@@ -159,6 +159,7 @@ struct Layer<'a> {
     /// Hard-link groups by number, and the number of each path that is in one.
     groups: Vec<Group>,
     group_of: BTreeMap<TreePath, usize>,
+    sharing: Sharing,
     buffer: Vec<u8>,
 }
 
@@ -184,6 +185,7 @@ impl<'a> Layer<'a> {
             implied_bytes: 0,
             groups: Vec::new(),
             group_of: BTreeMap::new(),
+            sharing: Sharing::default(),
             buffer: vec![0; BUFFER_BYTES],
         }
     }
@@ -282,13 +284,14 @@ impl<'a> Layer<'a> {
             TarKind::Link { ref target } => return self.link(path, target, &metadata, limits),
             TarKind::File => {
                 let content = self.copy_content(&path, content)?;
-                Entry::File(File { metadata: Metadata { xattrs: kept_xattrs(&tar.xattrs), ..metadata }, content })
+                let metadata = self.sharing.share(Metadata { xattrs: kept_xattrs(&tar.xattrs), ..metadata });
+                Entry::File(File { metadata, content })
             }
             TarKind::Symlink { target } => {
                 if let Some(into) = into {
                     into.make_symlink(&path, &target)?;
                 }
-                Entry::Symlink(Symlink { metadata: Metadata { mode: 0o777, ..metadata }, target })
+                Entry::Symlink(Symlink { metadata: Metadata { mode: 0o777, ..metadata }, target: target.into() })
             }
             TarKind::Special(SpecialKind::Character { major: 0, minor: 0 }) => return refuse(&path, Refusal::OverlayWhiteout),
             TarKind::Special(kind) => {

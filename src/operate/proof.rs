@@ -257,7 +257,7 @@ mod tests {
         let told = |made: &Difference, new: &Tree| leans(&line("copy src → /app"), Some(made), &old, new);
         assert_eq!(told(&made, &new), None);
         let Some(Change::Put(Entry::File(file))) = made.entries.get_mut(&path("app/f")) else { panic!("the file") };
-        file.metadata.uid = 1000;
+        std::sync::Arc::make_mut(&mut file.metadata).uid = 1000;
         assert!(told(&made, &new).is_some_and(|why| why.contains("/etc/passwd")));
         assert_eq!(told(&made, &old), None);
         made.entries.insert(path("etc"), Change::Whiteout);

@@ -39,12 +39,12 @@ pub(crate) fn plain(mode: u16) -> Metadata {
 
 /// A file with these bytes.
 pub(crate) fn file(bytes: &[u8]) -> Node {
-    Node::File(File { metadata: plain(0o644), content: content(bytes) })
+    Node::File(File { metadata: plain(0o644).into(), content: content(bytes) })
 }
 
 /// A symbolic link.
 pub(crate) fn symlink(target: &str) -> Node {
-    Node::Symlink(Symlink { metadata: plain(0o777), target: target.as_bytes().to_vec() })
+    Node::Symlink(Symlink { metadata: plain(0o777), target: target.as_bytes().into() })
 }
 
 /// A tree with these nodes, parents made as needed. A path that ends with a slash is a directory of its own.
@@ -91,9 +91,9 @@ fn leaf() -> impl Strategy<Value = Node> {
     ]);
     prop_oneof![
         6 => (metadata(&[0o644, 0o755, 0o4755, 0]), prop::sample::select(SAMPLES.to_vec()))
-            .prop_map(|(metadata, bytes)| Node::File(File { metadata, content: content(bytes) })),
+            .prop_map(|(metadata, bytes)| Node::File(File { metadata: metadata.into(), content: content(bytes) })),
         2 => (metadata(&[0o777]), prop::sample::select(vec!["a", "/b", "../c", "b/../a", "/a/b/../../c"])).prop_map(|(metadata, target)| {
-            Node::Symlink(Symlink { metadata: without_xattrs(metadata), target: target.as_bytes().to_vec() })
+            Node::Symlink(Symlink { metadata: without_xattrs(metadata), target: target.as_bytes().into() })
         }),
         1 => (metadata(&[0o600, 0o666]), special)
             .prop_map(|(metadata, kind)| Node::Special(Special { metadata: without_xattrs(metadata), kind })),

@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use lapstrake_cache::{Fingerprint, Fingerprinter};
 
 use super::{
-    Change, Content, Difference, Entry, File, InvalidPath, Links, MAXIMUM_DEPTH, Metadata, Special, SpecialKind, Symlink, Tree, TreePath,
-    Xattrs,
+    Change, Content, Difference, Entry, File, InvalidPath, Links, MAXIMUM_DEPTH, Metadata, Sharing, Special, SpecialKind, Symlink, Tree,
+    TreePath, Xattrs,
 };
 
 const MAGIC: &[u8] = b"lapstrake difference 1\n";
@@ -125,7 +125,7 @@ impl Difference {
     /// # Errors
     /// When they are not exactly what [`Difference::encode`] writes for some difference that keeps the rules.
     pub fn decode(bytes: &[u8]) -> Result<Difference, InvalidDifference> {
-        let mut input = Input(bytes.strip_prefix(MAGIC).ok_or(InvalidDifference::Magic)?);
+        let mut input = Input { rest: bytes.strip_prefix(MAGIC).ok_or(InvalidDifference::Magic)?, sharing: Sharing::default() };
         let mut entries: Vec<(TreePath, Change)> = Vec::new();
         for _ in 0..input.u32()? {
             let path = input.path()?;
@@ -144,7 +144,7 @@ impl Difference {
             opaque.insert(path);
         }
         let links = input.links()?;
-        if !input.0.is_empty() {
+        if !input.rest.is_empty() {
             return Err(InvalidDifference::Long);
         }
         let difference = Difference { entries: entries.into_iter().collect(), links, opaque };
@@ -307,12 +307,15 @@ fn put_count(out: &mut Vec<u8>, count: usize) {
 }
 
 /// What is still to be read.
-struct Input<'a>(&'a [u8]);
+struct Input<'a> {
+    rest: &'a [u8],
+    sharing: Sharing,
+}
 
 impl<'a> Input<'a> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], InvalidDifference> {
-        let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(InvalidDifference::Short)?;
-        self.0 = rest;
+        let (taken, rest) = self.rest.split_first_chunk::<N>().ok_or(InvalidDifference::Short)?;
+        self.rest = rest;
         Ok(*taken)
     }
 
@@ -322,8 +325,8 @@ impl<'a> Input<'a> {
 
     fn bytes(&mut self) -> Result<&'a [u8], InvalidDifference> {
         let length = usize::try_from(self.u32()?).map_err(|_| InvalidDifference::Short)?;
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(InvalidDifference::Short)?;
-        self.0 = rest;
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(InvalidDifference::Short)?;
+        self.rest = rest;
         Ok(taken)
     }
 
@@ -345,9 +348,12 @@ impl<'a> Input<'a> {
             Sort::Directory => Entry::Directory(metadata),
             Sort::File => {
                 let fingerprint = Fingerprint::from_bytes(self.array()?);
-                Entry::File(File { metadata, content: Content { fingerprint, size: u64::from_le_bytes(self.array()?) } })
+                Entry::File(File {
+                    metadata: self.sharing.share(metadata),
+                    content: Content { fingerprint, size: u64::from_le_bytes(self.array()?) },
+                })
             }
-            Sort::Symlink => Entry::Symlink(Symlink { metadata, target: self.bytes()?.to_vec() }),
+            Sort::Symlink => Entry::Symlink(Symlink { metadata, target: self.bytes()?.into() }),
             Sort::Character => {
                 Entry::Special(Special { metadata, kind: SpecialKind::Character { major: self.u32()?, minor: self.u32()? } })
             }

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Changes, Directory, Entry, Links, Metadata, Node, Tree, TreePath};
+use super::{Changes, Directory, Entry, Links, Metadata, Node, Sharing, Tree, TreePath};
 
 /// What happened to one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,14 +63,20 @@ impl Difference {
     /// Gives every changed entry the time `epoch`; directories that are there only as ancestors keep the time they have in `below`.
     #[must_use]
     pub fn dated(mut self, below: &Tree, epoch: i64) -> Difference {
+        let mut sharing = Sharing::default();
         for (path, change) in self.entries.iter_mut() {
             let Change::Put(entry) = change else { continue };
-            let ancestor_only = match (&*entry, below.get(path)) {
-                (Entry::Directory(above), Some(Node::Directory(below))) => same_but_times(above, &below.metadata),
-                (Entry::Directory(_) | Entry::File(_) | Entry::Symlink(_) | Entry::Special(_), _) => false,
-            };
-            if !ancestor_only {
-                entry.metadata_mut().mtime = epoch;
+            if entry.metadata().mtime == epoch {
+                continue;
+            }
+            match entry {
+                Entry::File(file) => file.metadata = sharing.share(Metadata { mtime: epoch, ..(*file.metadata).clone() }),
+                Entry::Directory(above) => match below.get(path) {
+                    Some(Node::Directory(below)) if same_but_times(above, &below.metadata) => {}
+                    Some(Node::Directory(_) | Node::File(_) | Node::Symlink(_) | Node::Special(_)) | None => above.mtime = epoch,
+                },
+                Entry::Symlink(symlink) => symlink.metadata.mtime = epoch,
+                Entry::Special(special) => special.metadata.mtime = epoch,
             }
         }
         self

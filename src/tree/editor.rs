@@ -246,7 +246,7 @@ impl Editor {
         let missing = || EditError::Missing { path: path.clone() };
         match self.get(path).ok_or_else(missing)? {
             Node::Directory(_) => self.directory_mut(path)?.metadata = metadata,
-            Node::File(file) => self.put(path, Node::File(super::File { metadata, ..file }))?,
+            Node::File(file) => self.put(path, Node::File(super::File { metadata: metadata.into(), ..file }))?,
             Node::Symlink(symlink) => self.put(path, Node::Symlink(super::Symlink { metadata, ..symlink }))?,
             Node::Special(special) => self.put(path, Node::Special(super::Special { metadata, ..special }))?,
         }

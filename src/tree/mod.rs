@@ -41,7 +41,7 @@ pub use glob::{Glob, InvalidPattern};
 pub use handle::{DirectoryHandle, DiskError, DiskTime, Listed, ListedKind, NodeKind, Opaque, Status};
 pub use ignore::Patterns;
 pub use local::LocalDirectory;
-pub use node::{Content, Directory, Entry, File, Links, Metadata, Node, Special, SpecialKind, Symlink, Tree};
+pub use node::{Content, Directory, Entry, File, Links, Metadata, Node, Sharing, Special, SpecialKind, Symlink, Tree};
 pub use normal::{Modes, directory_mode};
 pub use path::{InvalidPath, Name, TreePath};
 pub use scan::{ScanError, Scanned, scan, scan_context};

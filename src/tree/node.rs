@@ -22,6 +22,33 @@ pub struct Metadata {
     pub xattrs: Xattrs,
 }
 
+/// Metadata that files share: of files that are made one after another, those that have the same get one of it.
+#[derive(Debug, Default)]
+pub struct Sharing {
+    /// What was given last is the last.
+    recent: Vec<Arc<Metadata>>,
+}
+
+impl Sharing {
+    /// How many are looked through: a directory's files have one mode or two, and a few times.
+    const RECENT: usize = 8;
+
+    /// The metadata of one more file.
+    pub fn share(&mut self, metadata: Metadata) -> Arc<Metadata> {
+        let shared = match self.recent.iter().rposition(|recent| **recent == metadata) {
+            Some(place) => self.recent.remove(place),
+            None => {
+                if self.recent.len() == Self::RECENT {
+                    self.recent.remove(0);
+                }
+                Arc::new(metadata)
+            }
+        };
+        self.recent.push(Arc::clone(&shared));
+        shared
+    }
+}
+
 /// A file's bytes by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Content {
@@ -34,8 +61,8 @@ pub struct Content {
 /// A regular file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
-    /// Its metadata.
-    pub metadata: Metadata,
+    /// Its metadata. Most entries of a tree are files, and most files have what others have: see [`Sharing`].
+    pub metadata: Arc<Metadata>,
     /// Its bytes.
     pub content: Content,
 }
@@ -46,7 +73,7 @@ pub struct Symlink {
     /// Its metadata; the mode is always `0o777`.
     pub metadata: Metadata,
     /// Where it points, as written.
-    pub target: Vec<u8>,
+    pub target: Box<[u8]>,
 }
 
 /// A device node or pipe.

@@ -1,9 +1,8 @@
 //! The normal form of files from a build context: a tree as it lies on somebody's disk in, the same for everybody out.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Directory, File, Metadata, Node, Special, Symlink, Tree, Xattrs};
+use super::{Directory, File, Metadata, Node, NodeKind, Sharing, Special, Symlink, Tree, Xattrs};
 
 /// What becomes of modes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,26 +59,54 @@ impl Tree {
     /// of their own: whether a checkout has any depends on how it came to the disk.
     #[must_use]
     pub fn normalised(&self, modes: Modes, epoch: i64) -> Tree {
-        Tree::new(directory(&self.root, modes, epoch))
+        let root = self.root.with_metadata(&|kind, metadata| {
+            let mode = match kind {
+                NodeKind::Directory => modes.of_directory(metadata.mode),
+                NodeKind::File => modes.of_file(metadata.mode),
+                NodeKind::Symlink => 0o777,
+                NodeKind::Special => modes.of_special(metadata.mode),
+            };
+            Metadata { mode, uid: 0, gid: 0, mtime: epoch, xattrs: Xattrs::new() }
+        });
+        Tree::new(root.unwrap_or_else(|| Arc::clone(&self.root)))
     }
 }
 
-fn directory(from: &Directory, modes: Modes, epoch: i64) -> Arc<Directory> {
-    let metadata = |mode| Metadata { mode, uid: 0, gid: 0, mtime: epoch, xattrs: Xattrs::new() };
-    let entries: BTreeMap<_, _> = from
-        .entries
-        .iter()
-        .map(|(name, node)| {
-            let node = match node {
-                Node::Directory(from) => Node::Directory(directory(from, modes, epoch)),
-                Node::File(file) => Node::File(File { metadata: metadata(modes.of_file(file.metadata.mode)), content: file.content }),
-                Node::Symlink(link) => Node::Symlink(Symlink { metadata: metadata(0o777), target: link.target.clone() }),
-                Node::Special(special) => {
-                    Node::Special(Special { metadata: metadata(modes.of_special(special.metadata.mode)), kind: special.kind })
-                }
-            };
-            (name.clone(), node)
-        })
-        .collect();
-    Arc::new(Directory::new(metadata(modes.of_directory(from.metadata.mode)), entries))
+impl Directory {
+    /// The directory, and all below it, with the metadata that `change` makes of each node's; `None` where they are the same. What stays
+    /// as it is is shared.
+    pub fn with_metadata(&self, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Arc<Directory>> {
+        directory(self, &mut Sharing::default(), change)
+    }
+}
+
+impl Node {
+    /// As [`Directory::with_metadata`].
+    pub fn with_metadata(&self, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Node> {
+        node(self, &mut Sharing::default(), change)
+    }
+}
+
+fn directory(from: &Directory, sharing: &mut Sharing, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Arc<Directory>> {
+    let metadata = change(NodeKind::Directory, &from.metadata);
+    let changed: Vec<Option<Node>> = from.entries.values().map(|from| node(from, sharing, change)).collect();
+    if metadata == from.metadata && changed.iter().all(Option::is_none) {
+        return None;
+    }
+    let entries = from.entries.iter().zip(changed);
+    let entries = entries.map(|((name, node), changed)| (name.clone(), changed.unwrap_or_else(|| node.clone()))).collect();
+    Some(Arc::new(Directory::new(metadata, entries)))
+}
+
+fn node(from: &Node, sharing: &mut Sharing, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Node> {
+    if let Node::Directory(from) = from {
+        return directory(from, sharing, change).map(Node::Directory);
+    }
+    let metadata = change(from.kind(), from.metadata());
+    (metadata != *from.metadata()).then(|| match from {
+        Node::Directory(directory) => Node::Directory(Arc::clone(directory)),
+        Node::File(file) => Node::File(File { metadata: sharing.share(metadata), content: file.content }),
+        Node::Symlink(symlink) => Node::Symlink(Symlink { metadata, target: symlink.target.clone() }),
+        Node::Special(special) => Node::Special(Special { metadata, kind: special.kind }),
+    })
 }

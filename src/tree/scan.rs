@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::hash::{self, Job, Threads};
@@ -11,7 +12,7 @@ use super::ignore::Decided;
 use super::ordered::Ordered;
 use super::{
     Change, Content, Difference, DirectoryHandle, DiskError, Entry, File, FileStamp, KnownContents, Links, Listed, ListedKind,
-    MAXIMUM_DEPTH, Metadata, Opaque, Patterns, Special, Status, Symlink, Tree, TreePath, Xattrs, kept_xattrs,
+    MAXIMUM_DEPTH, Metadata, Opaque, Patterns, Sharing, Special, Status, Symlink, Tree, TreePath, Xattrs, kept_xattrs,
 };
 use crate::event::Cancel;
 
@@ -191,7 +192,7 @@ struct Walked {
 /// Entries whose contents may still have to be read.
 enum Listing {
     Done(Found),
-    File { metadata: Metadata, stamp: FileStamp, names: Names },
+    File { metadata: Arc<Metadata>, stamp: FileStamp, names: Names },
 }
 
 /// How many names a file has.
@@ -207,6 +208,7 @@ struct Walk<'a> {
     reading: Reading<'a>,
     /// What was found since, in the order of the paths.
     listings: Vec<(TreePath, Listing)>,
+    sharing: Sharing,
     opaque: BTreeSet<TreePath>,
     sockets: Vec<TreePath>,
     /// The names of each inode that has several.
@@ -239,7 +241,15 @@ impl<'a> Walk<'a> {
     const ENTRIES_AT_A_TIME: usize = 8192;
 
     fn new(manner: Manner<'a>, reading: Reading<'a>) -> Walk<'a> {
-        Walk { manner, reading, listings: Vec::new(), opaque: BTreeSet::new(), sockets: Vec::new(), inodes: BTreeMap::new() }
+        Walk {
+            manner,
+            reading,
+            listings: Vec::new(),
+            sharing: Sharing::default(),
+            opaque: BTreeSet::new(),
+            sockets: Vec::new(),
+            inodes: BTreeMap::new(),
+        }
     }
 
     /// Gives everything below the root in the order of the paths.
@@ -260,7 +270,7 @@ impl<'a> Walk<'a> {
                 self.reading.read(std::mem::take(&mut self.listings), &mut give)?;
             }
         }
-        let Walk { manner: _, mut reading, listings, opaque, mut sockets, inodes } = self;
+        let Walk { manner: _, mut reading, listings, sharing: _, opaque, mut sockets, inodes } = self;
         reading.read(listings, &mut give)?;
         sockets.sort();
         Ok(Walked { links: Links::new(inodes.into_values()), opaque, sockets })
@@ -318,10 +328,10 @@ impl<'a> Walk<'a> {
                     }
                 };
             }
-            ListedKind::File => Listing::File { metadata, stamp, names },
+            ListedKind::File => Listing::File { metadata: self.sharing.share(metadata), stamp, names },
             ListedKind::Symlink { target } => {
                 let metadata = Metadata { mode: 0o777, ..metadata };
-                Listing::Done(Found::Entry(Entry::Symlink(Symlink { metadata, target })))
+                Listing::Done(Found::Entry(Entry::Symlink(Symlink { metadata, target: target.into() })))
             }
             ListedKind::Special(kind) => Listing::Done(Found::Entry(Entry::Special(Special { metadata, kind }))),
         };

@@ -174,7 +174,7 @@ impl Entry {
     pub fn metadata_mut(&mut self) -> &mut Metadata {
         match self {
             Entry::Directory(metadata) => metadata,
-            Entry::File(file) => &mut file.metadata,
+            Entry::File(file) => Arc::make_mut(&mut file.metadata),
             Entry::Symlink(symlink) => &mut symlink.metadata,
             Entry::Special(special) => &mut special.metadata,
         }

@@ -168,12 +168,12 @@ enum From {
 
 /// A node with all below it, with the metadata with which it arrives. What arrives as it is is shared with the source.
 fn arrive(node: &Node, from: From, rule: &ModeRule) -> Node {
-    with_metadata(node, &|sort, metadata| {
+    node.with_metadata(&|kind, metadata| {
         let normal = match from {
             From::Context => Modes::ByExecuteBit,
             From::Image => Modes::Keep,
         };
-        let mode = match sort {
+        let mode = match kind {
             NodeKind::Directory => modes::arriving(rule, normal, Sort::Directory, metadata.mode),
             NodeKind::File => modes::arriving(rule, normal, Sort::File, metadata.mode),
             NodeKind::Special => modes::arriving(rule, normal, Sort::Special, metadata.mode),
@@ -186,27 +186,6 @@ fn arrive(node: &Node, from: From, rule: &ModeRule) -> Node {
         }
     })
     .unwrap_or_else(|| node.clone())
-}
-
-/// A node with all below it with other metadata; `None` where they are the same.
-fn with_metadata(node: &Node, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Node> {
-    let metadata = change(node.kind(), node.metadata());
-    let is_same = metadata == *node.metadata();
-    Some(match node {
-        Node::Directory(directory) => {
-            let changed: Vec<Option<Node>> = directory.entries.values().map(|node| with_metadata(node, change)).collect();
-            if is_same && changed.iter().all(Option::is_none) {
-                return None;
-            }
-            let entries = directory.entries.iter().zip(changed);
-            let entries = entries.map(|((name, node), changed)| (name.clone(), changed.unwrap_or_else(|| node.clone()))).collect();
-            Node::Directory(Arc::new(Directory::new(metadata, entries)))
-        }
-        Node::File(_) | Node::Symlink(_) | Node::Special(_) if is_same => return None,
-        Node::File(file) => Node::File(File { metadata, content: file.content }),
-        Node::Symlink(symlink) => Node::Symlink(Symlink { metadata, target: symlink.target.clone() }),
-        Node::Special(special) => Node::Special(Special { metadata, kind: special.kind }),
-    })
 }
 
 /// Something that may unpack a file of the source, at this path of it, into a directory of the tree above. Says whether it was an archive.
@@ -360,7 +339,7 @@ impl Putting<'_> {
             return self.noted_node(node, from);
         }
         Ok(match self.owner {
-            Some(_) => with_metadata(node, &|_, metadata| self.metadata(metadata)).unwrap_or_else(|| node.clone()),
+            Some(_) => node.with_metadata(&|_, metadata| self.metadata(metadata)).unwrap_or_else(|| node.clone()),
             None => node.clone(),
         })
     }
@@ -390,7 +369,7 @@ impl Putting<'_> {
                     }
                 };
                 self.origins.note(content.fingerprint, origin);
-                Node::File(File { metadata: self.metadata(&file.metadata), content })
+                Node::File(File { metadata: self.metadata(&file.metadata).into(), content })
             }
             Node::Symlink(symlink) => Node::Symlink(Symlink { metadata: self.metadata(&symlink.metadata), target: symlink.target.clone() }),
             Node::Special(special) => Node::Special(Special { metadata: self.metadata(&special.metadata), kind: special.kind }),

@@ -15,7 +15,7 @@ use crate::build::site::Site;
 use crate::build::sources::{Source, Sources, open_in, tree_of};
 use crate::layer::{ArchiveEntry, ArchiveKind, Limits, is_tar, read_archive};
 use crate::plan::{ArchiveSource, Copy, Download, Extract, ModeRule};
-use crate::tree::{Content, Directory, Editor, File, LastLink, Metadata, Modes, Node, Special, Symlink, Tree, TreePath};
+use crate::tree::{Content, Directory, Editor, File, LastLink, Metadata, Modes, Node, Sharing, Special, Symlink, Tree, TreePath};
 
 /// An archive whose bytes are known by name.
 pub(in crate::build) enum Archive {
@@ -74,6 +74,7 @@ pub(in crate::build) fn extract(
         owner: Some(owner),
         mode,
         blocked: Blocked::Refused,
+        sharing: Sharing::default(),
         memory_bytes: MEMORY_BYTES,
     };
     let strip = usize::try_from(*strip).unwrap_or(usize::MAX);
@@ -106,8 +107,17 @@ pub(in crate::build) fn unpack(
         ModeRule::Normal => ModeRule::Normal,
         ModeRule::Keep | ModeRule::Set(_) | ModeRule::Exactly(_) | ModeRule::Symbolic(_) => ModeRule::Keep,
     };
-    let mut unpacking =
-        Unpacking { site, editor, origins, target, owner, mode: &mode, blocked: Blocked::Replaced, memory_bytes: MEMORY_BYTES };
+    let mut unpacking = Unpacking {
+        site,
+        editor,
+        origins,
+        target,
+        owner,
+        mode: &mode,
+        blocked: Blocked::Replaced,
+        sharing: Sharing::default(),
+        memory_bytes: MEMORY_BYTES,
+    };
     read_archive::<Failure>(file, 0, &Limits::GENEROUS, site.outside.cancel, &mut |path, entry, content| {
         unpacking.entry(&path, entry, content)
     })?;
@@ -160,6 +170,7 @@ struct Unpacking<'a> {
     mode: &'a ModeRule,
     blocked: Blocked,
     /// Bytes of small files that may still be held in memory.
+    sharing: Sharing,
     memory_bytes: u64,
 }
 
@@ -193,9 +204,9 @@ impl Unpacking<'_> {
             }
             ArchiveKind::File { size: _ } => {
                 let metadata = metadata(self.file_mode(entry.metadata.mode));
-                Node::File(File { metadata, content: self.keep(content)? })
+                Node::File(File { metadata: self.sharing.share(metadata), content: self.keep(content)? })
             }
-            ArchiveKind::Symlink { target } => Node::Symlink(Symlink { metadata: metadata(0o777), target }),
+            ArchiveKind::Symlink { target } => Node::Symlink(Symlink { metadata: metadata(0o777), target: target.into() }),
             ArchiveKind::Special(kind) => Node::Special(Special { metadata: metadata(self.file_mode(entry.metadata.mode)), kind }),
             ArchiveKind::Link { target } => {
                 let existing = self.target.join_path(&target);

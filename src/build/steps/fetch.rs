@@ -23,7 +23,7 @@ pub(in crate::build) fn put(fetch: &Fetch, content: Content, below: &Tree, accou
     let target = editor.resolve(to.as_bytes(), LastLink::Follow)?;
     let into = to.ends_with('/') || matches!(editor.get(&target), Some(Node::Directory(_)));
     let path = if into { format!("{}/{}", to.trim_end_matches('/'), file_name(&download.url)) } else { to.clone() };
-    super::write::put_file(&mut editor, &path, File { metadata: made(*mode, owner), content })?;
+    super::write::put_file(&mut editor, &path, File { metadata: made(*mode, owner).into(), content })?;
     Ok(Edited { above: editor.finish(), origins: Origins::only(content.fingerprint, Origin::Blob(download.digest)) })
 }
 

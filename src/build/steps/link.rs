@@ -19,7 +19,7 @@ pub(in crate::build) fn link(link: &Link, below: &Tree) -> Result<Edited, StepEr
     match kind {
         LinkKind::Symbolic => {
             let target = target.clone().into_bytes();
-            editor.put(&at, Node::Symlink(Symlink { metadata: made(0o777, Owner::default()), target }))?;
+            editor.put(&at, Node::Symlink(Symlink { metadata: made(0o777, Owner::default()), target: target.into() }))?;
         }
         LinkKind::Hard => {
             let existing = editor.resolve(target.as_bytes(), LastLink::Follow)?;

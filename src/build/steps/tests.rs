@@ -25,7 +25,7 @@ fn a_file_is_written_through_links_with_its_owner_and_mode() {
     let run = |at: &str| write(&wanted(at), &below(), &Accounts::new(&below(), &Samples));
     let edited = run("/link/new/f").unwrap();
     let Some(Node::File(found)) = edited.above.get(&path("data/new/f")) else { panic!("it is a file") };
-    assert_eq!((found.content, found.metadata.clone()), (content(b"hello"), made(0o600, Owner { uid: 3, gid: 4 })));
+    assert_eq!((found.content, (*found.metadata).clone()), (content(b"hello"), made(0o600, Owner { uid: 3, gid: 4 })));
     assert_eq!(edited.above.get(&path("data/new")).unwrap().metadata(), &parents());
     assert_eq!(edited.origins.of(&path("data/new/f"), &content(b"hello")), Some(Origin::Bytes(b"hello".as_slice().into())));
     let through = run("/name").unwrap().above;
@@ -72,10 +72,10 @@ fn links_are_made_in_place_of_files_and_never_of_directories() {
     let made = run("/link/deep/l", "../x", LinkKind::Symbolic).unwrap();
     assert_eq!(
         made.get(&path("data/deep/l")),
-        Some(Node::Symlink(crate::tree::Symlink { metadata: super::made(0o777, Owner::default()), target: b"../x".to_vec() }))
+        Some(Node::Symlink(crate::tree::Symlink { metadata: super::made(0o777, Owner::default()), target: b"../x".as_slice().into() }))
     );
     assert!(
-        matches!(run("/name", "data/y", LinkKind::Symbolic).unwrap().get(&path("name")), Some(Node::Symlink(found)) if found.target == b"data/y")
+        matches!(run("/name", "data/y", LinkKind::Symbolic).unwrap().get(&path("name")), Some(Node::Symlink(found)) if *found.target == *b"data/y")
     );
     let hard = run("/second", "/link/x", LinkKind::Hard).unwrap();
     assert_eq!(hard.links.groups(), [vec![path("data/x"), path("second")]]);

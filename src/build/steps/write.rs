@@ -20,7 +20,7 @@ pub(in crate::build) fn write(write: &Write, below: &Tree, accounts: &Accounts<'
         (Some(name), Some(Node::Directory(_))) => &format!("{}/{name}", path.trim_end_matches('/')),
         (Some(_), Some(Node::File(_) | Node::Symlink(_) | Node::Special(_)) | None) | (None, _) => path,
     };
-    put_file(&mut editor, path, File { metadata: made(*mode, owner), content: named })?;
+    put_file(&mut editor, path, File { metadata: made(*mode, owner).into(), content: named })?;
     Ok(Edited { above: editor.finish(), origins: Origins::only(named.fingerprint, Origin::Bytes(Arc::from(content.as_slice()))) })
 }
 

@@ -157,12 +157,12 @@ impl Building {
 
 /// A file of a tree from git.
 pub(super) fn file(mode: u16, content: Content) -> Item {
-    Item::Leaf(Node::File(File { metadata: metadata(mode), content }))
+    Item::Leaf(Node::File(File { metadata: metadata(mode).into(), content }))
 }
 
 /// A link of a tree from git.
 pub(super) fn link(target: Vec<u8>) -> Item {
-    Item::Leaf(Node::Symlink(Symlink { metadata: metadata(0o777), target }))
+    Item::Leaf(Node::Symlink(Symlink { metadata: metadata(0o777), target: target.into() }))
 }
 
 fn metadata(mode: u16) -> Metadata {

@@ -106,7 +106,7 @@ fn a_file_that_changed_is_an_error_that_names_it() {
     {
         let mut sample = Sample::default();
         let content = Content { fingerprint: Fingerprint::of(stated.as_bytes()), size: stated.len() as u64 };
-        sample.put("srv/file", Entry::File(File { metadata: metadata(0o644), content }));
+        sample.put("srv/file", Entry::File(File { metadata: metadata(0o644).into(), content }));
         sample.contents.0.insert(content.fingerprint, real.as_bytes().to_vec());
         let result = sample.try_pack(Profile::Gzip1, 2);
         if stated.is_empty() {

@@ -64,7 +64,7 @@ impl Sample {
 
     pub(crate) fn file(&mut self, at: impl AsRef<[u8]>, bytes: impl AsRef<[u8]>) -> &mut Sample {
         let content = self.contents.add(bytes.as_ref());
-        self.put(at, Entry::File(File { metadata: metadata(0o644), content }))
+        self.put(at, Entry::File(File { metadata: metadata(0o644).into(), content }))
     }
 
     pub(crate) fn links(&mut self, groups: &[&[&str]]) -> &mut Sample {
@@ -107,8 +107,9 @@ pub(crate) fn everything() -> Sample {
     sample.file("etc/hosts", "127.0.0.1 localhost\n");
     sample.file("etc/empty", "");
     sample.put("tmp", Entry::Directory(metadata(0o1777)));
-    sample.put("bin/sh", Entry::Symlink(Symlink { metadata: metadata(0o777), target: b"busybox".to_vec() }));
-    sample.put("bin/far", Entry::Symlink(Symlink { metadata: metadata(0o777), target: [b"/".as_slice(), &long, b"/\xff"].concat() }));
+    sample.put("bin/sh", Entry::Symlink(Symlink { metadata: metadata(0o777), target: b"busybox".as_slice().into() }));
+    sample
+        .put("bin/far", Entry::Symlink(Symlink { metadata: metadata(0o777), target: [b"/".as_slice(), &long, b"/\xff"].concat().into() }));
     for (name, kind) in [
         ("dev/null", SpecialKind::Character { major: 1, minor: 3 }),
         ("dev/sda", SpecialKind::Block { major: 8, minor: 0 }),
@@ -127,8 +128,8 @@ pub(crate) fn everything() -> Sample {
             (b"user.note".to_vec(), b"a\n12 size=99\n".to_vec()),
         ]),
     };
-    sample.put("usr/bin/tool", Entry::File(File { metadata: odd.clone(), content }));
-    sample.put("usr/bin/other-name", Entry::File(File { metadata: odd, content }));
+    sample.put("usr/bin/tool", Entry::File(File { metadata: odd.clone().into(), content }));
+    sample.put("usr/bin/other-name", Entry::File(File { metadata: odd.into(), content }));
     sample.links(&[&["usr/bin/other-name", "usr/bin/tool"]]);
     sample.file(b"usr/share/caf\xc3\xa9", "utf-8");
     sample.file(b"usr/share/caf\xe9", "latin-1");

@@ -1,6 +1,7 @@
 //! Rules that hold between values, without a disk.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lapstrake_cache::Fingerprint;
 use proptest::prelude::*;
@@ -8,7 +9,7 @@ use proptest::prelude::*;
 use crate::tree::arbitrary::{directory, file, pair, path, plain, symlink, tree, tree_of};
 use crate::tree::{
     Change, Difference, EditError, Editor, Entry, InvalidDifference, LastLink, Links, MAXIMUM_DEPTH, Metadata, Modes, Name, Node, Patterns,
-    Tree, TreePath,
+    Sharing, Tree, TreePath,
 };
 
 fn entries(tree: &Tree) -> BTreeMap<TreePath, Entry> {
@@ -222,7 +223,7 @@ fn differences_that_break_a_rule_are_refused() {
         of(vec![put("", file(b"1"))]),
         of(vec![root(), put("a", device)]),
         of(vec![root(), put("a", symlink(""))]),
-        of(vec![root(), put("a", Node::Symlink(crate::tree::Symlink { metadata: plain(0o755), target: b"x".to_vec() }))]),
+        of(vec![root(), put("a", Node::Symlink(crate::tree::Symlink { metadata: plain(0o755), target: b"x".as_slice().into() }))]),
         of(vec![root(), (path("a"), Change::Put(Entry::Directory(Metadata { mode: 0o10000, ..plain(0) })))]),
         of(deep_entries),
         two_links,
@@ -360,9 +361,22 @@ fn discarded_changes_are_as_below() {
 #[test]
 fn an_entry_of_a_tree_takes_little_room() {
     // Trees of many files are what a build's memory is spent on.
-    assert_eq!(size_of::<Name>(), 24);
-    assert_eq!(size_of::<Node>(), 80);
-    assert_eq!(size_of::<Change>(), 80);
+    assert_eq!(size_of::<(Name, Node)>(), 24 + 56);
+    assert_eq!(size_of::<(TreePath, Change)>(), 16 + 56);
+}
+
+#[test]
+fn files_beside_each_other_have_their_metadata_together() {
+    let mut sharing = Sharing::default();
+    let first = sharing.share(plain(0o644));
+    for mode in [0o755, 0o644, 0o755, 0o600, 0o644] {
+        let shared = sharing.share(plain(mode));
+        assert_eq!(*shared, plain(mode));
+        assert_eq!(Arc::ptr_eq(&shared, &first), mode == 0o644);
+    }
+    for mode in 0..100 {
+        assert_eq!(*sharing.share(plain(mode)), plain(mode));
+    }
 }
 
 #[test]

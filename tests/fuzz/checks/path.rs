@@ -18,7 +18,7 @@ pub(crate) fn check(bytes: &[u8]) {
             None => drop(editor.make_directories(line, &METADATA)),
             Some(at) => {
                 let Ok(path) = editor.resolve(&line[..at], LastLink::Keep) else { continue };
-                let link = Node::Symlink(Symlink { metadata: METADATA, target: line[at + 4..].to_vec() });
+                let link = Node::Symlink(Symlink { metadata: METADATA, target: line[at + 4..].into() });
                 drop(editor.put(&path, link));
             }
         }
