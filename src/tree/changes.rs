@@ -71,7 +71,6 @@ impl Changes {
     }
 
     /// Each path with what happened to it, in order.
-    #[must_use]
     pub fn iter(&self) -> ChangesIter<'_> {
         self.0.iter().map(|(path, change)| (path, change))
     }

@@ -192,7 +192,7 @@ impl Difference {
                     return wrong(first, "a hard link is no file of the difference");
                 }
             }
-            if let Some(other) = others.iter().find(|other| self.entries.get(*other) != self.entries.get(first)) {
+            if let Some(other) = others.iter().find(|other| self.entries.get(other) != self.entries.get(first)) {
                 return wrong(other, "hard links differ");
             }
         }
