@@ -3,7 +3,7 @@
 //! A record is not synced. One that the power took half of fails its checksum and reads as a miss.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -16,8 +16,8 @@ use crate::store::{Place, Store, create_directory};
 const MAGIC: &[u8; 8] = b"lapsrec\n";
 const RECORD_FORMAT: u32 = 1;
 const CHECKSUM_BYTES: usize = 32;
-/// A body as large as this is not copied to be written with what is around it.
-const WRITTEN_IN_PARTS: usize = 256 << 10;
+/// A body as large as this is written with what is around it at once; a larger one is not copied for that.
+const WRITTEN_AT_ONCE: usize = 256 << 10;
 /// Magic, format and time: what tells the age without reading the rest.
 const PREFIX_BYTES: usize = 20;
 
@@ -67,14 +67,43 @@ impl Store {
     /// # Errors
     /// Only what the system answers; the earlier record then stays.
     pub fn put_record(&self, shelf: &Shelf, key: &Fingerprint, body: &[u8]) -> Result<(), Error> {
-        let shelf_path = self.place(Place::Records).join(shelf.as_str());
-        create_directory(&shelf_path)?;
-        let (path, now) = (shelf_path.join(key.hex()), Moment::now());
-        if body.len() < WRITTEN_IN_PARTS {
-            return self.write_entry(&path, &[&encode(shelf, key, now, body)]);
+        if body.len() > WRITTEN_AT_ONCE {
+            return self.put_record_with(shelf, key, body.len() as u64, |out| out.write_all(body));
         }
-        let header = header(shelf, key, now, body.len());
-        self.write_entry(&path, &[&header, body, checksum(&header, body).as_bytes()])
+        self.create_shelf(shelf)?;
+        let bytes = encode(shelf, key, Moment::now(), body);
+        self.write_entry(&self.record_path(shelf, key), |file| file.write_all(&bytes))
+    }
+
+    /// As [`Store::put_record`], for a body that need not be in memory: `write` writes it, exactly `length` bytes.
+    ///
+    /// # Errors
+    /// What the system or `write` answers, and when `write` writes another number of bytes; the earlier record then stays.
+    pub fn put_record_with(
+        &self,
+        shelf: &Shelf,
+        key: &Fingerprint,
+        length: u64,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Error> {
+        self.create_shelf(shelf)?;
+        let header = header(shelf, key, Moment::now(), length);
+        self.write_entry(&self.record_path(shelf, key), |file| {
+            file.write_all(&header)?;
+            let mut hasher = Fingerprinter::new();
+            hasher.update(&header);
+            let mut body = Body { file, hasher, left: length };
+            write(&mut body)?;
+            let Body { file, hasher, left } = body;
+            match left {
+                0 => file.write_all(hasher.finish().as_bytes()),
+                left => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a record has {left} bytes less than it was to have"))),
+            }
+        })
+    }
+
+    fn create_shelf(&self, shelf: &Shelf) -> Result<(), Error> {
+        create_directory(&self.place(Place::Records).join(shelf.as_str()))
     }
 
     /// The keys of a shelf, those put last first, with the time since. Nothing is marked as used, and only the first bytes of
@@ -135,15 +164,15 @@ impl Age {
 }
 
 pub(crate) fn encode(shelf: &Shelf, key: &Fingerprint, written: Moment, body: &[u8]) -> Vec<u8> {
-    let mut bytes = header(shelf, key, written, body.len());
-    let checksum = checksum(&bytes, body);
+    let mut bytes = header(shelf, key, written, body.len() as u64);
     bytes.extend_from_slice(body);
+    let checksum = Fingerprint::of(&bytes);
     bytes.extend_from_slice(checksum.as_bytes());
     bytes
 }
 
 /// What is before the body.
-fn header(shelf: &Shelf, key: &Fingerprint, written: Moment, body_length: usize) -> Vec<u8> {
+fn header(shelf: &Shelf, key: &Fingerprint, written: Moment, body_length: u64) -> Vec<u8> {
     let name = shelf.as_str().as_bytes();
     let mut bytes = Vec::with_capacity(PREFIX_BYTES + name.len() + 80);
     bytes.extend_from_slice(MAGIC);
@@ -155,15 +184,31 @@ fn header(shelf: &Shelf, key: &Fingerprint, written: Moment, body_length: usize)
     bytes.extend_from_slice(key.as_bytes());
     // The signature, which format 1 leaves empty.
     bytes.extend_from_slice(&0_u16.to_le_bytes());
-    bytes.extend_from_slice(&(body_length as u64).to_le_bytes());
+    bytes.extend_from_slice(&body_length.to_le_bytes());
     bytes
 }
 
-fn checksum(header: &[u8], body: &[u8]) -> Fingerprint {
-    let mut hasher = Fingerprinter::new();
-    hasher.update(header);
-    hasher.update(body);
-    hasher.finish()
+/// The body of a record on its way into a file.
+struct Body<'f> {
+    file: &'f mut File,
+    hasher: Fingerprinter,
+    left: u64,
+}
+
+impl Write for Body<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "a record has more bytes than it was to have"));
+        };
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.left = left;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `None` unless every byte is as [`encode`] would have written it for this shelf and key.
@@ -260,10 +305,18 @@ mod tests {
         fn a_record_that_is_put_is_had_however_large(body in vec(any::<u8>(), 0..300), large: bool) {
             let directory = tempfile::tempdir().unwrap();
             let store = Store::open(directory.path()).unwrap();
-            let body = if large { body.iter().copied().chain([0]).cycle().take(WRITTEN_IN_PARTS + body.len()).collect() } else { body };
+            let body = if large { body.iter().copied().chain([0]).cycle().take(WRITTEN_AT_ONCE + body.len()).collect() } else { body };
             let key = Fingerprint::of(b"key");
             store.put_record(&SHELF, &key, &body).unwrap();
-            prop_assert_eq!(store.record(&SHELF, &key).unwrap(), Some(body));
+            prop_assert_eq!(store.record(&SHELF, &key).unwrap(), Some(body.clone()));
+            let by_parts = |length: usize| store.put_record_with(&SHELF, &key, length as u64, |out| body.chunks(100).try_for_each(|part| out.write_all(part)));
+            prop_assert!(by_parts(body.len() + 1).is_err());
+            prop_assert!(body.is_empty() || by_parts(body.len() - 1).is_err());
+            prop_assert_eq!(store.record(&SHELF, &key).unwrap(), Some(body.clone()), "what cannot be put takes nothing away");
+            let length = body.len();
+            let other: Vec<u8> = body.iter().rev().copied().collect();
+            store.put_record_with(&SHELF, &key, length as u64, |out| out.write_all(&other)).unwrap();
+            prop_assert_eq!(store.record(&SHELF, &key).unwrap(), Some(other));
         }
 
         #[test]

@@ -1,7 +1,7 @@
 //! The open store: a directory in, a value that everything else hangs on out.
 
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -156,21 +156,30 @@ impl Store {
     /// Writes a small file that is there whole or not at all, where nobody marks uses or with the entries lock held
     /// exclusively. It may be lost with the power; its reader must notice that.
     pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8], used: Moment) -> Result<(), Error> {
-        self.write_fresh(path, &[bytes], |file, fresh| {
-            used.set_modified(file).at("set the time of", path)?;
-            fs::rename(fresh, path).at("write", path)
-        })
+        self.write_fresh(
+            path,
+            |file| file.write_all(bytes),
+            |file, fresh| {
+                used.set_modified(file).at("set the time of", path)?;
+                fs::rename(fresh, path).at("write", path)
+            },
+        )
     }
 
     /// Writes an entry that is there whole or not at all, in place of any earlier one.
-    pub(crate) fn write_entry(&self, path: &Path, parts: &[&[u8]]) -> Result<(), Error> {
-        self.write_fresh(path, parts, |file, fresh| self.put_in_place(file, fresh, path))
+    pub(crate) fn write_entry(&self, path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), Error> {
+        self.write_fresh(path, write, |file, fresh| self.put_in_place(file, fresh, path))
     }
 
-    fn write_fresh(&self, path: &Path, parts: &[&[u8]], put: impl FnOnce(&File, &Path) -> Result<(), Error>) -> Result<(), Error> {
+    fn write_fresh(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut File) -> io::Result<()>,
+        put: impl FnOnce(&File, &Path) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let fresh = self.fresh_path()?;
         let mut file = OpenOptions::new().write(true).create_new(true).open(&fresh).at("write", path)?;
-        let written = parts.iter().try_for_each(|part| file.write_all(part)).at("write", path).and_then(|()| put(&file, &fresh));
+        let written = write(&mut file).at("write", path).and_then(|()| put(&file, &fresh));
         if written.is_err() {
             // What stays is in the scratch directory, where nobody believes it.
             let _ = fs::remove_file(&fresh);

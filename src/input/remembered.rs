@@ -2,7 +2,7 @@
 //! archive.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +19,8 @@ const SHELF: Shelf = Shelf::named("known-contents");
 const FORMAT: &[u8] = b"lapstrake-known/1\n";
 /// Bytes of one entry: the stamp and the content.
 const ENTRY: usize = 8 + 8 + 8 + 12 + 12 + 32 + 8;
+/// Entries that are written at a time.
+const WRITTEN_AT_A_TIME: usize = 1024;
 
 /// Contents by stamp. Only what was asked for since [`Remembered::load`] is kept by [`Remembered::save`], so files that are gone are
 /// forgotten.
@@ -49,7 +51,8 @@ impl<'a> Remembered<'a> {
         now.extend(kept.map(|(stamp, content, _)| (stamp, content)));
         now.sort_unstable_by_key(|(stamp, _)| *stamp);
         now.dedup_by_key(|(stamp, _)| *stamp);
-        let _ = self.store.put_record(&SHELF, &self.key, &encode(&now));
+        let length = FORMAT.len() + now.len() * ENTRY;
+        let _ = self.store.put_record_with(&SHELF, &self.key, length as u64, |out| encode(&now, out));
     }
 }
 
@@ -66,16 +69,19 @@ impl KnownContents for Remembered<'_> {
     }
 }
 
-/// What is known, in order, as bytes.
-fn encode(known: &[(FileStamp, Content)]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(FORMAT.len() + known.len() * ENTRY);
-    out.extend_from_slice(FORMAT);
-    for (stamp, content) in known {
-        put_stamp(&mut out, stamp);
-        out.extend_from_slice(content.fingerprint.as_bytes());
-        out.extend_from_slice(&content.size.to_le_bytes());
+/// Writes what is known, in order.
+fn encode(known: &[(FileStamp, Content)], out: &mut dyn Write) -> io::Result<()> {
+    let mut bytes = FORMAT.to_vec();
+    for some in known.chunks(WRITTEN_AT_A_TIME) {
+        for (stamp, content) in some {
+            put_stamp(&mut bytes, stamp);
+            bytes.extend_from_slice(content.fingerprint.as_bytes());
+            bytes.extend_from_slice(&content.size.to_le_bytes());
+        }
+        out.write_all(&bytes)?;
+        bytes.clear();
     }
-    out
+    out.write_all(&bytes)
 }
 
 /// What is known, in order.
@@ -160,7 +166,9 @@ mod tests {
         let stamp = |inode| FileStamp { device: 1, inode, size: 3, modified: time(-4), changed: time(5) };
         let content = Content { fingerprint: Fingerprint::of(b"x"), size: 3 };
         let known = [(stamp(1), content), (stamp(2), content)];
-        let bytes = encode(&known);
+        let mut bytes = Vec::new();
+        encode(&known, &mut bytes).unwrap();
+        assert_eq!(bytes.len(), FORMAT.len() + 2 * ENTRY);
         assert_eq!(decode(&bytes), Some(known.to_vec()));
         assert_eq!(decode(&bytes[..bytes.len() - 1]), None);
         let (format, entries) = bytes.split_at(FORMAT.len());

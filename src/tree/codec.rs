@@ -8,6 +8,8 @@
 //! device its two numbers (u32).
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::io::{self, Write};
 
 use lapstrake_cache::{Fingerprint, Fingerprinter};
 
@@ -18,8 +20,8 @@ use super::{
 
 const MAGIC: &[u8] = b"lapstrake difference 1\n";
 
-/// Bytes that are hashed at a time.
-const HASHED_AT_A_TIME: usize = 64 << 10;
+/// Bytes that are encoded at a time, or a little more.
+const PART: usize = 64 << 10;
 
 /// The kernel's limit for the name of an extended attribute.
 const MAXIMUM_XATTR_NAME: usize = 255;
@@ -81,43 +83,65 @@ impl Difference {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.encode_into(&mut out, &mut |_| {});
-        out
+        match self.encode_parts(&mut |part| {
+            out.extend_from_slice(part);
+            Ok::<(), Infallible>(())
+        }) {
+            Ok(()) => out,
+            Err(never) => match never {},
+        }
     }
 
-    /// The fingerprint of the canonical bytes, which are never all in memory.
+    /// Writes the canonical bytes, which are never all in memory.
+    ///
+    /// # Errors
+    /// What `out` answers.
+    pub fn encode_to(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.encode_parts(&mut |part| out.write_all(part))
+    }
+
+    /// The fingerprint of the canonical bytes, and how many they are.
+    #[must_use]
+    pub fn named(&self) -> (Fingerprint, u64) {
+        let (mut hasher, mut length) = (Fingerprinter::new(), 0);
+        match self.encode_parts(&mut |part| {
+            hasher.update(part);
+            length += part.len() as u64;
+            Ok::<(), Infallible>(())
+        }) {
+            Ok(()) => (hasher.finish(), length),
+            Err(never) => match never {},
+        }
+    }
+
+    /// The fingerprint of the canonical bytes.
     #[must_use]
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut hasher = Fingerprinter::new();
-        let mut out = Vec::new();
-        self.encode_into(&mut out, &mut |out| {
-            if out.len() >= HASHED_AT_A_TIME {
-                hasher.update(out);
-                out.clear();
-            }
-        });
-        hasher.update(&out);
-        hasher.finish()
+        self.named().0
     }
 
-    /// Appends the canonical bytes; after each part somebody may take what there is.
-    fn encode_into(&self, out: &mut Vec<u8>, take: &mut dyn FnMut(&mut Vec<u8>)) {
+    /// Gives the canonical bytes part by part.
+    fn encode_parts<E>(&self, give: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let Difference { entries, links, opaque } = self;
-        out.extend_from_slice(MAGIC);
-        put_count(out, entries.len());
+        let mut out = MAGIC.to_vec();
+        put_count(&mut out, entries.len());
         for (path, change) in entries {
-            put_bytes(out, path.as_bytes());
+            put_bytes(&mut out, path.as_bytes());
             match change {
                 Change::Whiteout => out.push(Sort::Whiteout as u8),
-                Change::Put(entry) => put_entry(out, entry),
+                Change::Put(entry) => put_entry(&mut out, entry),
             }
-            take(out);
+            if out.len() >= PART {
+                give(&out)?;
+                out.clear();
+            }
         }
-        put_count(out, opaque.len());
+        put_count(&mut out, opaque.len());
         for path in opaque {
-            put_bytes(out, path.as_bytes());
+            put_bytes(&mut out, path.as_bytes());
         }
-        put_links(out, links);
+        put_links(&mut out, links);
+        give(&out)
     }
 
     /// Reads canonical bytes.

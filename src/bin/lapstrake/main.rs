@@ -15,6 +15,7 @@ mod language;
 mod lints;
 mod load;
 mod machine;
+mod memory;
 mod outputs;
 mod overlay;
 mod progress;
@@ -39,6 +40,7 @@ use machine::Machine;
 use settings::Surroundings;
 
 fn main() -> ExitCode {
+    memory::return_large_pieces();
     exit::at_a_panic(exit::Voice::Plain);
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

@@ -189,9 +189,8 @@ impl<'e> Layers<'e> {
 
     /// Keeps a difference that a step made.
     pub(super) fn put_difference(&self, difference: &Difference) -> Result<Fingerprint, Failure> {
-        let bytes = difference.encode();
-        let fingerprint = Fingerprint::of(&bytes);
-        self.outside.store.put_record(&DIFFERENCES, &fingerprint, &bytes)?;
+        let (fingerprint, length) = difference.named();
+        self.outside.store.put_record_with(&DIFFERENCES, &fingerprint, length, |out| difference.encode_to(out))?;
         Ok(fingerprint)
     }
 

@@ -106,7 +106,10 @@ proptest! {
         let bytes = difference.encode();
         let back = Difference::decode(&bytes).unwrap();
         prop_assert_eq!(&back, &difference);
-        prop_assert_eq!(difference.fingerprint(), Fingerprint::of(&bytes));
+        prop_assert_eq!(difference.named(), (Fingerprint::of(&bytes), bytes.len() as u64));
+        let mut written = Vec::new();
+        difference.encode_to(&mut written).unwrap();
+        prop_assert_eq!(&written, &bytes);
         prop_assert_eq!(above.encode(), Difference::whole(&above).encode());
         for end in 0..bytes.len() {
             prop_assert!(Difference::decode(&bytes[..end]).is_err());
