@@ -19,7 +19,7 @@ use crate::tree::{Content, Contents, Difference, DirectoryContents, Editor, Mode
 /// A place that files come from.
 #[derive(Clone)]
 pub(super) enum Source {
-    /// A build context, as it is on disk.
+    /// A build context, with the modes that its files have on disk.
     Context(Context),
     /// The file system that a stage or an image is.
     State(State),
@@ -194,6 +194,7 @@ impl Contents for StepContents<'_, '_> {
                 Some(blob) => Ok(Box::new(blob.file)),
                 None => Err(io::Error::new(io::ErrorKind::NotFound, format!("the blob {digest} is gone from the store"))),
             },
+            Some(Origin::Below(from)) => self.site.layers.contents(self.below).open(&from, content),
             None => self.file_below(path, content),
         }
     }

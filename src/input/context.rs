@@ -16,7 +16,7 @@ const IGNORE_FILES: [&str; 2] = [".lapstrakeignore", ".dockerignore"];
 /// A context that was read.
 #[derive(Clone)]
 pub struct Context {
-    /// Its files without those that its ignore file leaves out: with their modes on disk, and without owners and times.
+    /// Its files without those that its ignore file leaves out: with their modes on disk, and of owners, times, attributes and hard links with none.
     pub tree: Tree,
     /// The directory they are in.
     pub handle: Arc<LocalDirectory>,

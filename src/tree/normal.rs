@@ -59,7 +59,7 @@ impl Tree {
     /// of their own: whether a checkout has any depends on how it came to the disk.
     #[must_use]
     pub fn normalised(&self, modes: Modes, epoch: i64) -> Tree {
-        let root = self.root.with_metadata(&|kind, metadata| {
+        let root = self.root.with_metadata(&mut Sharing::default(), &|kind, metadata| {
             let mode = match kind {
                 NodeKind::Directory => modes.of_directory(metadata.mode),
                 NodeKind::File => modes.of_file(metadata.mode),
@@ -75,38 +75,30 @@ impl Tree {
 impl Directory {
     /// The directory, and all below it, with the metadata that `change` makes of each node's; `None` where they are the same. What stays
     /// as it is is shared.
-    pub fn with_metadata(&self, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Arc<Directory>> {
-        directory(self, &mut Sharing::default(), change)
+    pub fn with_metadata(&self, sharing: &mut Sharing, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Arc<Directory>> {
+        let metadata = change(NodeKind::Directory, &self.metadata);
+        let changed: Vec<Option<Node>> = self.entries.values().map(|node| node.with_metadata(sharing, change)).collect();
+        if metadata == self.metadata && changed.iter().all(Option::is_none) {
+            return None;
+        }
+        let entries = self.entries.iter().zip(changed);
+        let entries = entries.map(|((name, node), changed)| (name.clone(), changed.unwrap_or_else(|| node.clone()))).collect();
+        Some(Arc::new(Directory::new(metadata, entries)))
     }
 }
 
 impl Node {
     /// As [`Directory::with_metadata`].
-    pub fn with_metadata(&self, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Node> {
-        node(self, &mut Sharing::default(), change)
+    pub fn with_metadata(&self, sharing: &mut Sharing, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Node> {
+        if let Node::Directory(directory) = self {
+            return directory.with_metadata(sharing, change).map(Node::Directory);
+        }
+        let metadata = change(self.kind(), self.metadata());
+        (metadata != *self.metadata()).then(|| match self {
+            Node::Directory(directory) => Node::Directory(Arc::clone(directory)),
+            Node::File(file) => Node::File(File { metadata: sharing.share(metadata), content: file.content }),
+            Node::Symlink(symlink) => Node::Symlink(Symlink { metadata, target: symlink.target.clone() }),
+            Node::Special(special) => Node::Special(Special { metadata, kind: special.kind }),
+        })
     }
-}
-
-fn directory(from: &Directory, sharing: &mut Sharing, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Arc<Directory>> {
-    let metadata = change(NodeKind::Directory, &from.metadata);
-    let changed: Vec<Option<Node>> = from.entries.values().map(|from| node(from, sharing, change)).collect();
-    if metadata == from.metadata && changed.iter().all(Option::is_none) {
-        return None;
-    }
-    let entries = from.entries.iter().zip(changed);
-    let entries = entries.map(|((name, node), changed)| (name.clone(), changed.unwrap_or_else(|| node.clone()))).collect();
-    Some(Arc::new(Directory::new(metadata, entries)))
-}
-
-fn node(from: &Node, sharing: &mut Sharing, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Node> {
-    if let Node::Directory(from) = from {
-        return directory(from, sharing, change).map(Node::Directory);
-    }
-    let metadata = change(from.kind(), from.metadata());
-    (metadata != *from.metadata()).then(|| match from {
-        Node::Directory(directory) => Node::Directory(Arc::clone(directory)),
-        Node::File(file) => Node::File(File { metadata: sharing.share(metadata), content: file.content }),
-        Node::Symlink(symlink) => Node::Symlink(Symlink { metadata, target: symlink.target.clone() }),
-        Node::Special(special) => Node::Special(Special { metadata, kind: special.kind }),
-    })
 }

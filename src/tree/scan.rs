@@ -82,7 +82,7 @@ pub struct Scanned {
 /// # Errors
 /// When something cannot be read, changes meanwhile, or is a character device 0:0; when `cancel` says so.
 pub fn scan(handle: &dyn DirectoryHandle, known: &dyn KnownContents, cancel: &Cancel) -> Result<Scanned, ScanError> {
-    plain(handle, &Patterns::none(), Kept::All, Threads::Cores, known, cancel)
+    plain(handle, &Patterns::none(), Kept::All, Effort::USUAL, known, cancel)
 }
 
 /// Reads a build context without what the patterns leave out. Directories that are left out are not even listed unless something below
@@ -98,7 +98,7 @@ pub fn scan_context(
     known: &dyn KnownContents,
     cancel: &Cancel,
 ) -> Result<Scanned, ScanError> {
-    plain(handle, ignore, Kept::Modes, Threads::Cores, known, cancel)
+    plain(handle, ignore, Kept::Modes, Effort::USUAL, known, cancel)
 }
 
 /// Reads a directory as files.
@@ -106,12 +106,12 @@ pub(super) fn plain(
     handle: &dyn DirectoryHandle,
     ignore: &Patterns,
     kept: Kept,
-    threads: Threads,
+    effort: Effort,
     known: &dyn KnownContents,
     cancel: &Cancel,
 ) -> Result<Scanned, ScanError> {
     let mut tree = Ordered::new(kept.metadata(&handle.root_status()?));
-    let reading = Reading { handle, threads, known, cancel, settled_before: settled_before(), several: BTreeMap::new() };
+    let reading = Reading { handle, effort, known, cancel, settled_before: settled_before(), several: BTreeMap::new() };
     let walked = Walk::new(Manner::Plain { ignore, kept }, reading).run(|path, found| match found {
         Found::Entry(entry) => tree.put(&path, entry),
         Found::IfNotEmpty(metadata) => tree.put_if_not_empty(&path, metadata),
@@ -132,7 +132,7 @@ pub(super) fn upper(
 ) -> Result<(Difference, Vec<TreePath>), ScanError> {
     let root = Kept::All.metadata(&handle.root_status()?);
     let mut entries = vec![(TreePath::root(), Change::Put(Entry::Directory(root)))];
-    let reading = Reading { handle, threads: Threads::Cores, known, cancel, settled_before: settled_before(), several: BTreeMap::new() };
+    let reading = Reading { handle, effort: Effort::USUAL, known, cancel, settled_before: settled_before(), several: BTreeMap::new() };
     let walked = Walk::new(Manner::Upper, reading).run(|path, found| match found {
         Found::Entry(entry) => entries.push((path, Change::Put(entry))),
         Found::Whiteout => entries.push((path, Change::Whiteout)),
@@ -140,6 +140,19 @@ pub(super) fn upper(
     })?;
     let difference = Difference { entries: entries.into_iter().collect(), links: walked.links, opaque: walked.opaque };
     Ok((difference, walked.sockets))
+}
+
+/// How much is done at a time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Effort {
+    pub(super) threads: Threads,
+    /// So many entries are taken note of before contents are read. All cores wait for the last file of them, so they are many; and they
+    /// take some twenty MiB.
+    pub(super) entries_at_a_time: usize,
+}
+
+impl Effort {
+    const USUAL: Effort = Effort { threads: Threads::Cores, entries_at_a_time: 1 << 16 };
 }
 
 /// How to understand what is on disk.
@@ -237,9 +250,6 @@ impl Level {
 }
 
 impl<'a> Walk<'a> {
-    /// So many entries are taken note of before their contents are read: enough to keep all cores busy, and no more memory than that.
-    const ENTRIES_AT_A_TIME: usize = 8192;
-
     fn new(manner: Manner<'a>, reading: Reading<'a>) -> Walk<'a> {
         Walk {
             manner,
@@ -266,7 +276,7 @@ impl<'a> Walk<'a> {
             if let Some(decided) = self.listed(&path, listed, decided)? {
                 levels.push(Level::open(handle, path, decided, cancel)?);
             }
-            if self.listings.len() >= Self::ENTRIES_AT_A_TIME {
+            if self.listings.len() >= self.reading.effort.entries_at_a_time {
                 self.reading.read(std::mem::take(&mut self.listings), &mut give)?;
             }
         }
@@ -346,7 +356,7 @@ impl<'a> Walk<'a> {
 /// Puts contents to what was listed.
 struct Reading<'a> {
     handle: &'a dyn DirectoryHandle,
-    threads: Threads,
+    effort: Effort,
     known: &'a dyn KnownContents,
     cancel: &'a Cancel,
     settled_before: i64,
@@ -368,7 +378,7 @@ impl Reading<'_> {
                 jobs.push(Job { number, path: path.clone(), stamp: *stamp });
             }
         }
-        for (job, content) in jobs.iter().zip(hash::contents(self.handle, &jobs, self.threads, self.cancel)?) {
+        for (job, content) in jobs.iter().zip(hash::contents(self.handle, &jobs, self.effort.threads, self.cancel)?) {
             if job.stamp.modified.seconds < self.settled_before && job.stamp.changed.seconds < self.settled_before {
                 self.known.put(job.stamp, content);
             }

@@ -103,6 +103,71 @@ stage = "app"
 }
 
 #[test]
+fn hard_links_of_archives_lead_to_files_that_other_sources_brought_or_that_are_below() {
+    let lab = Lab::new();
+    let spec = r#"
+spec = 1
+[stages.below]
+from = "scratch"
+[[stages.below.steps]]
+write = "/old/f"
+content = "below"
+[[stages.below.steps]]
+copy = ["files", "replaced.tar"]
+to = "/old"
+unpack = true
+[stages.app]
+from = "scratch"
+[[stages.app.steps]]
+copy = ["rootfs/", "links.tar", "replaced.tar"]
+to = "/"
+unpack = true
+[[stages.app.steps]]
+copy = "/"
+from = "stage:below"
+to = "/below"
+[images.app]
+stage = "app"
+"#;
+    let project = lab.files("project", &[("rootfs/bin/busybox", "busybox"), ("rootfs/f", "rootfs"), ("files/g", "g")]);
+    write(&project.join("lapstrake.toml"), spec);
+    // Of the first archive the file is missing, of the second it comes behind its other name.
+    let packed = lab.files("packed", &[("bin/busybox", "x"), ("f", "x"), ("new/f", "anew")]);
+    std::fs::hard_link(packed.join("bin/busybox"), packed.join("bin/ash")).unwrap();
+    std::fs::hard_link(packed.join("f"), packed.join("a")).unwrap();
+    let (packed, links, replaced) = (packed.display().to_string(), project.join("links.tar"), project.join("replaced.tar"));
+    let (links, replaced) = (links.display().to_string(), replaced.display().to_string());
+    run("tar", &["-C", &packed, "-cf", &links, "bin/busybox", "bin/ash"]);
+    run("tar", &["--delete", "-f", &links, "bin/busybox"]);
+    run("tar", &["-C", &packed, "-cf", &replaced, "f", "a"]);
+    run("tar", &["--delete", "-f", &replaced, "f"]);
+    run("tar", &["-C", &format!("{packed}/new"), "-rf", &replaced, "f"]);
+    let tar = lab.path("rootfs.tar");
+    lab.build(&project, &["-o", &format!("rootfs-tar:{}", tar.display())]);
+    let mut archive = tar::Archive::new(std::fs::File::open(tar).unwrap());
+    let mut found = BTreeMap::new();
+    for entry in archive.entries().unwrap() {
+        let mut entry = entry.unwrap();
+        let path = entry.path().unwrap().display().to_string();
+        let mut text = entry.link_name().unwrap().map_or(String::new(), |target| format!("as {}", target.display()));
+        std::io::Read::read_to_string(&mut entry, &mut text).unwrap();
+        if !path.ends_with('/') {
+            found.insert(path, text);
+        }
+    }
+    let expected = [
+        ("a", "rootfs"),
+        ("below/old/a", "below"),
+        ("below/old/f", "anew"),
+        ("below/old/g", "g"),
+        ("bin/ash", "busybox"),
+        ("bin/busybox", "as bin/ash"),
+        ("f", "anew"),
+    ];
+    assert_eq!(found, expected.map(|(path, text)| (path.to_owned(), text.to_owned())).into());
+}
+
+#[test]
 fn modes_are_set_exactly_or_changed_as_chmod_changes_them() {
     let lab = Lab::new();
     let spec = r#"

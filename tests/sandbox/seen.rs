@@ -16,8 +16,9 @@ fn the_environment_is_exactly_what_is_declared() {
 #[test]
 fn without_network_there_is_a_loopback_that_works_and_nothing_else() {
     let lab = Lab::new();
+    // What is said lies ready when somebody comes: who asks says nothing, and `nc` ends with what it hears.
     let script = "ls /sys/class/net; ip addr show lo | grep -c 'inet 127.0.0.1'; ip link show lo | head -1; \
-                  (echo hello | nc -l -p 77 > /dev/null) & for i in $(seq 2000); do nc 127.0.0.1 77 < /dev/null 2>/dev/null && break; sleep 0.05; done; ip route | wc -l";
+                  echo hello > /said; nc -l -p 77 < /said > /dev/null & for i in $(seq 2000); do nc 127.0.0.1 77 < /dev/null 2>/dev/null && break; sleep 0.05; done; ip route | wc -l";
     let out = lab.sh("a", script).out;
     let lines: Vec<_> = out.lines().collect();
     assert_eq!((lines[0], lines[1]), ("lo", "1"));

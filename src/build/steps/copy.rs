@@ -14,8 +14,8 @@ use crate::build::accounts::{Accounts, Owner};
 use crate::diagnostic::nearest;
 use crate::plan::{Copy, Missing, ModeRule, Newlines, TreeSource};
 use crate::tree::{
-    Content, Contents, Directory, EditError, Editor, File, Glob, LastLink, Links, Metadata, Modes, Name, Node, NodeKind, Patterns, Special,
-    Symlink, Tree, TreePath,
+    Content, Contents, Directory, EditError, Editor, File, Glob, LastLink, Links, Metadata, Modes, Name, Node, NodeKind, Patterns, Sharing,
+    Special, Symlink, Tree, TreePath,
 };
 
 /// What is copied, source by source.
@@ -168,7 +168,7 @@ enum From {
 
 /// A node with all below it, with the metadata with which it arrives. What arrives as it is is shared with the source.
 fn arrive(node: &Node, from: From, rule: &ModeRule) -> Node {
-    node.with_metadata(&|kind, metadata| {
+    node.with_metadata(&mut Sharing::default(), &|kind, metadata| {
         let normal = match from {
             From::Context => Modes::ByExecuteBit,
             From::Image => Modes::Keep,
@@ -201,7 +201,14 @@ pub(in crate::build) fn copy<E: std::convert::From<StepError>>(
     unpack: Unpack<'_, E>,
 ) -> Result<Edited, E> {
     let owner = copy.owner.as_deref().map(|owner| accounts.owner(owner)).transpose().map_err(StepError::from)?;
-    let mut putting = Putting { editor: Editor::new(below), origins: Origins::default(), owner, newlines: copy.newlines, source };
+    let mut putting = Putting {
+        editor: Editor::new(below),
+        origins: Origins::default(),
+        owner,
+        newlines: copy.newlines,
+        source,
+        sharing: Sharing::default(),
+    };
     let to = copy.to.as_str();
     let into = selection.several || copy.parents || to.ends_with('/');
     for part in &selection.parts {
@@ -245,6 +252,7 @@ struct Putting<'a> {
     owner: Option<Owner>,
     newlines: Newlines,
     source: &'a dyn Contents,
+    sharing: Sharing,
 }
 
 impl Putting<'_> {
@@ -339,7 +347,10 @@ impl Putting<'_> {
             return self.noted_node(node, from);
         }
         Ok(match self.owner {
-            Some(_) => node.with_metadata(&|_, metadata| self.metadata(metadata)).unwrap_or_else(|| node.clone()),
+            Some(Owner { uid, gid }) => {
+                let owned = |_, metadata: &Metadata| Metadata { uid, gid, ..metadata.clone() };
+                node.with_metadata(&mut self.sharing, &owned).unwrap_or_else(|| node.clone())
+            }
             None => node.clone(),
         })
     }
@@ -369,7 +380,8 @@ impl Putting<'_> {
                     }
                 };
                 self.origins.note(content.fingerprint, origin);
-                Node::File(File { metadata: self.metadata(&file.metadata).into(), content })
+                let metadata = self.metadata(&file.metadata);
+                Node::File(File { metadata: self.sharing.share(metadata), content })
             }
             Node::Symlink(symlink) => Node::Symlink(Symlink { metadata: self.metadata(&symlink.metadata), target: symlink.target.clone() }),
             Node::Special(special) => Node::Special(Special { metadata: self.metadata(&special.metadata), kind: special.kind }),

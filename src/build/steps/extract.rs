@@ -169,8 +169,8 @@ struct Unpacking<'a> {
     owner: Option<Owner>,
     mode: &'a ModeRule,
     blocked: Blocked,
-    /// Bytes of small files that may still be held in memory.
     sharing: Sharing,
+    /// Bytes of small files that may still be held in memory.
     memory_bytes: u64,
 }
 
@@ -211,6 +211,9 @@ impl Unpacking<'_> {
             ArchiveKind::Link { target } => {
                 let existing = self.target.join_path(&target);
                 let wrong = |source| StepError::ArchiveLink { path: path.clone(), source };
+                if let Some(Node::File(file)) = self.editor.get(&existing) {
+                    self.origins.note_link(&existing, &file.content);
+                }
                 self.editor.link(&existing, &at).map_err(wrong)?;
                 return Ok(());
             }

@@ -30,6 +30,8 @@ pub(in crate::build) enum Origin {
     Bytes(Arc<[u8]>),
     /// A blob of the store.
     Blob(Digest),
+    /// A file of the tree below.
+    Below(TreePath),
 }
 
 /// A directory of the source with all that is in it.
@@ -69,6 +71,13 @@ impl Origins {
             }
             Entry::Occupied(_) => Noted::No,
         }
+    }
+
+    /// Notes where the bytes of a file are that gets another name: neither a directory that was copied nor the tree below has that one,
+    /// and the file may be replaced where it is.
+    pub(in crate::build) fn note_link(&mut self, existing: &TreePath, content: &Content) {
+        let origin = self.of(existing, content).unwrap_or_else(|| Origin::Below(existing.clone()));
+        self.note(content.fingerprint, origin);
     }
 
     /// Where the bytes of a new file are.
@@ -114,5 +123,11 @@ mod tests {
         assert_eq!(of("x/a/f", b"3"), Some(Origin::Source(path("t/f"))));
         assert_eq!(of("x/a/f", b"4"), Some(Origin::Source(path("single"))));
         assert_eq!((of("x/a/f", b"2"), of("y", b"1"), of("x", b"1")), (None, None, None));
+        origins.note_link(&path("x/a/f"), &content(b"1"));
+        origins.note_link(&path("old"), &content(b"5"));
+        origins.note_link(&path("y"), &content(b"5"));
+        let of = |at: &str, bytes: &[u8]| origins.of(&path(at), &content(bytes));
+        assert_eq!(of("y", b"1"), Some(Origin::Source(path("s/a/f"))));
+        assert_eq!((of("y", b"5"), of("z", b"5")), (Some(Origin::Below(path("old"))), Some(Origin::Below(path("old")))));
     }
 }

@@ -4,14 +4,13 @@ use std::num::NonZeroUsize;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Mutex;
 
-use lapstrake_cache::Fingerprint;
 use proptest::prelude::*;
 use rustix::fs::{CWD, FileType, Mode};
 
 use crate::event::Cancel;
 use crate::tree::arbitrary::{SAMPLES, Samples, pair, path, plain, tree, tree_of};
 use crate::tree::hash::Threads;
-use crate::tree::scan::{Kept, plain as scan_plain};
+use crate::tree::scan::{Effort, Kept, plain as scan_plain};
 use crate::tree::{
     CheckoutError, Content, Difference, DirectoryContents, DirectoryHandle, FileStamp, KnownContents, ListedKind, LocalDirectory, Metadata,
     Modes, Node, NodeKind, NoneKnown, Patterns, ScanError, Scanned, Tree, TreePath, checkout_difference, checkout_tree, normalise_upper,
@@ -24,6 +23,60 @@ fn open(directory: &tempfile::TempDir) -> LocalDirectory {
 
 fn scan_all(handle: &dyn DirectoryHandle) -> Scanned {
     scan(handle, &NoneKnown, &Cancel::new()).unwrap()
+}
+
+/// A directory that is only read, and what was listed and opened.
+struct Watched {
+    directory: LocalDirectory,
+    listed: Mutex<Vec<TreePath>>,
+    opened: Mutex<Vec<TreePath>>,
+}
+
+impl Watched {
+    fn new(directory: LocalDirectory) -> Watched {
+        Watched { directory, listed: Mutex::default(), opened: Mutex::default() }
+    }
+}
+
+impl DirectoryHandle for Watched {
+    fn list(&self, directory: &TreePath) -> Result<Vec<crate::tree::Listed>, crate::tree::DiskError> {
+        self.listed.lock().unwrap().push(directory.clone());
+        self.directory.list(directory)
+    }
+    fn open(&self, file: &TreePath) -> Result<std::fs::File, crate::tree::DiskError> {
+        self.opened.lock().unwrap().push(file.clone());
+        self.directory.open(file)
+    }
+    fn root_status(&self) -> Result<crate::tree::Status, crate::tree::DiskError> {
+        self.directory.root_status()
+    }
+    fn make_directory(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
+        unreachable!()
+    }
+    fn create_file(&self, _: &TreePath) -> Result<std::fs::File, crate::tree::DiskError> {
+        unreachable!()
+    }
+    fn make_symlink(&self, _: &TreePath, _: &[u8]) -> Result<(), crate::tree::DiskError> {
+        unreachable!()
+    }
+    fn make_special(&self, _: &TreePath, _: crate::tree::SpecialKind) -> Result<(), crate::tree::DiskError> {
+        unreachable!()
+    }
+    fn make_whiteout(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
+        unreachable!()
+    }
+    fn hard_link(&self, _: &TreePath, _: &TreePath) -> Result<(), crate::tree::DiskError> {
+        unreachable!()
+    }
+    fn set_metadata(&self, _: &TreePath, _: NodeKind, _: &Metadata) -> Result<(), crate::tree::DiskError> {
+        unreachable!()
+    }
+    fn set_opaque(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
+        unreachable!()
+    }
+    fn remove(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
+        unreachable!()
+    }
 }
 
 proptest! {
@@ -79,7 +132,8 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
         std::fs::write(directory.path().join(format!("d{}/{number}", number % 11)), bytes).unwrap();
     }
     let with = |threads| {
-        let read = scan_plain(&open(&directory), &Patterns::none(), Kept::All, Threads::Exactly(threads), &NoneKnown, &Cancel::new());
+        let effort = Effort { threads: Threads::Exactly(threads), entries_at_a_time: 200 / threads };
+        let read = scan_plain(&open(&directory), &Patterns::none(), Kept::All, effort, &NoneKnown, &Cancel::new());
         read.unwrap().tree.fingerprint()
     };
     let one = with(NonZeroUsize::MIN);
@@ -89,23 +143,23 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
 }
 
 #[test]
-fn files_of_several_names_are_one_however_many_are_between_their_names() {
+fn files_of_several_names_are_one_however_much_is_between_them() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     std::fs::write(at("0"), b"first").unwrap();
     std::fs::create_dir(at("many")).unwrap();
-    for number in 0..9000 {
+    for number in 0..40 {
         std::fs::write(at(&format!("many/{number}")), number.to_string()).unwrap();
     }
     std::fs::hard_link(at("0"), at("z")).unwrap();
-    let known = Remembered::default();
-    let tree = scan(&open(&directory), &known, &Cancel::new()).unwrap().tree;
-    assert_eq!(tree.links.groups(), [[path("0"), path("z")]]);
-    assert_eq!(tree.get(&path("0")), tree.get(&path("z")));
-    assert_eq!(tree.walk().count(), 1 + 1 + 9000 + 2);
-    for number in [0, 1, 4999, 8999] {
-        let Some(Node::File(file)) = tree.get(&path(&format!("many/{number}"))) else { panic!("{number}") };
-        assert_eq!(file.content.fingerprint, Fingerprint::of(number.to_string().as_bytes()));
+    for entries_at_a_time in [1, 2, 7, 42, 43, 100] {
+        let effort = Effort { threads: Threads::Exactly(NonZeroUsize::MIN), entries_at_a_time };
+        let watched = Watched::new(open(&directory));
+        let tree = scan_plain(&watched, &Patterns::none(), Kept::All, effort, &NoneKnown, &Cancel::new()).unwrap().tree;
+        assert_eq!(tree.links.groups(), [[path("0"), path("z")]]);
+        assert_eq!(tree.get(&path("0")), tree.get(&path("z")));
+        assert_eq!(tree.fingerprint(), scan_all(&open(&directory)).tree.fingerprint());
+        assert_eq!(watched.opened.into_inner().unwrap().len(), 41, "each is read once");
     }
 }
 
@@ -185,51 +239,13 @@ fn what_only_a_disk_can_hold_is_left_out_or_refused() {
 
 #[test]
 fn a_directory_that_is_left_out_is_not_even_listed() {
-    struct Guarded(LocalDirectory);
-    impl DirectoryHandle for Guarded {
-        fn list(&self, directory: &TreePath) -> Result<Vec<crate::tree::Listed>, crate::tree::DiskError> {
-            assert!(!directory.starts_with(&path("node_modules")));
-            self.0.list(directory)
-        }
-        fn open(&self, file: &TreePath) -> Result<std::fs::File, crate::tree::DiskError> {
-            self.0.open(file)
-        }
-        fn root_status(&self) -> Result<crate::tree::Status, crate::tree::DiskError> {
-            self.0.root_status()
-        }
-        fn make_directory(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
-            unreachable!()
-        }
-        fn create_file(&self, _: &TreePath) -> Result<std::fs::File, crate::tree::DiskError> {
-            unreachable!()
-        }
-        fn make_symlink(&self, _: &TreePath, _: &[u8]) -> Result<(), crate::tree::DiskError> {
-            unreachable!()
-        }
-        fn make_special(&self, _: &TreePath, _: crate::tree::SpecialKind) -> Result<(), crate::tree::DiskError> {
-            unreachable!()
-        }
-        fn make_whiteout(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
-            unreachable!()
-        }
-        fn hard_link(&self, _: &TreePath, _: &TreePath) -> Result<(), crate::tree::DiskError> {
-            unreachable!()
-        }
-        fn set_metadata(&self, _: &TreePath, _: NodeKind, _: &Metadata) -> Result<(), crate::tree::DiskError> {
-            unreachable!()
-        }
-        fn set_opaque(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
-            unreachable!()
-        }
-        fn remove(&self, _: &TreePath) -> Result<(), crate::tree::DiskError> {
-            unreachable!()
-        }
-    }
     let directory = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(directory.path().join("node_modules/x")).unwrap();
     std::fs::create_dir_all(directory.path().join("src")).unwrap();
     let patterns = Patterns::new(["node_modules", "!src"]).unwrap();
-    let scanned = scan_context(&Guarded(open(&directory)), &patterns, &NoneKnown, &Cancel::new()).unwrap();
+    let watched = Watched::new(open(&directory));
+    let scanned = scan_context(&watched, &patterns, &NoneKnown, &Cancel::new()).unwrap();
+    assert_eq!(watched.listed.into_inner().unwrap(), [path(""), path("src")]);
     assert!(scanned.tree.get(&path("src")).is_some() && scanned.tree.get(&path("node_modules")).is_none());
 }
 
