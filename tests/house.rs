@@ -185,6 +185,18 @@ fn no_file_is_longer_than_a_reader_can_hold() {
 }
 
 #[test]
+fn unsafe_code_is_where_it_is_said_to_be() {
+    let mut found = BTreeSet::new();
+    for (file, text) in ["src", "cache/src"].into_iter().flat_map(rust_files) {
+        let text = without_comments(&text);
+        if ["unsafe {", "unsafe fn", "unsafe extern", "unsafe impl", "unsafe trait", "unsafe("].iter().any(|code| text.contains(code)) {
+            found.insert(if file.starts_with("src/sandbox/helper/sys/") { "src/sandbox/helper/sys/".to_owned() } else { file });
+        }
+    }
+    assert_eq!(found, ["src/bin/lapstrake/memory.rs".to_owned(), "src/sandbox/helper/sys/".to_owned()].into());
+}
+
+#[test]
 fn no_file_has_a_name_that_says_nothing() {
     for (file, _) in rust_files("src") {
         for part in file.trim_end_matches(".rs").split('/') {

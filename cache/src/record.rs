@@ -92,10 +92,11 @@ impl Store {
             file.write_all(&header)?;
             let mut hasher = Fingerprinter::new();
             hasher.update(&header);
-            let mut body = Body { file, hasher, left: length };
+            let mut body = Body { file, hasher, left: length, failed: false };
             write(&mut body)?;
-            let Body { file, hasher, left } = body;
+            let Body { file, hasher, left, failed } = body;
             match left {
+                _ if failed => Err(io::Error::other("a part of a record could not be written")),
                 0 => file.write_all(hasher.finish().as_bytes()),
                 left => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("a record has {left} bytes less than it was to have"))),
             }
@@ -146,7 +147,7 @@ impl Store {
         file.read_to_end(&mut bytes).at("read", &path)?;
         let Some((written, body)) = read(shelf, key, &bytes) else { return Ok(None) };
         self.mark(&file, &metadata, &path)?;
-        // What is around the body is taken away: a large one is not copied.
+        // What is around the body is taken away: there is no second one in memory.
         bytes.truncate(body.end);
         bytes.drain(..body.start);
         Ok(Some(Record { written, body: bytes }))
@@ -193,16 +194,20 @@ struct Body<'f> {
     file: &'f mut File,
     hasher: Fingerprinter,
     left: u64,
+    /// Whether a write failed: what is in the file then is not known, whatever is written after it.
+    failed: bool,
 }
 
 impl Write for Body<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let failed_before = std::mem::replace(&mut self.failed, true);
         let Some(left) = self.left.checked_sub(bytes.len() as u64) else {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a record has more bytes than it was to have"));
         };
         self.file.write_all(bytes)?;
         self.hasher.update(bytes);
         self.left = left;
+        self.failed = failed_before;
         Ok(bytes.len())
     }
 
@@ -312,6 +317,16 @@ mod tests {
             let by_parts = |length: usize| store.put_record_with(&SHELF, &key, length as u64, |out| body.chunks(100).try_for_each(|part| out.write_all(part)));
             prop_assert!(by_parts(body.len() + 1).is_err());
             prop_assert!(body.is_empty() || by_parts(body.len() - 1).is_err());
+            let refused = store.put_record_with(&SHELF, &key, body.len() as u64, |out| {
+                out.write_all(&body)?;
+                Err(io::Error::other("refused"))
+            });
+            prop_assert!(refused.is_err());
+            let gone_on = store.put_record_with(&SHELF, &key, 1, |out| {
+                let _ = out.write_all(b"too long");
+                out.write_all(b"1")
+            });
+            prop_assert!(gone_on.is_err());
             prop_assert_eq!(store.record(&SHELF, &key).unwrap(), Some(body.clone()), "what cannot be put takes nothing away");
             let length = body.len();
             let other: Vec<u8> = body.iter().rev().copied().collect();

@@ -119,6 +119,7 @@ impl FromIterator<(TreePath, Change)> for Changes {
                 is_same
             });
         }
+        changes.shrink_to_fit();
         Changes(changes)
     }
 }
@@ -166,7 +167,12 @@ mod tests {
                 }
                 all.push((path(at), change));
                 prop_assert_eq!(changes.contains_key(&path(at)), map.contains_key(&path(at)));
+                prop_assert_eq!(changes.get(&path(at)), map.get(&path(at)));
                 prop_assert_eq!(changes.iter().collect::<Vec<_>>(), map.iter().collect::<Vec<_>>());
+                prop_assert_eq!(changes.iter_mut().map(|(path, change)| (path, &*change)).collect::<Vec<_>>(), map.iter().collect::<Vec<_>>());
+                prop_assert_eq!(changes.keys().collect::<Vec<_>>(), map.keys().collect::<Vec<_>>());
+                prop_assert_eq!(changes.values().collect::<Vec<_>>(), map.values().collect::<Vec<_>>());
+                prop_assert_eq!((changes.len(), changes.is_empty()), (map.len(), map.is_empty()));
             }
             let (changes, map): (Changes, BTreeMap<_, _>) = (all.iter().cloned().collect(), all.into_iter().collect());
             prop_assert_eq!(changes.into_iter().collect::<Vec<_>>(), map.into_iter().collect::<Vec<_>>());

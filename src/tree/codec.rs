@@ -92,7 +92,7 @@ impl Difference {
         }
     }
 
-    /// Writes the canonical bytes, which are never all in memory.
+    /// Writes the canonical bytes a part at a time.
     ///
     /// # Errors
     /// What `out` answers.
@@ -131,16 +131,18 @@ impl Difference {
                 Change::Whiteout => out.push(Sort::Whiteout as u8),
                 Change::Put(entry) => put_entry(&mut out, entry),
             }
-            if out.len() >= PART {
-                give(&out)?;
-                out.clear();
-            }
+            give_part(&mut out, give)?;
         }
         put_count(&mut out, opaque.len());
         for path in opaque {
             put_bytes(&mut out, path.as_bytes());
+            give_part(&mut out, give)?;
         }
-        put_links(&mut out, links);
+        put_count(&mut out, links.groups().len());
+        for group in links.groups() {
+            put_group(&mut out, group);
+            give_part(&mut out, give)?;
+        }
         give(&out)
     }
 
@@ -241,18 +243,27 @@ impl Tree {
         put_count(&mut counted, count);
         out.splice(place..place + counted.len(), counted);
         put_count(&mut out, 0);
-        put_links(&mut out, &self.links);
+        put_count(&mut out, self.links.groups().len());
+        for group in self.links.groups() {
+            put_group(&mut out, group);
+        }
         out
     }
 }
 
-fn put_links(out: &mut Vec<u8>, links: &Links) {
-    put_count(out, links.groups().len());
-    for group in links.groups() {
-        put_count(out, group.len());
-        for path in group {
-            put_bytes(out, path.as_bytes());
-        }
+/// Gives what there is, when it is as much as is encoded at a time.
+fn give_part<E>(out: &mut Vec<u8>, give: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    if out.len() >= PART {
+        give(out)?;
+        out.clear();
+    }
+    Ok(())
+}
+
+fn put_group(out: &mut Vec<u8>, group: &[TreePath]) {
+    put_count(out, group.len());
+    for path in group {
+        put_bytes(out, path.as_bytes());
     }
 }
 

@@ -16,7 +16,7 @@ use crate::event::Cancel;
 const BUFFER: usize = 256 * 1024;
 /// Below this many bytes in all, starting threads costs more than it saves.
 const WORTH_A_THREAD: u64 = 512 * 1024;
-/// A file as large as this is begun early, so that it is not what the others wait for.
+/// A file as large as this is begun before others that are read with it, so that it is not what they wait for.
 const LARGE: u64 = 4 * 1024 * 1024;
 
 /// A file to be read, in the state in which it was listed.

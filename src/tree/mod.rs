@@ -47,4 +47,4 @@ pub use path::{InvalidPath, Name, TreePath};
 pub use scan::{ScanError, Scanned, scan, scan_context};
 pub use upper::{normalise_upper, read_upper};
 pub use whole::{MAXIMUM_DEPTH, Walk};
-pub use xattr::{Xattrs, kept_xattrs};
+pub use xattr::{Xattrs, XattrsIter, kept_xattrs};

@@ -77,7 +77,11 @@ impl Directory {
     /// as it is is shared.
     pub fn with_metadata(&self, sharing: &mut Sharing, change: &impl Fn(NodeKind, &Metadata) -> Metadata) -> Option<Arc<Directory>> {
         let metadata = change(NodeKind::Directory, &self.metadata);
-        let changed: Vec<Option<Node>> = self.entries.values().map(|node| node.with_metadata(sharing, change)).collect();
+        // A loop, since closures would each take a part of the stack on every level.
+        let mut changed: Vec<Option<Node>> = Vec::with_capacity(self.entries.len());
+        for node in self.entries.values() {
+            changed.push(node.with_metadata(sharing, change));
+        }
         if metadata == self.metadata && changed.iter().all(Option::is_none) {
             return None;
         }

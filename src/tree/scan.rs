@@ -89,6 +89,7 @@ pub fn scan(handle: &dyn DirectoryHandle, known: &dyn KnownContents, cancel: &Ca
 /// them may be taken back.
 ///
 /// Of owners, times, attributes and hard links a context's files have none: 0:0, 0, and each a file of its own. Their modes are as on disk.
+/// Each file is read in the state in which it was listed; what is changed after that is not seen, nor that two files are of different times.
 ///
 /// # Errors
 /// As [`scan`], for what is not left out.
@@ -117,11 +118,7 @@ pub(super) fn plain(
         Found::IfNotEmpty(metadata) => tree.put_if_not_empty(&path, metadata),
         Found::Whiteout => {}
     })?;
-    let links = match kept {
-        Kept::All => walked.links,
-        Kept::Modes => Links::default(),
-    };
-    Ok(Scanned { tree: Tree { root: tree.finish(), links }, sockets: walked.sockets })
+    Ok(Scanned { tree: Tree { root: tree.finish(), links: walked.links }, sockets: walked.sockets })
 }
 
 /// An upper directory as a change, and its sockets.
@@ -196,6 +193,7 @@ enum Found {
 
 /// What was found besides entries.
 struct Walked {
+    /// None where modes alone count.
     links: Links,
     opaque: BTreeSet<TreePath>,
     /// In order.
@@ -224,8 +222,8 @@ struct Walk<'a> {
     sharing: Sharing,
     opaque: BTreeSet<TreePath>,
     sockets: Vec<TreePath>,
-    /// The names of each inode that has several.
-    inodes: BTreeMap<(u64, u64), Vec<TreePath>>,
+    /// The state and the names of each inode that has several.
+    inodes: BTreeMap<(u64, u64), (FileStamp, Vec<TreePath>)>,
 }
 
 /// A directory that is being walked through.
@@ -283,7 +281,7 @@ impl<'a> Walk<'a> {
         let Walk { manner: _, mut reading, listings, sharing: _, opaque, mut sockets, inodes } = self;
         reading.read(listings, &mut give)?;
         sockets.sort();
-        Ok(Walked { links: Links::new(inodes.into_values()), opaque, sockets })
+        Ok(Walked { links: Links::new(inodes.into_values().map(|(_, paths)| paths)), opaque, sockets })
     }
 
     /// Takes note of what is listed; what was decided of it where it is a directory to walk through.
@@ -346,7 +344,12 @@ impl<'a> Walk<'a> {
             ListedKind::Special(kind) => Listing::Done(Found::Entry(Entry::Special(Special { metadata, kind }))),
         };
         if names == Names::Several && kept == Kept::All {
-            self.inodes.entry((stamp.device, stamp.inode)).or_default().push(path.clone());
+            // Names of one file are equal in a tree.
+            let (first, paths) = self.inodes.entry((stamp.device, stamp.inode)).or_insert_with(|| (stamp, Vec::new()));
+            if *first != stamp {
+                return Err(ScanError::Changed { path });
+            }
+            paths.push(path.clone());
         }
         self.listings.push((path, listing));
         Ok(())

@@ -321,6 +321,7 @@ fn trees_are_not_nested_deeper_than_an_ordinary_stack() {
     let difference = Difference::between(&Tree::empty(plain(0o755)), &tree);
     assert_eq!(Difference::decode(&difference.encode()).unwrap(), difference);
     assert_eq!(Tree::empty(plain(0o755)).apply(&difference), tree);
+    assert_eq!(tree.normalised(Modes::Keep, 1).normalised(Modes::Keep, 0), tree.normalised(Modes::Keep, 0));
 }
 
 #[test]
@@ -364,8 +365,8 @@ fn discarded_changes_are_as_below() {
 #[test]
 fn an_entry_of_a_tree_takes_little_room() {
     // Trees of many files are what a build's memory is spent on.
-    assert_eq!(size_of::<(Name, Node)>(), 24 + 56);
-    assert_eq!(size_of::<(TreePath, Change)>(), 16 + 56);
+    assert!(size_of::<(Name, Node)>() <= 24 + 56);
+    assert!(size_of::<(TreePath, Change)>() <= 16 + 56);
 }
 
 #[test]
