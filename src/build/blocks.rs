@@ -196,6 +196,28 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_compress_is_stored_anew_and_the_rest_is_found() {
+        let place = tempfile::tempdir().unwrap();
+        let (store, data) = (Store::open(&place.path().join("store")).unwrap(), place.path().join("data"));
+        std::fs::create_dir(&data).unwrap();
+        files(&data);
+        let (_, _, text) = packed(&store, &data, Profile::Gzip1);
+        let mut state = 3_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        })
+        .take(5 << 20)
+        .collect();
+        // It comes first, so that it is where it was not before in the blob.
+        std::fs::write(data.join("a-noise"), noise).unwrap();
+        let (_, found, asked) = packed(&store, &data, Profile::Gzip1);
+        assert!(asked < text + 5 && found >= text - 1, "{found} of {asked}, {text} of them text");
+        let (_, found, asked) = packed(&store, &data, Profile::Gzip1);
+        assert_eq!(found, asked);
+    }
+
+    #[test]
     fn a_damaged_or_missing_blob_is_never_believed() {
         let place = tempfile::tempdir().unwrap();
         let (store, data) = (Store::open(&place.path().join("store")).unwrap(), place.path().join("data"));

@@ -149,12 +149,32 @@ pub(super) enum Encoder {
     Zstd(Box<zstd::bulk::Compressor<'static>>),
 }
 
+/// What an encoder does with a block; the block alone decides it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effort {
+    /// It is compressed.
+    Full,
+    /// It is stored, which is quicker than to find it again.
+    None,
+}
+
 impl Encoder {
-    /// Replaces what is in `out` by the compressed block.
-    pub(super) fn compress(&mut self, block: &[u8], out: &mut Vec<u8>) -> Result<(), EncoderFailed> {
+    /// What is to be done with a block.
+    pub(super) fn effort(&mut self, block: &[u8]) -> Result<Effort, EncoderFailed> {
+        match self {
+            Encoder::Gzip(encoders) => encoders.effort(block),
+            Encoder::Deflate(_) | Encoder::Zstd(_) => Ok(Effort::Full),
+        }
+    }
+
+    /// Replaces what is in `out` by the compressed block; `effort` is what [`Encoder::effort`] has said of it.
+    pub(super) fn compress(&mut self, block: &[u8], effort: Effort, out: &mut Vec<u8>) -> Result<(), EncoderFailed> {
         match self {
             Encoder::Gzip(encoders) => {
-                let encoder = encoders.for_block(block)?;
+                let encoder = match effort {
+                    Effort::Full => &mut encoders.full,
+                    Effort::None => &mut encoders.none,
+                };
                 out.resize(encoder.gzip_compress_bound(block.len()), 0);
                 let length = encoder.gzip_compress(block, out).map_err(|error| Profile::Gzip1.failed(format!("{error:?}")))?;
                 out.truncate(length);
@@ -206,25 +226,30 @@ pub(super) struct Gzip {
 impl Gzip {
     /// What is compressed or encrypted already is stored: trying again costs as much time as text does and gains nothing. What text it
     /// is shows the first sample, nearly always.
-    fn for_block(&mut self, block: &[u8]) -> Result<&mut Compressor, EncoderFailed> {
+    fn effort(&mut self, block: &[u8]) -> Result<Effort, EncoderFailed> {
         if block.len() < SAMPLES * SAMPLE {
-            return Ok(&mut self.full);
+            return Ok(Effort::Full);
         }
         self.sample.resize(self.quick.deflate_compress_bound(SAMPLE), 0);
         for sample in block.chunks_exact(block.len() / SAMPLES).take(SAMPLES).filter_map(|part| part.get(..SAMPLE)) {
             let length =
                 self.quick.deflate_compress(sample, &mut self.sample).map_err(|error| Profile::Gzip1.failed(format!("{error:?}")))?;
             if length < HARDLY_SHORTER {
-                return Ok(&mut self.full);
+                return Ok(Effort::Full);
             }
         }
-        Ok(&mut self.none)
+        Ok(Effort::None)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn compress(encoder: &mut Encoder, block: &[u8], out: &mut Vec<u8>) {
+        let effort = encoder.effort(block).unwrap();
+        encoder.compress(block, effort, out).unwrap();
+    }
 
     #[test]
     fn a_profile_survives_its_name() {
@@ -247,7 +272,7 @@ mod tests {
         mixed[..1 << 17].fill(b'a');
         let compressed = |block: &[u8]| {
             let mut out = Vec::new();
-            Profile::Gzip1.encoder().unwrap().unwrap().compress(block, &mut out).unwrap();
+            compress(&mut Profile::Gzip1.encoder().unwrap().unwrap(), block, &mut out);
             out.len()
         };
         // A stored block has five bytes of its own for each 65535 (RFC 1951, 3.2.4), a member eighteen (RFC 1952).
@@ -262,8 +287,8 @@ mod tests {
             let mut warm = profile.encoder().unwrap().unwrap();
             for block in &blocks {
                 let (mut one, mut other) = (Vec::new(), vec![1; 5]);
-                warm.compress(block, &mut one).unwrap();
-                profile.encoder().unwrap().unwrap().compress(block, &mut other).unwrap();
+                compress(&mut warm, block, &mut one);
+                compress(&mut profile.encoder().unwrap().unwrap(), block, &mut other);
                 assert_eq!(one, other, "{profile}");
             }
         }

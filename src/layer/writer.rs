@@ -13,7 +13,7 @@ use lapstrake_cache::{Digest, Fingerprint, Fingerprinter, Sha256};
 
 use super::blocks::Rule;
 use super::header::{END, padding};
-use super::profile::{Encoder, EncoderFailed, Frame, Profile};
+use super::profile::{Effort, Encoder, EncoderFailed, Frame, Profile};
 use super::sequence::{Record, Untarrable, records};
 use crate::event::Cancel;
 use crate::tree::{Content, Contents, Difference, Tree, TreePath};
@@ -166,7 +166,7 @@ type Compressed = Result<Ready, EncoderFailed>;
 /// Bytes of the blob, in their turn.
 struct Ready {
     bytes: Vec<u8>,
-    /// The block that they are, where they are one.
+    /// The block that they are, where they are one that was compressed.
     block: Option<KnownBlock>,
 }
 
@@ -226,19 +226,30 @@ fn compress_blocks(mut encoder: Encoder, known: &dyn KnownBlocks, waiting: &Mute
             Err(_) => return,
         };
         let Ok(Job { block, result }) = job else { return };
-        let mut out = pool.take();
-        let plain = Fingerprint::of(&block);
-        let compressed = match known.get(&plain, &mut out) {
-            Some(block) => Ok(Ready { bytes: out, block: Some(block) }),
-            None => encoder.compress(&block, &mut out).map(|()| {
-                let block = KnownBlock { plain, compressed: Fingerprint::of(&out), size: out.len() as u64 };
-                Ready { bytes: out, block: Some(block) }
-            }),
-        };
+        let compressed = compress_block(&mut encoder, known, &block, pool.take());
         pool.give(block);
         // Nobody waits for it when the writer has stopped.
         let _ = result.send(compressed);
     }
+}
+
+fn compress_block(encoder: &mut Encoder, known: &dyn KnownBlocks, block: &[u8], mut out: Vec<u8>) -> Compressed {
+    let effort = encoder.effort(block)?;
+    let block = match effort {
+        Effort::None => {
+            encoder.compress(block, effort, &mut out)?;
+            None
+        }
+        Effort::Full => {
+            let plain = Fingerprint::of(block);
+            let found = known.get(&plain, &mut out);
+            if found.is_none() {
+                encoder.compress(block, effort, &mut out)?;
+            }
+            Some(found.unwrap_or_else(|| KnownBlock { plain, compressed: Fingerprint::of(&out), size: out.len() as u64 }))
+        }
+    };
+    Ok(Ready { bytes: out, block })
 }
 
 fn write_in_order(
