@@ -11,7 +11,7 @@ use lapstrake_cache::{Digest, Fingerprint, Fingerprinter, Shelf, Store};
 
 use crate::layer::{KnownBlock, KnownBlocks, Profile};
 
-/// By the key below: the digest of a blob, and its blocks in order.
+/// By the key below: the digest of a blob, and those of its blocks that were compressed, in order.
 const SHELF: Shelf = Shelf::named("blocks");
 
 /// What a layer is, whatever is in it: the same step of the same project has the same one after an edit. Two that share one only compress

@@ -186,7 +186,7 @@ pub trait KnownBlocks: Sync {
     /// Replaces what is in `out` by the compressed block whose bytes have this name, if it is known and can be had whole.
     fn get(&self, plain: &Fingerprint, out: &mut Vec<u8>) -> Option<KnownBlock>;
 
-    /// The next block of the blob that is being written, and where in it it begins.
+    /// The next block of the blob that is being written that was compressed, and where in the blob it begins.
     fn put(&self, start: u64, block: KnownBlock);
 }
 

@@ -209,7 +209,7 @@ impl Editor {
     /// Gives a file (or link, or device) a second name, in place of what has it.
     ///
     /// # Errors
-    /// When there is no such file, it is a directory, or the new name's parent is none.
+    /// When there is no such file, it is a directory or in what the new name replaces, or the new name's parent is none.
     pub fn link(&mut self, existing: &TreePath, new: &TreePath) -> Result<(), EditError> {
         let node = match self.get(existing) {
             None => return Err(EditError::Missing { path: existing.clone() }),
@@ -218,6 +218,9 @@ impl Editor {
         };
         if existing == new {
             return Ok(());
+        }
+        if existing.starts_with(new) {
+            return Err(EditError::Missing { path: existing.clone() });
         }
         self.put(new, node)?;
         let group = match self.groups.get(existing) {

@@ -89,7 +89,7 @@ pub fn scan(handle: &dyn DirectoryHandle, known: &dyn KnownContents, cancel: &Ca
 /// them may be taken back.
 ///
 /// Of owners, times, attributes and hard links a context's files have none: 0:0, 0, and each a file of its own. Their modes are as on disk.
-/// Each file is read in the state in which it was listed; what is changed after that is not seen, nor that two files are of different times.
+/// Each file is read in the state in which it was listed; what is changed after it was read is not seen, nor that two files are of different times.
 ///
 /// # Errors
 /// As [`scan`], for what is not left out.

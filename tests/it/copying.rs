@@ -113,13 +113,23 @@ from = "scratch"
 write = "/old/f"
 content = "below"
 [[stages.below.steps]]
+write = "/one"
+content = "1"
+[[stages.below.steps]]
+write = "/two"
+content = "2"
+[[stages.below.steps]]
+link = "/one"
+target = "/two"
+hard = true
+[[stages.below.steps]]
 copy = ["files", "replaced.tar"]
 to = "/old"
 unpack = true
 [stages.app]
 from = "scratch"
 [[stages.app.steps]]
-copy = ["rootfs/", "links.tar", "replaced.tar"]
+copy = ["rootfs/", "links.tar", "through.tar", "replaced.tar"]
 to = "/"
 unpack = true
 [[stages.app.steps]]
@@ -131,14 +141,18 @@ stage = "app"
 "#;
     let project = lab.files("project", &[("rootfs/bin/busybox", "busybox"), ("rootfs/f", "rootfs"), ("files/g", "g")]);
     write(&project.join("lapstrake.toml"), spec);
-    // Of the first archive the file is missing, of the second it comes behind its other name.
-    let packed = lab.files("packed", &[("bin/busybox", "x"), ("f", "x"), ("new/f", "anew")]);
+    std::os::unix::fs::symlink("bin", project.join("rootfs/linked")).unwrap();
+    // Of the first and the second archive the file is missing, of the third it comes behind its other name.
+    let packed = lab.files("packed", &[("bin/busybox", "x"), ("linked/busybox", "x"), ("f", "x"), ("new/f", "anew")]);
+    std::fs::hard_link(packed.join("linked/busybox"), packed.join("linked/sh")).unwrap();
     std::fs::hard_link(packed.join("bin/busybox"), packed.join("bin/ash")).unwrap();
     std::fs::hard_link(packed.join("f"), packed.join("a")).unwrap();
-    let (packed, links, replaced) = (packed.display().to_string(), project.join("links.tar"), project.join("replaced.tar"));
-    let (links, replaced) = (links.display().to_string(), replaced.display().to_string());
+    let packed = packed.display().to_string();
+    let [links, through, replaced] = ["links.tar", "through.tar", "replaced.tar"].map(|name| project.join(name).display().to_string());
     run("tar", &["-C", &packed, "-cf", &links, "bin/busybox", "bin/ash"]);
     run("tar", &["--delete", "-f", &links, "bin/busybox"]);
+    run("tar", &["-C", &packed, "-cf", &through, "linked/busybox", "linked/sh"]);
+    run("tar", &["--delete", "-f", &through, "linked/busybox"]);
     run("tar", &["-C", &packed, "-cf", &replaced, "f", "a"]);
     run("tar", &["--delete", "-f", &replaced, "f"]);
     run("tar", &["-C", &format!("{packed}/new"), "-rf", &replaced, "f"]);
@@ -160,9 +174,13 @@ stage = "app"
         ("below/old/a", "below"),
         ("below/old/f", "anew"),
         ("below/old/g", "g"),
+        ("below/one", "2"),
+        ("below/two", "as below/one"),
         ("bin/ash", "busybox"),
         ("bin/busybox", "as bin/ash"),
+        ("bin/sh", "as bin/ash"),
         ("f", "anew"),
+        ("linked", "as bin"),
     ];
     assert_eq!(found, expected.map(|(path, text)| (path.to_owned(), text.to_owned())).into());
 }

@@ -192,6 +192,11 @@ impl Unpacking<'_> {
             self.editor.make_directories(&[b"/", parent.as_bytes()].concat(), &parents()).map_err(StepError::from)?;
         }
         let there = self.editor.get(&at);
+        if let (Some(Node::Directory(_)), Blocked::Refused) = (&there, self.blocked)
+            && !matches!(entry.kind, ArchiveKind::Directory)
+        {
+            return Err(StepError::InTheWay { what: "a file", path: at, there: "a directory" }.into());
+        }
         let metadata = |mode| self.metadata(&entry.metadata, mode);
         let node = match entry.kind {
             ArchiveKind::Directory => {
@@ -209,7 +214,8 @@ impl Unpacking<'_> {
             ArchiveKind::Symlink { target } => Node::Symlink(Symlink { metadata: metadata(0o777), target: target.into() }),
             ArchiveKind::Special(kind) => Node::Special(Special { metadata: metadata(self.file_mode(entry.metadata.mode)), kind }),
             ArchiveKind::Link { target } => {
-                let existing = self.target.join_path(&target);
+                let existing = [b"/", self.target.join_path(&target).as_bytes()].concat();
+                let existing = self.editor.resolve(&existing, LastLink::Keep).map_err(StepError::from)?;
                 let wrong = |source| StepError::ArchiveLink { path: path.clone(), source };
                 if let Some(Node::File(file)) = self.editor.get(&existing) {
                     self.origins.note_link(&existing, &file.content);
@@ -218,11 +224,6 @@ impl Unpacking<'_> {
                 return Ok(());
             }
         };
-        if let (Some(Node::Directory(_)), Node::File(_) | Node::Symlink(_) | Node::Special(_), Blocked::Refused) =
-            (there, &node, self.blocked)
-        {
-            return Err(StepError::InTheWay { what: "a file", path: at, there: "a directory" }.into());
-        }
         self.editor.put(&at, node).map_err(StepError::from)?;
         Ok(())
     }

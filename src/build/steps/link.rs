@@ -16,6 +16,7 @@ pub(in crate::build) fn link(link: &Link, below: &Tree) -> Result<Edited, StepEr
     if let Some(parent) = at.parent() {
         editor.make_directories(&[b"/", parent.as_bytes()].concat(), &parents())?;
     }
+    let mut origins = Origins::default();
     match kind {
         LinkKind::Symbolic => {
             let target = target.clone().into_bytes();
@@ -23,8 +24,11 @@ pub(in crate::build) fn link(link: &Link, below: &Tree) -> Result<Edited, StepEr
         }
         LinkKind::Hard => {
             let existing = editor.resolve(target.as_bytes(), LastLink::Follow)?;
+            if let Some(Node::File(file)) = editor.get(&existing) {
+                origins.note_link(&existing, &file.content);
+            }
             editor.link(&existing, &at)?;
         }
     }
-    Ok(Edited { above: editor.finish(), origins: Origins::default() })
+    Ok(Edited { above: editor.finish(), origins })
 }

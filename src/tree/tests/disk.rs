@@ -30,17 +30,24 @@ struct Watched {
     directory: LocalDirectory,
     listed: Mutex<Vec<TreePath>>,
     opened: Mutex<Vec<TreePath>>,
+    /// What happens when this directory is listed.
+    meanwhile: Option<(TreePath, Box<dyn Fn() + Send + Sync>)>,
 }
 
 impl Watched {
     fn new(directory: LocalDirectory) -> Watched {
-        Watched { directory, listed: Mutex::default(), opened: Mutex::default() }
+        Watched { directory, listed: Mutex::default(), opened: Mutex::default(), meanwhile: None }
     }
 }
 
 impl DirectoryHandle for Watched {
     fn list(&self, directory: &TreePath) -> Result<Vec<crate::tree::Listed>, crate::tree::DiskError> {
         self.listed.lock().unwrap().push(directory.clone());
+        if let Some((at, act)) = &self.meanwhile
+            && at == directory
+        {
+            act();
+        }
         self.directory.list(directory)
     }
     fn open(&self, file: &TreePath) -> Result<std::fs::File, crate::tree::DiskError> {
@@ -139,6 +146,29 @@ fn the_result_does_not_depend_on_the_number_of_threads() {
     let one = with(NonZeroUsize::MIN);
     for threads in [2, 7, 64] {
         assert_eq!(with(NonZeroUsize::new(threads).unwrap()), one);
+    }
+}
+
+#[test]
+fn a_file_that_is_changed_between_its_names_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for name in ["a", "z"] {
+        std::fs::create_dir(at(name)).unwrap();
+    }
+    std::fs::write(at("a/f"), "1").unwrap();
+    std::fs::hard_link(at("a/f"), at("z/f")).unwrap();
+    symlink("f", at("a/link")).unwrap();
+    std::fs::hard_link(at("a/link"), at("z/link")).unwrap();
+    let groups = scan_all(&open(&directory)).tree.links;
+    assert_eq!(groups.groups(), [[path("a/f"), path("z/f")], [path("a/link"), path("z/link")]]);
+    let file = at("a/f");
+    let meanwhile: Box<dyn Fn() + Send + Sync> = Box::new(move || std::fs::write(&file, "22").unwrap());
+    let watched = Watched { meanwhile: Some((path("z"), meanwhile)), ..Watched::new(open(&directory)) };
+    for entries_at_a_time in [1, 100] {
+        let effort = Effort { threads: Threads::Exactly(NonZeroUsize::MIN), entries_at_a_time };
+        let result = scan_plain(&watched, &Patterns::none(), Kept::All, effort, &NoneKnown, &Cancel::new());
+        assert!(matches!(result, Err(ScanError::Changed { path: at }) if at == path("z/f")));
     }
 }
 
