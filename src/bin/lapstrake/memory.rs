@@ -3,8 +3,7 @@
 /// Has large pieces of memory go back to the kernel when they are no longer needed.
 ///
 /// Left alone, glibc takes ever larger pieces from its heap, up to 32 MiB, once one of that size was given back, and keeps what the heap
-/// has grown to: a build of many files then holds what each part of it needed at some time. A threshold that is set stays. Buffers that
-/// come and go are smaller than this one, and stay in the heap.
+/// has grown to: a build of many files then holds what each part of it needed at some time. A threshold that is set stays.
 #[cfg(target_env = "gnu")]
 pub(crate) fn return_large_pieces() {
     use std::ffi::c_int;
