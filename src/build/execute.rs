@@ -272,7 +272,9 @@ impl Action<'_> {
     /// Keeps the names of the files that a copy selects, so that a later difference can be told file by file.
     pub(super) fn remember_selection(&self, site: &Site<'_>) -> Result<(), Failure> {
         if let Inputs::Copy { selection: Some(selection), .. } = &self.inputs {
-            site.outside.store.put_record(&SELECTIONS, &selection.fingerprint(), &selection.as_tree().encode())?;
+            let listing = Difference::whole(&selection.as_tree());
+            let (_, length) = listing.named();
+            site.outside.store.put_record_with(&SELECTIONS, &selection.fingerprint(), length, |out| listing.encode_to(out))?;
         }
         Ok(())
     }
@@ -341,7 +343,7 @@ impl Action<'_> {
         }
         let fingerprint = site.layers.put_difference(&difference)?;
         if !site.layers.has_files(&fingerprint)? {
-            let contents = StepContents { site, origins: &origins, source, below: &self.below, difference: &difference };
+            let contents = StepContents { site, origins: &origins, source, below: &self.below };
             match wanted {
                 Wanted { directory: false, image: Some(ForImage { name: _, profile, tags }) } => {
                     let label = &self.step.label;

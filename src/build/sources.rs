@@ -149,7 +149,6 @@ pub(super) struct StepContents<'s, 'e> {
     pub(super) origins: &'s Origins,
     pub(super) source: Option<&'s Source>,
     pub(super) below: &'s State,
-    pub(super) difference: &'s Difference,
 }
 
 impl StepContents<'_, '_> {
@@ -158,21 +157,6 @@ impl StepContents<'_, '_> {
             Some(source) => open_in(self.site, source, path, content),
             None => Err(io::Error::new(io::ErrorKind::NotFound, "the step has no source")),
         }
-    }
-
-    /// A file that is below already, under this path or, for a new name of it, another of its names.
-    fn file_below(&self, path: &TreePath, content: &Content) -> io::Result<Box<dyn Read + Send>> {
-        let contents = self.site.layers.contents(self.below);
-        let group = self.difference.links.groups().iter().find(|group| group.contains(path));
-        let names = std::iter::once(path).chain(group.into_iter().flatten());
-        let mut last = None;
-        for name in names {
-            match contents.open(name, content) {
-                Ok(reader) => return Ok(reader),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.unwrap_or_else(|| io::Error::from(io::ErrorKind::NotFound)))
     }
 }
 
@@ -195,7 +179,7 @@ impl Contents for StepContents<'_, '_> {
                 None => Err(io::Error::new(io::ErrorKind::NotFound, format!("the blob {digest} is gone from the store"))),
             },
             Some(Origin::Below(from)) => self.site.layers.contents(self.below).open(&from, content),
-            None => self.file_below(path, content),
+            None => self.site.layers.contents(self.below).open(path, content),
         }
     }
 }

@@ -7,8 +7,8 @@ use super::{Change, TreePath};
 
 /// Changes in the order of their paths.
 ///
-/// A list, since a difference is mostly made in order and then only read: each change takes the room that it needs and no more. Putting or
-/// removing one moves those behind it.
+/// A list, since a difference is mostly made in order and then only read: each change takes the room that it needs and no more. Putting
+/// one moves those behind it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes(
     /// In order; no path is there twice.
@@ -64,12 +64,6 @@ impl Changes {
         }
     }
 
-    /// Removes the change of a path, and gives it.
-    pub fn remove(&mut self, path: &TreePath) -> Option<Change> {
-        let place = self.place(path).ok()?;
-        Some(self.0.remove(place).1)
-    }
-
     /// Each path with what happened to it, in order.
     pub fn iter(&self) -> ChangesIter<'_> {
         self.0.iter().map(|(path, change)| (path, change))
@@ -88,11 +82,6 @@ impl Changes {
     /// What happened, in the order of the paths.
     pub fn values(&self) -> impl DoubleEndedIterator<Item = &Change> + ExactSizeIterator {
         self.0.iter().map(|(_, change)| change)
-    }
-
-    /// As [`Changes::values`], to be changed.
-    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut Change> {
-        self.0.iter_mut().map(|(_, change)| change)
     }
 
     pub(super) fn as_slice(&self) -> &[(TreePath, Change)] {
@@ -161,8 +150,7 @@ mod tests {
             for (act, at, byte) in puts {
                 let change = Change::Put(file(&[byte]).entry());
                 match act {
-                    0 => prop_assert_eq!(changes.remove(&path(at)), map.remove(&path(at))),
-                    1 => prop_assert_eq!(changes.get_mut(&path(at)), map.get_mut(&path(at))),
+                    0 => prop_assert_eq!(changes.get_mut(&path(at)), map.get_mut(&path(at))),
                     _ => prop_assert_eq!(changes.insert(path(at), change.clone()), map.insert(path(at), change.clone())),
                 }
                 all.push((path(at), change));

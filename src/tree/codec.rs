@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use lapstrake_cache::{Fingerprint, Fingerprinter};
 
 use super::{
-    Change, Content, Difference, Entry, File, InvalidPath, Links, MAXIMUM_DEPTH, Metadata, Sharing, Special, SpecialKind, Symlink, Tree,
+    Change, Content, Difference, Entry, File, InvalidPath, Links, MAXIMUM_DEPTH, Metadata, Sharing, Special, SpecialKind, Symlink,
     TreePath, Xattrs,
 };
 
@@ -140,7 +140,10 @@ impl Difference {
         }
         put_count(&mut out, links.groups().len());
         for group in links.groups() {
-            put_group(&mut out, group);
+            put_count(&mut out, group.len());
+            for path in group {
+                put_bytes(&mut out, path.as_bytes());
+            }
             give_part(&mut out, give)?;
         }
         give(&out)
@@ -226,31 +229,6 @@ impl Difference {
     }
 }
 
-impl Tree {
-    /// The canonical bytes of [`Difference::whole`] of the tree, without making it.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        let place = out.len();
-        put_count(&mut out, 0);
-        let mut count = 0;
-        for (path, node) in self.walk() {
-            put_bytes(&mut out, path.as_bytes());
-            put_entry(&mut out, &node.entry());
-            count += 1;
-        }
-        let mut counted = Vec::new();
-        put_count(&mut counted, count);
-        out.splice(place..place + counted.len(), counted);
-        put_count(&mut out, 0);
-        put_count(&mut out, self.links.groups().len());
-        for group in self.links.groups() {
-            put_group(&mut out, group);
-        }
-        out
-    }
-}
-
 /// Gives what there is, when it is as much as is encoded at a time.
 fn give_part<E>(out: &mut Vec<u8>, give: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
     if out.len() >= PART {
@@ -258,13 +236,6 @@ fn give_part<E>(out: &mut Vec<u8>, give: &mut dyn FnMut(&[u8]) -> Result<(), E>)
         out.clear();
     }
     Ok(())
-}
-
-fn put_group(out: &mut Vec<u8>, group: &[TreePath]) {
-    put_count(out, group.len());
-    for path in group {
-        put_bytes(out, path.as_bytes());
-    }
 }
 
 fn wrong_entry(entry: &Entry) -> Option<&'static str> {

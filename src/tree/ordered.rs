@@ -41,9 +41,7 @@ impl Ordered {
         self.close_to(path.depth() - 1);
         match entry {
             Entry::Directory(metadata) => self.open(name, metadata, Counts::Always),
-            Entry::File(file) => self.last().entries.push((name, Node::File(file))),
-            Entry::Symlink(symlink) => self.last().entries.push((name, Node::Symlink(symlink))),
-            Entry::Special(special) => self.last().entries.push((name, Node::Special(special))),
+            entry @ (Entry::File(_) | Entry::Symlink(_) | Entry::Special(_)) => self.last().entries.push((name, Node::from(entry))),
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) fn check(bytes: &[u8]) {
     let mut difference = unpacked.difference;
     difference.opaque.clear();
     let mut of_size = BTreeMap::new();
-    for change in difference.entries.values_mut() {
+    for (_, change) in difference.entries.iter_mut() {
         if let Change::Put(Entry::File(file)) = change {
             let size = file.content.size;
             file.content.fingerprint =
