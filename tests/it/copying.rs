@@ -186,6 +186,19 @@ stage = "app"
 }
 
 #[test]
+fn a_hard_link_of_an_archive_takes_no_directory_away() {
+    let lab = Lab::new();
+    let spec = "spec = 1\n[stages.app]\nfrom = \"scratch\"\n[[stages.app.steps]]\nmkdir = \"/opt/x\"\n[[stages.app.steps]]\n\
+                extract = \"a.tar\"\nto = \"/\"\n[images.app]\nstage = \"app\"\n";
+    let project = lab.project(spec, &[]);
+    let packed = lab.files("packed", &[("opt/f", "f")]);
+    std::fs::hard_link(packed.join("opt/f"), packed.join("opt/x")).unwrap();
+    run("tar", &["-C", packed.to_str().unwrap(), "-cf", project.join("a.tar").to_str().unwrap(), "opt/f", "opt/x"]);
+    let said = lab.fail(2, &project, &[]);
+    assert!(said.contains("cannot put a file at `/opt/x`: a directory is there already"), "{said}");
+}
+
+#[test]
 fn modes_are_set_exactly_or_changed_as_chmod_changes_them() {
     let lab = Lab::new();
     let spec = r#"

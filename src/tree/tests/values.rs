@@ -286,6 +286,15 @@ fn links_are_resolved_inside_the_tree() {
 }
 
 #[test]
+fn a_name_is_not_put_in_place_of_what_it_names() {
+    let tree = tree_of(&[("d/f", file(b"1"))]);
+    let mut editor = Editor::new(&tree);
+    assert_eq!(editor.link(&path("d/f"), &path("d")), Err(EditError::Missing { path: path("d/f") }));
+    assert_eq!(editor.link(&path("d/f"), &path("d/f")), Ok(()));
+    assert_eq!(editor.finish(), tree);
+}
+
+#[test]
 fn missing_parents_are_made_through_links_and_existing_ones_are_left_alone() {
     let tree = tree_of(&[("data/x", file(b"1")), ("link", symlink("/data")), ("file", file(b"1"))]);
     let mut editor = Editor::new(&tree);
