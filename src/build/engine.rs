@@ -275,7 +275,6 @@ impl Engine {
         caller: &'e Cancel,
         options: &'e Options,
     ) -> (Run<'e>, Option<Receiver<Job>>) {
-        let stages = || (0..plan.stages.len()).map(StageId);
         let needs = Needs::of(plan, &options.unpacked);
         let site = self.site(outside, caller, options, needs.unpack(), plan.epoch);
         let (exports, jobs) = Queue::open(site.layers.elsewhere().is_some_and(|elsewhere| elsewhere.shared.is_written()));
@@ -284,7 +283,7 @@ impl Engine {
             plan,
             options,
             needs,
-            sources: Sources::new(stages(), plan.context_places.clone()),
+            sources: Sources::new(plan),
             begun: Mutex::default(),
             ended: Mutex::default(),
             cames: Mutex::default(),

@@ -39,6 +39,7 @@ mod snapshots;
 mod sources;
 mod state;
 mod steps;
+mod taken;
 mod turned;
 mod wanted;
 mod workplace;

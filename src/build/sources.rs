@@ -12,8 +12,9 @@ use super::once::Once;
 use super::site::Site;
 use super::state::{LayerName, State};
 use super::steps::{Origin, Origins, newlines, parents};
+use super::taken::Taken;
 use crate::input::{Context, Outside};
-use crate::plan::{self, BaseImage, ImageSource, StageId, TreeSource};
+use crate::plan::{self, BaseImage, ImageSource, Plan, StageId, TreeSource};
 use crate::tree::{Content, Contents, Difference, DirectoryContents, Editor, Modes, Node, Tree, TreePath};
 
 /// A place that files come from.
@@ -30,6 +31,8 @@ pub(super) struct Sources {
     contexts: Once<String, Context>,
     /// What the spec says of contexts.
     context_places: BTreeMap<String, plan::Context>,
+    /// What the steps take from contexts.
+    taken: Taken,
     /// By name and path in it.
     context_states: Once<(String, String), State>,
     bases: Once<String, State>,
@@ -37,9 +40,15 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new(stages: impl IntoIterator<Item = StageId>, context_places: BTreeMap<String, plan::Context>) -> Sources {
-        let ends = stages.into_iter().map(|stage| (stage, OnceLock::new())).collect();
-        Sources { contexts: Once::default(), context_places, context_states: Once::default(), bases: Once::default(), ends }
+    pub(super) fn new(plan: &Plan) -> Sources {
+        Sources {
+            contexts: Once::default(),
+            context_places: plan.context_places.clone(),
+            taken: Taken::by(plan),
+            context_states: Once::default(),
+            bases: Once::default(),
+            ends: (0..plan.stages.len()).map(|stage| (StageId(stage), OnceLock::new())).collect(),
+        }
     }
 
     /// Remembers the end of a stage.
@@ -71,7 +80,7 @@ impl Sources {
 
     fn context(&self, outside: &Outside<'_>, name: &str) -> Result<Context, Failure> {
         let said = self.context_places.get(name).cloned().unwrap_or_default();
-        self.contexts.get(&name.to_owned(), || Ok(outside.context(name, &said)?))
+        self.contexts.get(&name.to_owned(), || Ok(outside.context(name, &said, |tree| self.taken.of(name, tree))?))
     }
 
     /// What is at a path of the place as a state, for mounts. What is there of a context becomes a layer of its own, in normal form.
@@ -104,7 +113,7 @@ impl Sources {
 }
 
 /// The tree without what is not at the path; `None` where links have to be followed to it, or nothing is there.
-fn alone(tree: &Tree, path: &str) -> Option<Tree> {
+pub(super) fn alone(tree: &Tree, path: &str) -> Option<Tree> {
     let at = TreePath::normalised(path.as_bytes()).ok()?;
     let node = tree.get(&at).filter(|node| !matches!(node, Node::Symlink(_)))?;
     let mut editor = Editor::new(&Layers::nothing());

@@ -13,6 +13,7 @@ use crate::image::{
     Reference,
 };
 use crate::plan::{BaseImage, ImageSource};
+use crate::tree::FileStamp;
 
 /// The annotation that holds an image's tag in a layout. OCI image-spec 1.1, "Pre-Defined Annotation Keys".
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -251,7 +252,7 @@ impl Outside<'_> {
         let path = self.directory.join(path);
         let wrong = |source| Error::File { path: path.clone(), source };
         let mut file = open(&path)?;
-        let stamp = remembered::stamp(&file).map_err(wrong)?;
+        let stamp = FileStamp::of(&file).map_err(wrong)?;
         if let Some(digest) = remembered::digest(self.store, &stamp)? {
             return Ok(digest);
         }
@@ -268,7 +269,7 @@ impl Outside<'_> {
                 }
             }
             let digest = hasher.finish();
-            if remembered::stamp(&file).map_err(wrong)? == stamp {
+            if FileStamp::of(&file).map_err(wrong)? == stamp {
                 remembered::remember_digest(self.store, &stamp, &digest)?;
             }
             Ok((digest, Outcome::Done))

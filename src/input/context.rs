@@ -8,7 +8,7 @@ use super::remembered::Remembered;
 use super::{Error, Outside, regular};
 use crate::event::{Outcome, TaskKind};
 use crate::plan;
-use crate::tree::{LocalDirectory, Patterns, Tree};
+use crate::tree::{LocalDirectory, Node, Patterns, ScanError, Tree, TreePath, Unread};
 
 /// The files that say what of a context is left out; the first that is there counts.
 const IGNORE_FILES: [&str; 2] = [".lapstrakeignore", ".dockerignore"];
@@ -16,7 +16,8 @@ const IGNORE_FILES: [&str; 2] = [".lapstrakeignore", ".dockerignore"];
 /// A context that was read.
 #[derive(Clone)]
 pub struct Context {
-    /// Its files without those that its ignore file leaves out: with their modes on disk, and of owners, times, attributes and hard links with none.
+    /// Its files without those that its ignore file leaves out: with their modes on disk, and of owners, times, attributes and hard links
+    /// with none. What was not wanted need not have been read: something stands for its content then.
     pub tree: Tree,
     /// The directory they are in.
     pub handle: Arc<LocalDirectory>,
@@ -25,23 +26,31 @@ pub struct Context {
 }
 
 impl Outside<'_> {
-    /// Reads a context; `said` is what the spec says of it. Files that did not change since the last time are not read again.
+    /// Lists a context and reads what is wanted of it; `said` is what the spec says of it. Files that did not change since the last time
+    /// are not read again.
+    ///
+    /// `wanted` tells of the tree that was listed what is at some of its paths, or some of that.
     ///
     /// # Errors
-    /// When no directory was given for it or it cannot be read.
-    pub fn context(&self, name: &str, said: &plan::Context) -> Result<Context, Error> {
+    /// When no directory was given for it, it cannot be listed, or something that is wanted cannot be read.
+    pub fn context(&self, name: &str, said: &plan::Context, wanted: impl FnOnce(&Tree) -> Vec<(TreePath, Node)>) -> Result<Context, Error> {
         let plan::Context { path: directory, ignore } = said;
         let path = self.context_directory(name, directory.as_deref())?;
         let wrong = |source: std::io::Error| Error::File { path: path.clone(), source };
+        let unreadable = |source: ScanError| Error::Scan { path: path.clone(), source: Box::new(source) };
         self.task(TaskKind::Scan, path.display().to_string(), |_| {
             let path = path.canonicalize().map_err(wrong)?;
             let handle = LocalDirectory::open(&path).map_err(|source| Error::File { path: path.clone(), source })?.ignoring_xattrs();
             let patterns = self.ignored(&path, &handle, ignore.as_deref())?;
             let remembered = Remembered::load(self.store, &path);
-            let scanned = crate::tree::scan_context(&handle, &patterns, &remembered, self.cancel)
-                .map_err(|source| Error::Scan { path: path.clone(), source: Box::new(source) })?;
+            let unread = Unread::but(&remembered);
+            let mut tree = crate::tree::scan_context(&handle, &patterns, &unread, self.cancel).map_err(unreadable)?.tree;
+            if unread.any() {
+                let parts = wanted(&tree);
+                tree = tree.read(parts, &handle, &remembered, self.cancel).map_err(unreadable)?;
+            }
             remembered.save();
-            Ok((Context { tree: scanned.tree, handle: Arc::new(handle), path }, Outcome::Done))
+            Ok((Context { tree, handle: Arc::new(handle), path }, Outcome::Done))
         })
     }
 

@@ -1,17 +1,14 @@
 //! Contents of files that did not change since they were read last: kept in the store, in one record for each directory, and one for each
 //! archive.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use lapstrake_cache::{Digest, Fingerprint, Shelf, Store};
 
-use crate::tree::{Content, DiskTime, FileStamp, KnownContents};
+use crate::tree::{Content, DiskTime, FileStamp, KnownContents, Settled};
 
 /// Where the records are.
 const SHELF: Shelf = Shelf::named("known-contents");
@@ -106,23 +103,6 @@ fn decode(bytes: &[u8]) -> Option<Vec<(FileStamp, Content)>> {
 
 /// Digests of single files, by stamp.
 const DIGESTS: Shelf = Shelf::named("known-digests");
-/// The coarsest clock of a file system, FAT's: a file that was changed later than this before now could change once more without its
-/// times showing it.
-const COARSEST_SECONDS: u64 = 2;
-
-/// The state of an open file.
-pub(super) fn stamp(file: &File) -> io::Result<FileStamp> {
-    let found = file.metadata()?;
-    let time = |seconds, nanoseconds| DiskTime { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or(0) };
-    Ok(FileStamp {
-        device: found.dev(),
-        inode: found.ino(),
-        size: found.size(),
-        modified: time(found.mtime(), found.mtime_nsec()),
-        changed: time(found.ctime(), found.ctime_nsec()),
-    })
-}
-
 /// The digest of a file in this state, where it is known.
 pub(super) fn digest(store: &Store, stamp: &FileStamp) -> Result<Option<Digest>, lapstrake_cache::Error> {
     let body = store.record(&DIGESTS, &stamp_key(stamp))?;
@@ -130,11 +110,8 @@ pub(super) fn digest(store: &Store, stamp: &FileStamp) -> Result<Option<Digest>,
 }
 
 /// Remembers the digest of a file in this state, if its times would show a later change.
-#[expect(clippy::disallowed_methods, reason = "decides only whether a digest is remembered, never what it is")]
 pub(super) fn remember_digest(store: &Store, stamp: &FileStamp, digest: &Digest) -> Result<(), lapstrake_cache::Error> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let settled = i64::try_from(now.saturating_sub(COARSEST_SECONDS)).unwrap_or(0);
-    match stamp.modified.seconds.max(stamp.changed.seconds) < settled {
+    match Settled::now().shows_changes_of(stamp) {
         true => store.put_record(&DIGESTS, &stamp_key(stamp), digest.as_bytes()),
         false => Ok(()),
     }

@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{Content, DirectoryHandle, DiskTime, Status, TreePath};
 
@@ -58,6 +60,48 @@ impl Status {
     #[must_use]
     pub const fn stamp(&self) -> FileStamp {
         FileStamp { device: self.device, inode: self.inode, size: self.size, modified: self.modified, changed: self.changed }
+    }
+}
+
+impl FileStamp {
+    /// The state of an open file.
+    ///
+    /// # Errors
+    /// When the kernel does not tell it.
+    pub fn of(file: &File) -> io::Result<FileStamp> {
+        let found = file.metadata()?;
+        let time = |seconds, nanoseconds| DiskTime { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or(0) };
+        Ok(FileStamp {
+            device: found.dev(),
+            inode: found.ino(),
+            size: found.size(),
+            modified: time(found.mtime(), found.mtime_nsec()),
+            changed: time(found.ctime(), found.ctime_nsec()),
+        })
+    }
+}
+
+/// Which states are old enough to be remembered.
+#[derive(Debug, Clone, Copy)]
+pub struct Settled {
+    before: i64,
+}
+
+impl Settled {
+    /// Those that are old enough now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "decides only whether a fingerprint is remembered, never what it is")]
+    pub fn now() -> Settled {
+        /// The coarsest clock of a file system, FAT's.
+        const COARSEST: Duration = Duration::from_secs(2);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Settled { before: i64::try_from(now.saturating_sub(COARSEST).as_secs()).unwrap_or(0) }
+    }
+
+    /// Whether a file's times would show that it was changed after this state; a younger one could change once more without.
+    #[must_use]
+    pub const fn shows_changes_of(self, stamp: &FileStamp) -> bool {
+        stamp.modified.seconds < self.before && stamp.changed.seconds < self.before
     }
 }
 

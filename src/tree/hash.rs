@@ -3,13 +3,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use lapstrake_cache::Fingerprinter;
 
-use super::{Content, DirectoryHandle, DiskTime, FileStamp, ScanError, TreePath};
+use super::{Content, DirectoryHandle, FileStamp, ScanError, TreePath};
 use crate::event::Cancel;
 
 /// Bytes read at a time.
@@ -89,20 +88,49 @@ pub(super) fn in_parallel<J: Sync, T: Send + Sync, E: Send + Sync>(
 
 /// The content of each file, in order.
 pub(super) fn contents(handle: &dyn DirectoryHandle, jobs: &[Job], threads: Threads, cancel: &Cancel) -> Result<Vec<Content>, ScanError> {
-    let bytes = jobs.iter().fold(0_u64, |sum, job| sum.saturating_add(job.stamp.size));
-    let (large, small): (Vec<usize>, Vec<usize>) =
-        (0..jobs.len()).partition(|number| jobs.get(*number).is_some_and(|job| job.stamp.size >= LARGE));
-    let order = [large, small].concat();
-    in_parallel(jobs, &order, threads.number(jobs.len(), bytes), |job, buffer| content(handle, job, buffer, cancel))
+    let sizes: Vec<u64> = jobs.iter().map(|job| job.stamp.size).collect();
+    largest_first(jobs, &sizes, threads, |job, buffer| {
+        let mut file = handle.open(&job.path)?;
+        let found = FileStamp::of(&file).map_err(|source| ScanError::Read { path: job.path.clone(), source })?;
+        match found == job.stamp {
+            true => content(&mut file, &job.path, &found, buffer, cancel),
+            false => Err(ScanError::Changed { path: job.path.clone() }),
+        }
+    })
 }
 
-fn content(handle: &dyn DirectoryHandle, job: &Job, buffer: &mut [u8], cancel: &Cancel) -> Result<Content, ScanError> {
-    let unreadable = |source| ScanError::Read { path: job.path.clone(), source };
-    let changed = || ScanError::Changed { path: job.path.clone() };
-    let mut file = handle.open(&job.path)?;
-    if stamp(&file).map_err(unreadable)? != job.stamp {
-        return Err(changed());
-    }
+/// The content of each file, in order, and the state in which it has it. The contents that are given are what stands for them: their sizes
+/// say in which order files are read.
+pub(super) fn found_contents(
+    handle: &dyn DirectoryHandle,
+    files: &[(TreePath, Content)],
+    threads: Threads,
+    cancel: &Cancel,
+) -> Result<Vec<(FileStamp, Content)>, ScanError> {
+    let sizes: Vec<u64> = files.iter().map(|(_, content)| content.size).collect();
+    largest_first(files, &sizes, threads, |(path, _), buffer| {
+        let mut file = handle.open(path)?;
+        let found = FileStamp::of(&file).map_err(|source| ScanError::Read { path: path.clone(), source })?;
+        Ok((found, content(&mut file, path, &found, buffer, cancel)?))
+    })
+}
+
+fn largest_first<J: Sync, T: Send + Sync>(
+    jobs: &[J],
+    sizes: &[u64],
+    threads: Threads,
+    work: impl Fn(&J, &mut Vec<u8>) -> Result<T, ScanError> + Sync,
+) -> Result<Vec<T>, ScanError> {
+    let bytes = sizes.iter().fold(0_u64, |sum, size| sum.saturating_add(*size));
+    let (large, small): (Vec<usize>, Vec<usize>) =
+        (0..jobs.len()).partition(|number| sizes.get(*number).is_some_and(|size| *size >= LARGE));
+    let order = [large, small].concat();
+    in_parallel(jobs, &order, threads.number(jobs.len(), bytes), work)
+}
+
+/// Reads a file that is in this state, which must not change meanwhile.
+fn content(file: &mut File, path: &TreePath, state: &FileStamp, buffer: &mut [u8], cancel: &Cancel) -> Result<Content, ScanError> {
+    let unreadable = |source| ScanError::Read { path: path.clone(), source };
     let mut hasher = Fingerprinter::new();
     let mut size = 0_u64;
     loop {
@@ -119,21 +147,8 @@ fn content(handle: &dyn DirectoryHandle, job: &Job, buffer: &mut [u8], cancel: &
             Err(error) => return Err(unreadable(error)),
         }
     }
-    if size != job.stamp.size || stamp(&file).map_err(unreadable)? != job.stamp {
-        return Err(changed());
+    if size != state.size || FileStamp::of(file).map_err(unreadable)? != *state {
+        return Err(ScanError::Changed { path: path.clone() });
     }
     Ok(Content { fingerprint: hasher.finish(), size })
-}
-
-/// The state of an open file.
-fn stamp(file: &File) -> io::Result<FileStamp> {
-    let found = file.metadata()?;
-    let time = |seconds, nanoseconds| DiskTime { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or(0) };
-    Ok(FileStamp {
-        device: found.dev(),
-        inode: found.ino(),
-        size: found.size(),
-        modified: time(found.mtime(), found.mtime_nsec()),
-        changed: time(found.ctime(), found.ctime_nsec()),
-    })
 }

@@ -27,6 +27,7 @@ mod path;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod unread;
 mod upper;
 mod whole;
 mod xattr;
@@ -34,7 +35,7 @@ mod xattr;
 pub use changes::{Changes, ChangesIter};
 pub use checkout::{CheckoutError, checkout_difference, checkout_tree};
 pub use codec::InvalidDifference;
-pub use contents::{Contents, DirectoryContents, FileStamp, KnownContents, NoneKnown};
+pub use contents::{Contents, DirectoryContents, FileStamp, KnownContents, NoneKnown, Settled};
 pub use difference::{Change, Difference};
 pub use editor::{EditError, Editor, LastLink};
 pub use glob::{Glob, InvalidPattern};
@@ -45,6 +46,7 @@ pub use node::{Content, Directory, Entry, File, Links, Metadata, Node, Sharing, 
 pub use normal::{Modes, directory_mode};
 pub use path::{InvalidPath, Name, TreePath};
 pub use scan::{ScanError, Scanned, scan, scan_context};
+pub use unread::Unread;
 pub use upper::{normalise_upper, read_upper};
 pub use whole::{MAXIMUM_DEPTH, Walk};
 pub use xattr::{Xattrs, XattrsIter, kept_xattrs};

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::contents::Settled;
 use super::hash::{self, Job, Threads};
 use super::ignore::Decided;
 use super::ordered::Ordered;
@@ -89,7 +89,8 @@ pub fn scan(handle: &dyn DirectoryHandle, known: &dyn KnownContents, cancel: &Ca
 /// them may be taken back.
 ///
 /// Of owners, times, attributes and hard links a context's files have none: 0:0, 0, and each a file of its own. Their modes are as on disk.
-/// Each file is read in the state in which it was listed; what is changed after it was read is not seen, nor that two files are of different times.
+/// Each file that is read is read in the state in which it was listed; what is changed after it was read is not seen, nor that two files are
+/// of different times. With [`Unread`](super::Unread) contents none is.
 ///
 /// # Errors
 /// As [`scan`], for what is not left out.
@@ -112,7 +113,7 @@ pub(super) fn plain(
     cancel: &Cancel,
 ) -> Result<Scanned, ScanError> {
     let mut tree = Ordered::new(kept.metadata(&handle.root_status()?));
-    let reading = Reading { handle, effort, known, cancel, settled_before: settled_before(), several: BTreeMap::new() };
+    let reading = Reading { handle, effort, known, cancel, settled: Settled::now(), several: BTreeMap::new() };
     let walked = Walk::new(Manner::Plain { ignore, kept }, reading).run(|path, found| match found {
         Found::Entry(entry) => tree.put(&path, entry),
         Found::IfNotEmpty(metadata) => tree.put_if_not_empty(&path, metadata),
@@ -129,7 +130,7 @@ pub(super) fn upper(
 ) -> Result<(Difference, Vec<TreePath>), ScanError> {
     let root = Kept::All.metadata(&handle.root_status()?);
     let mut entries = vec![(TreePath::root(), Change::Put(Entry::Directory(root)))];
-    let reading = Reading { handle, effort: Effort::USUAL, known, cancel, settled_before: settled_before(), several: BTreeMap::new() };
+    let reading = Reading { handle, effort: Effort::USUAL, known, cancel, settled: Settled::now(), several: BTreeMap::new() };
     let walked = Walk::new(Manner::Upper, reading).run(|path, found| match found {
         Found::Entry(entry) => entries.push((path, Change::Put(entry))),
         Found::Whiteout => entries.push((path, Change::Whiteout)),
@@ -149,7 +150,7 @@ pub(super) struct Effort {
 }
 
 impl Effort {
-    const USUAL: Effort = Effort { threads: Threads::Cores, entries_at_a_time: 1 << 16 };
+    pub(super) const USUAL: Effort = Effort { threads: Threads::Cores, entries_at_a_time: 1 << 16 };
 }
 
 /// How to understand what is on disk.
@@ -362,7 +363,7 @@ struct Reading<'a> {
     effort: Effort,
     known: &'a dyn KnownContents,
     cancel: &'a Cancel,
-    settled_before: i64,
+    settled: Settled,
     /// Files with several names that were read: each is read once.
     several: BTreeMap<FileStamp, Content>,
 }
@@ -382,7 +383,7 @@ impl Reading<'_> {
             }
         }
         for (job, content) in jobs.iter().zip(hash::contents(self.handle, &jobs, self.effort.threads, self.cancel)?) {
-            if job.stamp.modified.seconds < self.settled_before && job.stamp.changed.seconds < self.settled_before {
+            if self.settled.shows_changes_of(&job.stamp) {
                 self.known.put(job.stamp, content);
             }
             if asked.contains(&job.stamp) {
@@ -412,13 +413,4 @@ fn upper_is_understood(path: &TreePath, status: &Status) -> Result<(), ScanError
         }
     }
     Ok(())
-}
-
-/// Times from this on are too young: a file could change once more without its times showing it.
-#[expect(clippy::disallowed_methods, reason = "decides only whether a fingerprint is remembered, never what it is")]
-fn settled_before() -> i64 {
-    /// The coarsest clock of a file system, FAT's.
-    const COARSEST: Duration = Duration::from_secs(2);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.saturating_sub(COARSEST).as_secs()).unwrap_or(0)
 }

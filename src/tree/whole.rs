@@ -58,7 +58,14 @@ impl Tree {
     /// Everything in the tree in order of paths, the root first.
     #[must_use]
     pub fn walk(&self) -> Walk {
-        Walk { next: vec![(TreePath::root(), Node::Directory(Arc::clone(&self.root)))] }
+        Node::Directory(Arc::clone(&self.root)).walk(TreePath::root())
+    }
+}
+
+impl Node {
+    /// The node, which is at a path, and everything below it in order of paths.
+    pub(super) fn walk(self, at: TreePath) -> Walk {
+        Walk { next: vec![(at, self)] }
     }
 }
 

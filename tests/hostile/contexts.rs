@@ -142,6 +142,15 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_disturbs_nobody_who_does_not_copy_it() {
+    let lab = Lab::new();
+    let project = lab.files("project", &[("lapstrake.toml", SPEC), ("src/open", "x"), ("closed", "x")]);
+    crate::lab::set_mode(&project.join("closed"), 0);
+    let ran = crate::hostile::rungs::Rung::User.build(&lab, &project, &[]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+}
+
+#[test]
 fn names_of_a_context_are_shown_escaped() {
     for bytes in [&b"\x1b]0;owned\x07"[..], b"new\nline", b"\xff\xfe", b"\x1b[2J\x1b[1;1H", "\u{9b}2J".as_bytes()] {
         let lab = Lab::new();

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::inotify;
+
 use crate::lab::{Built, Lab, Ran, set_mode, write};
 use crate::real::RealRegistry;
 
@@ -89,6 +91,43 @@ fn times_modes_and_clones_of_the_context_run_nothing() {
     let back = lab.build(&project, &[]);
     nothing_ran(&back);
     assert_eq!([cloned.digest(), back.digest()], [first.digest(); 2]);
+}
+
+#[test]
+fn files_that_no_step_copies_are_not_read() {
+    let lab = Lab::new();
+    let spec = r#"
+        spec = 1
+        [stages.app]
+        from = "tar:base.tar"
+        [[stages.app.steps]]
+        copy = "."
+        exclude = ["elsewhere", "second"]
+        to = "/all"
+        [[stages.app.steps]]
+        run = "cat /in/b > /made"
+        mounts = [{ from = "context", path = "second", at = "/in" }]
+        [[stages.app.steps]]
+        extract = "elsewhere/archive.tar"
+        to = "/archive"
+        [images.web]
+        stage = "app"
+    "#;
+    let project = lab.project(spec, &[("first/a", "a"), ("second/b", "b"), ("elsewhere/c", "c")]);
+    std::fs::copy(project.join("base.tar"), project.join("elsewhere/archive.tar")).unwrap();
+    let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+    let watched = ["elsewhere/archive.tar", "elsewhere/c", "first/a", "second/b"].map(|file| {
+        let number = inotify::add_watch(&watch, project.join(file), inotify::WatchFlags::OPEN).unwrap();
+        (number, file)
+    });
+    lab.build(&project, &[]);
+    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+    let mut events = inotify::Reader::new(&watch, &mut buffer);
+    let mut opened = std::collections::BTreeSet::new();
+    while let Ok(event) = events.next() {
+        opened.extend(watched.iter().find(|(number, _)| *number == event.wd()).map(|(_, file)| *file));
+    }
+    assert_eq!(opened, ["elsewhere/archive.tar", "first/a", "second/b"].into());
 }
 
 #[test]

@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lapstrake::cache::Fingerprint;
 use lapstrake::event::Cancel;
 use lapstrake::frontend::convert::Contexts;
 use lapstrake::spec::{Name, Spec};
-use lapstrake::tree::{Content, FileStamp, KnownContents, LocalDirectory, Modes, Node, Patterns, Tree, TreePath, scan_context};
+use lapstrake::tree::{LocalDirectory, Modes, Node, NoneKnown, Patterns, Tree, TreePath, Unread, scan_context};
 
 /// Larger files are not looked into.
 const MOST_BYTES: u64 = 1 << 20;
@@ -24,19 +23,8 @@ pub(crate) struct Checkouts<'p> {
     pub(crate) spec: &'p Spec,
     /// Contexts that the caller gave, by name.
     pub(crate) given: &'p BTreeMap<String, PathBuf>,
-    /// Trees by the names of the contexts, as far as one was asked for; files are taken for empty.
+    /// Trees by the names of the contexts, as far as one was asked for; files are not read.
     pub(crate) trees: RefCell<BTreeMap<String, Option<Tree>>>,
-}
-
-/// Only modes are of interest: no file is read.
-struct Unread;
-
-impl KnownContents for Unread {
-    fn get(&self, stamp: &FileStamp) -> Option<Content> {
-        Some(Content { size: stamp.size, fingerprint: Fingerprint::of(b"") })
-    }
-
-    fn put(&self, _stamp: FileStamp, _content: Content) {}
 }
 
 impl Checkouts<'_> {
@@ -62,7 +50,8 @@ impl Checkouts<'_> {
         let ignore = files.iter().find_map(|file| std::fs::read_to_string(file).ok()).unwrap_or_default();
         let patterns = Patterns::parse_ignore_file(&ignore).ok()?;
         let handle = LocalDirectory::open(&directory).ok()?.ignoring_xattrs();
-        scan_context(&handle, &patterns, &Unread, &Cancel::new()).ok().map(|scanned| scanned.tree)
+        // Only modes are of interest: no file is read.
+        scan_context(&handle, &patterns, &Unread::but(&NoneKnown), &Cancel::new()).ok().map(|scanned| scanned.tree)
     }
 }
 

@@ -42,6 +42,7 @@ impl Selection {
     /// Names what is selected: paths, kinds, metadata, contents.
     pub(in crate::build) fn fingerprint(&self) -> Fingerprint {
         let Selection { parts, several } = self;
+        debug_assert!(parts.iter().all(|part| part.node.is_read()), "nothing is named by what stands for a content");
         let mut hasher = Fingerprinter::new();
         hasher.update_framed(b"lapstrake-selection/1");
         hasher.update(&[u8::from(*several)]);
@@ -55,6 +56,11 @@ impl Selection {
             hasher.update(tree.fingerprint().as_bytes());
         }
         hasher.finish()
+    }
+
+    /// What is selected, part by part: where each is in the source, and what of it.
+    pub(in crate::build) fn parts(&self) -> Vec<(TreePath, Node)> {
+        self.parts.iter().map(|part| (part.at.clone(), part.node.clone())).collect()
     }
 
     /// The selection as one tree, so that two selections can be compared file by file.

@@ -29,7 +29,10 @@ impl Archive {
     /// The name of its bytes, for the key.
     pub(in crate::build) fn name(&self) -> Value {
         match self {
-            Archive::File { content, .. } => Value::Fingerprint(content.fingerprint),
+            Archive::File { content, .. } => {
+                debug_assert!(!content.is_unread(), "nothing is named by what stands for a content");
+                Value::Fingerprint(content.fingerprint)
+            }
             Archive::Url(download) => Value::Bytes(download.digest.to_string().into_bytes()),
         }
     }

@@ -13,8 +13,8 @@ use crate::tree::hash::Threads;
 use crate::tree::scan::{Effort, Kept, plain as scan_plain};
 use crate::tree::{
     CheckoutError, Content, Difference, DirectoryContents, DirectoryHandle, FileStamp, KnownContents, ListedKind, LocalDirectory, Metadata,
-    Modes, Node, NodeKind, NoneKnown, Patterns, ScanError, Scanned, Tree, TreePath, checkout_difference, checkout_tree, normalise_upper,
-    read_upper, scan, scan_context,
+    Modes, Node, NodeKind, NoneKnown, Patterns, ScanError, Scanned, Tree, TreePath, Unread, checkout_difference, checkout_tree,
+    normalise_upper, read_upper, scan, scan_context,
 };
 
 fn open(directory: &tempfile::TempDir) -> LocalDirectory {
@@ -191,6 +191,65 @@ fn files_of_several_names_are_one_however_much_is_between_them() {
         assert_eq!(tree.fingerprint(), scan_all(&open(&directory)).tree.fingerprint());
         assert_eq!(watched.opened.into_inner().unwrap().len(), 41, "each is read once");
     }
+}
+
+#[test]
+fn what_is_selected_of_what_was_listed_is_read_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    std::fs::create_dir_all(at("a/deep")).unwrap();
+    for name in ["a/1", "a/2", "a/deep/3", "b", "c"] {
+        std::fs::write(at(name), name).unwrap();
+    }
+    std::fs::hard_link(at("a/1"), at("d")).unwrap();
+    let read_all = scan_context(&open(&directory), &Patterns::none(), &NoneKnown, &Cancel::new()).unwrap().tree;
+    for entries_at_a_time in [1, 2, 100] {
+        let watched = Watched::new(open(&directory));
+        let unread = Unread::but(&NoneKnown);
+        let listed = scan_context(&watched, &Patterns::none(), &unread, &Cancel::new()).unwrap().tree;
+        assert!(unread.any() && watched.opened.lock().unwrap().is_empty());
+        let read = |tree: Tree, wanted: &[(&str, &Node)]| {
+            let effort = Effort { threads: Threads::Exactly(NonZeroUsize::MIN), entries_at_a_time };
+            let known = Remembered::default();
+            let wanted = wanted.iter().map(|(at, node)| (path(at), (*node).clone())).collect();
+            let read = tree.read_with(effort, wanted, &watched, &known, &Cancel::new()).unwrap();
+            assert!(known.known.into_inner().unwrap().is_empty(), "the files are too young");
+            (read, std::mem::take(&mut *watched.opened.lock().unwrap()))
+        };
+        let unread = |tree: &Tree| {
+            let of_file = |(path, node): (TreePath, Node)| (!matches!(node, Node::Directory(_)) && !node.is_read()).then_some(path);
+            tree.walk().filter_map(of_file).collect::<Vec<TreePath>>()
+        };
+        let all = Node::Directory(listed.root.clone());
+        let Some(Node::Directory(a)) = listed.get(&path("a")) else { panic!("a is a directory") };
+        let mut some = (*a).clone();
+        some.entries.retain(|name, _| name.as_bytes() != b"2");
+        let (some, b) = (Node::Directory(some.into()), listed.get(&path("b")).unwrap());
+        let (read_some, opened) = read(listed, &[("b", &b), ("a", &some), ("a", &some)]);
+        let opened: std::collections::BTreeSet<TreePath> = opened.into_iter().collect();
+        assert_eq!(opened, [path("a/1"), path("a/deep/3"), path("b")].into());
+        assert_eq!(unread(&read_some), [path("a/2"), path("c"), path("d")]);
+        let (read_rest, opened) = read(read_some.clone(), &[("", &all), ("a", &some)]);
+        assert_eq!((&read_rest, opened), (&read_all, [path("a/2"), path("c"), path("d")].into()));
+        assert_eq!(read(read_rest, &[("", &all), ("", &all)]), (read_all.clone(), Vec::new()));
+        // Of one part, what it shows as unread is read.
+        let now = Node::Directory(read_some.root.clone());
+        assert_eq!(read(read_some, &[("", &now)]), (read_all.clone(), [path("a/2"), path("c"), path("d")].into()));
+    }
+}
+
+#[test]
+fn what_was_listed_is_read_as_it_is_by_then() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("a"), b"1").unwrap();
+    let listed = scan_context(&open(&directory), &Patterns::none(), &Unread::but(&NoneKnown), &Cancel::new()).unwrap().tree;
+    let all = || vec![(TreePath::root(), Node::Directory(listed.root.clone()))];
+    std::fs::write(directory.path().join("a"), b"22").unwrap();
+    let tree = listed.clone().read(all(), &open(&directory), &NoneKnown, &Cancel::new()).unwrap();
+    assert_eq!(tree, scan_context(&open(&directory), &Patterns::none(), &NoneKnown, &Cancel::new()).unwrap().tree);
+    std::fs::remove_file(directory.path().join("a")).unwrap();
+    let result = listed.clone().read(all(), &open(&directory), &NoneKnown, &Cancel::new());
+    assert!(matches!(result, Err(ScanError::Disk(error)) if error.path == path("a")));
 }
 
 #[derive(Default)]

@@ -1,0 +1,170 @@
+//! Files that were listed and are not read yet: what stands for their contents until then, and how they are read.
+//!
+//! A step copies some of a context, and what no step copies need not be read. Until a file is, something made of its state stands in a
+//! tree where its content will be; paths, kinds and modes are there. Nothing is named by such a tree.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use lapstrake_cache::{Fingerprint, Fingerprinter};
+
+use super::contents::Settled;
+use super::hash;
+use super::scan::Effort;
+use super::{Content, Directory, DirectoryHandle, FileStamp, KnownContents, Node, ScanError, Tree, TreePath};
+use crate::event::Cancel;
+
+/// What the fingerprint that stands for a content begins with. Were bytes ever named so, their file would be read once more for it.
+const MARK: [u8; 8] = *b"unread\0\0";
+
+impl Content {
+    /// Stands for the content of a file that was listed in this state.
+    #[must_use]
+    pub fn unread(stamp: &FileStamp) -> Content {
+        let FileStamp { device, inode, size, modified, changed } = stamp;
+        let mut hasher = Fingerprinter::new();
+        for number in [device, inode, size] {
+            hasher.update(&number.to_le_bytes());
+        }
+        for time in [modified, changed] {
+            hasher.update(&time.seconds.to_le_bytes());
+            hasher.update(&time.nanoseconds.to_le_bytes());
+        }
+        let mut bytes = *hasher.finish().as_bytes();
+        let (mark, _) = bytes.split_at_mut(MARK.len());
+        mark.copy_from_slice(&MARK);
+        Content { fingerprint: Fingerprint::from_bytes(bytes), size: *size }
+    }
+
+    /// Whether it only stands for a content: nothing may be named by it.
+    #[must_use]
+    pub fn is_unread(&self) -> bool {
+        self.fingerprint.as_bytes().starts_with(&MARK)
+    }
+}
+
+/// Knows what another one knows, and has something stand for the rest: a scan with it reads no file.
+pub struct Unread<'a> {
+    known: &'a dyn KnownContents,
+    any: AtomicBool,
+}
+
+impl<'a> Unread<'a> {
+    /// What is in `known` is known.
+    #[must_use]
+    pub fn but(known: &'a dyn KnownContents) -> Unread<'a> {
+        Unread { known, any: AtomicBool::new(false) }
+    }
+
+    /// Whether anything was asked for that is not known.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
+    }
+}
+
+impl KnownContents for Unread<'_> {
+    fn get(&self, stamp: &FileStamp) -> Option<Content> {
+        let known = self.known.get(stamp).filter(|content| content.size == stamp.size);
+        if known.is_none() {
+            self.any.store(true, Ordering::Relaxed);
+        }
+        known.or_else(|| Some(Content::unread(stamp)))
+    }
+
+    fn put(&self, stamp: FileStamp, content: Content) {
+        self.known.put(stamp, content);
+    }
+}
+
+impl Tree {
+    /// The tree, which has no hard links, with the contents of what is wanted of it: each part is what is at a path of the tree, or some of
+    /// it. What was read already is not read again. What is read is told to `known`.
+    ///
+    /// Each file is read in the state in which it is found; its mode is the one that was listed.
+    ///
+    /// # Errors
+    /// When a file cannot be read or changes meanwhile; when `cancel` says so.
+    pub fn read(
+        self,
+        wanted: Vec<(TreePath, Node)>,
+        handle: &dyn DirectoryHandle,
+        known: &dyn KnownContents,
+        cancel: &Cancel,
+    ) -> Result<Tree, ScanError> {
+        self.read_with(Effort::USUAL, wanted, handle, known, cancel)
+    }
+
+    pub(super) fn read_with(
+        mut self,
+        effort: Effort,
+        wanted: Vec<(TreePath, Node)>,
+        handle: &dyn DirectoryHandle,
+        known: &dyn KnownContents,
+        cancel: &Cancel,
+    ) -> Result<Tree, ScanError> {
+        let settled = Settled::now();
+        let parts = wanted.len();
+        let mut wanted = wanted.into_iter().flat_map(|(at, node)| node.unread(at));
+        loop {
+            let mut unread: Vec<(TreePath, Content)> = wanted.by_ref().take(effort.entries_at_a_time).collect();
+            if unread.is_empty() {
+                return Ok(self);
+            }
+            if parts > 1 {
+                unread.sort();
+                unread.dedup();
+                // A part that came before may have had it.
+                unread.retain(|(path, content)| matches!(self.root.get(path), Some(Node::File(file)) if file.content == *content));
+            }
+            let found = hash::found_contents(handle, &unread, effort.threads, cancel)?;
+            for ((_, content), (stamp, found)) in unread.iter_mut().zip(found) {
+                *content = found;
+                if settled.shows_changes_of(&stamp) {
+                    known.put(stamp, found);
+                }
+            }
+            self.root = Arc::new(self.root.with_contents(&unread, 0));
+        }
+    }
+}
+
+impl Directory {
+    /// The directory with contents of files below it, in the order of their paths, of which so many bytes are above the directory.
+    fn with_contents(&self, contents: &[(TreePath, Content)], above: usize) -> Directory {
+        let mut entries = self.entries.clone();
+        let mut rest = contents;
+        for (name, node) in &mut entries {
+            let is_here = |(path, _): &&(TreePath, Content)| {
+                let below = path.as_bytes().get(above..).and_then(|path| path.strip_prefix(name.as_bytes()));
+                below.is_some_and(|below| matches!(below, [] | [b'/', ..]))
+            };
+            let (here, others) = rest.split_at(rest.iter().take_while(is_here).count());
+            rest = others;
+            match (node, here) {
+                (Node::File(file), [(_, content), ..]) => file.content = *content,
+                (Node::Directory(directory), [_, ..]) => {
+                    *directory = Arc::new(directory.with_contents(here, above + name.as_bytes().len() + 1));
+                }
+                (Node::Directory(_) | Node::File(_) | Node::Symlink(_) | Node::Special(_), _) => {}
+            }
+        }
+        Directory::new(self.metadata.clone(), entries)
+    }
+}
+
+impl Node {
+    /// What was not read of the node and what is below it, in the order of the paths. `at` is where the node is.
+    fn unread(self, at: TreePath) -> impl Iterator<Item = (TreePath, Content)> {
+        self.walk(at).filter_map(|(path, node)| match node {
+            Node::File(file) if file.content.is_unread() => Some((path, file.content)),
+            Node::File(_) | Node::Directory(_) | Node::Symlink(_) | Node::Special(_) => None,
+        })
+    }
+
+    /// Whether all of the node and what is below it was read.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.clone().unread(TreePath::root()).next().is_none()
+    }
+}
