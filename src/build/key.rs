@@ -203,7 +203,8 @@ fn download_value(download: &Download) -> Value {
     Value::map([("url", Value::text(url)), ("digest", Value::text(&digest.to_string()))])
 }
 
-fn mode_value(mode: &ModeRule) -> Value {
+/// What becomes of modes.
+pub(super) fn mode_value(mode: &ModeRule) -> Value {
     match mode {
         ModeRule::Normal => Value::text("normal"),
         ModeRule::Keep => Value::text("keep"),

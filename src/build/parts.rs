@@ -6,6 +6,7 @@
 use lapstrake_cache::{Fingerprint, Shelf};
 
 use super::export::{Job, News};
+use super::key::mode_value;
 use super::site::Site;
 use super::sources::{Source, tree_of};
 use super::state::State;
@@ -97,7 +98,7 @@ pub(super) fn selected(site: &Site<'_>, copy: &Copy, source: &Source) -> Result<
         Source::State(state) => {
             let words: Vec<&[u8]> = copy.sources.iter().map(String::as_bytes).collect();
             let exclude: Vec<&[u8]> = copy.exclude.iter().map(String::as_bytes).collect();
-            let mode = format!("{:?}", copy.mode);
+            let mode = mode_value(&copy.mode).encoded();
             let words = Question::new("words", words).key();
             let exclude = Question::new("words", exclude).key();
             let state_name = state.name();
@@ -106,8 +107,8 @@ pub(super) fn selected(site: &Site<'_>, copy: &Copy, source: &Source) -> Result<
                 Missing::Fail => b"fail",
                 Missing::Ignore => b"ignore",
             };
-            let parts: [&[u8]; 5] = [state_name.as_bytes(), words.as_bytes(), exclude.as_bytes(), mode.as_bytes(), missing];
-            let question = Question::new("lapstrake-selected/2", parts);
+            let parts: [&[u8]; 5] = [state_name.as_bytes(), words.as_bytes(), exclude.as_bytes(), &mode, missing];
+            let question = Question::new("lapstrake-selected/3", parts);
             let named = named(site, question, state, || Ok(select(site, copy, source)?.fingerprint()))?;
             Ok((named, None))
         }

@@ -122,6 +122,13 @@ impl Value {
         }
     }
 
+    /// The value's bytes, as they are in a pre-image.
+    pub(crate) fn encoded(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        out
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Value::Absent => out.push(b'-'),
