@@ -93,7 +93,8 @@ impl Sources {
         };
         self.context_states.get(&(name.clone(), path.to_owned()), || {
             let context = self.context(site.outside, name)?;
-            let shown = alone(&context.tree, path).unwrap_or_else(|| context.tree.clone());
+            let shown = alone(&context.tree, &shown_at(&context.tree, path));
+            debug_assert!(Node::Directory(Arc::clone(&shown.root)).is_read(), "nothing is named by what stands for a content");
             let tree = shown.normalised(Modes::ByExecuteBit, site.epoch);
             keep_tree(site, &tree, &DirectoryContents(&*context.handle))
         })
@@ -112,14 +113,24 @@ impl Sources {
     }
 }
 
-/// The tree without what is not at the path; `None` where links have to be followed to it, or nothing is there.
-pub(super) fn alone(tree: &Tree, path: &str) -> Option<Tree> {
-    let at = TreePath::normalised(path.as_bytes()).ok()?;
-    let node = tree.get(&at).filter(|node| !matches!(node, Node::Symlink(_)))?;
-    let mut editor = Editor::new(&Layers::nothing());
-    editor.make_directories(&[b"/", at.parent()?.as_bytes()].concat(), &parents()).ok()?;
-    editor.put(&at, node).ok()?;
-    Some(editor.finish())
+/// Where that is of a context's tree which a mount of a path shows: all of it where links have to be followed to it, or nothing is there.
+pub(super) fn shown_at(tree: &Tree, path: &str) -> TreePath {
+    let at = TreePath::normalised(path.as_bytes()).unwrap_or_default();
+    match tree.get(&at) {
+        Some(Node::Directory(_) | Node::File(_) | Node::Special(_)) => at,
+        Some(Node::Symlink(_)) | None => TreePath::root(),
+    }
+}
+
+/// The tree without what is not at the path.
+fn alone(tree: &Tree, at: &TreePath) -> Tree {
+    let only = || {
+        let mut editor = Editor::new(&Layers::nothing());
+        editor.make_directories(&[b"/", at.parent()?.as_bytes()].concat(), &parents()).ok()?;
+        editor.put(at, tree.get(at)?).ok()?;
+        Some(editor.finish())
+    };
+    only().unwrap_or_else(|| tree.clone())
 }
 
 /// Keeps a whole tree as one layer over nothing.

@@ -1,88 +1,57 @@
-//! What the steps of a plan take from its build contexts: a context that was listed in, what of it is to be read out.
+//! What the steps of a plan name in its build contexts: a context that was listed in, the paths of it that are to be read out.
 //!
-//! All of it is known before the first step, so that a context is read at once, in one state, and what no step takes is not read.
+//! All of it is known before the first step, so that a context is read at once, and what no step names is not read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::sources::alone;
-use super::steps::copy;
-use crate::plan::{ArchiveSource, Copy, FirstContents, MountKind, Plan, StepKind, TreeSource};
+use super::sources::shown_at;
+use super::steps::copy::{self, Following};
+use crate::plan::{Plan, Taking, TreeSource};
 use crate::tree::{LastLink, Node, Tree, TreePath};
 
 /// What is taken, by the names of the contexts.
 #[derive(Debug, Default)]
-pub(super) struct Taken(BTreeMap<String, Vec<Taking>>);
+pub(super) struct Taken(BTreeMap<String, Words>);
 
-/// What one step or mount takes.
-#[derive(Debug)]
-enum Taking {
-    /// What it copies.
-    Copied(Box<Copy>),
-    /// What a mount shows.
-    Shown(String),
-    /// An archive.
-    Archive(String),
+/// What is taken of one context, each thing once, however many steps name it.
+#[derive(Debug, Default)]
+struct Words {
+    copied: BTreeSet<(String, Following)>,
+    shown: BTreeSet<String>,
+    archives: BTreeSet<String>,
 }
 
 impl Taken {
     /// What the steps of a plan take.
     pub(super) fn by(plan: &Plan) -> Taken {
         let mut taken = Taken::default();
-        for step in plan.stages.iter().flat_map(|stage| &stage.steps) {
-            match &step.kind {
-                StepKind::Copy(copy) => taken.note(&copy.from, || Taking::Copied(Box::new(copy.clone()))),
-                StepKind::Extract(extract) => match &extract.from {
-                    ArchiveSource::File { from, path } => taken.note(from, || Taking::Archive(path.clone())),
-                    ArchiveSource::Url(_) => {}
-                },
-                StepKind::Run(run) => {
-                    for mount in &run.mounts {
-                        match &mount.kind {
-                            MountKind::From { source, path, .. } | MountKind::Cache { first: Some(FirstContents { source, path }), .. } => {
-                                taken.note(source, || Taking::Shown(path.clone()));
-                            }
-                            MountKind::Cache { first: None, .. }
-                            | MountKind::Secret { .. }
-                            | MountKind::SecretEnv { .. }
-                            | MountKind::Ssh { .. }
-                            | MountKind::Tmpfs { .. } => {}
-                        }
-                    }
+        for (source, taking) in plan.stages.iter().flat_map(|stage| &stage.steps).flat_map(|step| step.kind.takes()) {
+            let words = match source {
+                TreeSource::Context(name) => taken.0.entry(name.clone()).or_default(),
+                TreeSource::Stage(_) | TreeSource::Image(_) | TreeSource::Git(_) => continue,
+            };
+            match taking {
+                Taking::Copied { sources, exclude } => {
+                    let following = if exclude.is_empty() { Following::AllLinks } else { Following::SomeLinks };
+                    words.copied.extend(sources.iter().map(|word| (word.clone(), following)));
                 }
-                StepKind::Write(_)
-                | StepKind::MakeDirectory(_)
-                | StepKind::Link(_)
-                | StepKind::Remove(_)
-                | StepKind::Fetch(_)
-                | StepKind::Setting => {}
+                Taking::Shown(path) => words.shown.extend([path.to_owned()]),
+                Taking::Archive(path) => words.archives.extend([path.to_owned()]),
             }
         }
         taken
     }
 
-    fn note(&mut self, source: &TreeSource, taking: impl FnOnce() -> Taking) {
-        match source {
-            TreeSource::Context(name) => self.0.entry(name.clone()).or_default().push(taking()),
-            TreeSource::Stage(_) | TreeSource::Image(_) | TreeSource::Git(_) => {}
+    /// The paths of a context's tree that steps take, or that are above what they take. Of a step that will fail for want of something, none;
+    /// it says so when its turn comes.
+    pub(super) fn of(&self, context: &str, tree: &Tree) -> BTreeSet<TreePath> {
+        let mut paths = BTreeSet::new();
+        if let Some(Words { copied, shown, archives }) = self.0.get(context) {
+            paths.extend(copied.iter().flat_map(|(word, following)| copy::named(word, *following, tree)));
+            paths.extend(shown.iter().map(|path| shown_at(tree, path)));
+            let archives = archives.iter().filter_map(|path| tree.resolve(path.as_bytes(), LastLink::Follow).ok());
+            paths.extend(archives.filter(|at| matches!(tree.get(at), Some(Node::File(_)))));
         }
-    }
-
-    /// What is taken of a context's tree: what is at some of its paths, or some of that. Of a step that will fail for want of something,
-    /// nothing; it says so when its turn comes.
-    pub(super) fn of(&self, context: &str, tree: &Tree) -> Vec<(TreePath, Node)> {
-        let taken = self.0.get(context).into_iter().flatten();
-        taken
-            .flat_map(|taking| match taking {
-                Taking::Copied(copy) => copy::select(copy, tree, "").map(|selection| selection.parts()).unwrap_or_default(),
-                Taking::Shown(path) => {
-                    let shown = alone(tree, path).unwrap_or_else(|| tree.clone());
-                    vec![(TreePath::root(), Node::Directory(shown.root))]
-                }
-                Taking::Archive(path) => {
-                    let at = tree.resolve(path.as_bytes(), LastLink::Follow).ok();
-                    at.and_then(|at| Some((at.clone(), tree.get(&at)?))).into_iter().collect()
-                }
-            })
-            .collect()
+        paths
     }
 }

@@ -1,5 +1,6 @@
 //! Build contexts: a directory of this machine in; a tree in normal order and a way to its bytes out.
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use super::remembered::Remembered;
 use super::{Error, Outside, regular};
 use crate::event::{Outcome, TaskKind};
 use crate::plan;
-use crate::tree::{LocalDirectory, Node, Patterns, ScanError, Tree, TreePath, Unread};
+use crate::tree::{LocalDirectory, Patterns, ScanError, Tree, TreePath, Unread};
 
 /// The files that say what of a context is left out; the first that is there counts.
 const IGNORE_FILES: [&str; 2] = [".lapstrakeignore", ".dockerignore"];
@@ -29,11 +30,12 @@ impl Outside<'_> {
     /// Lists a context and reads what is wanted of it; `said` is what the spec says of it. Files that did not change since the last time
     /// are not read again.
     ///
-    /// `wanted` tells of the tree that was listed what is at some of its paths, or some of that.
+    /// `wanted` is given the tree that was listed, and says of which of its paths everything is wanted; it is not asked where all contents are
+    /// known.
     ///
     /// # Errors
     /// When no directory was given for it, it cannot be listed, or something that is wanted cannot be read.
-    pub fn context(&self, name: &str, said: &plan::Context, wanted: impl FnOnce(&Tree) -> Vec<(TreePath, Node)>) -> Result<Context, Error> {
+    pub fn context(&self, name: &str, said: &plan::Context, wanted: impl FnOnce(&Tree) -> BTreeSet<TreePath>) -> Result<Context, Error> {
         let plan::Context { path: directory, ignore } = said;
         let path = self.context_directory(name, directory.as_deref())?;
         let wrong = |source: std::io::Error| Error::File { path: path.clone(), source };
@@ -46,8 +48,8 @@ impl Outside<'_> {
             let unread = Unread::but(&remembered);
             let mut tree = crate::tree::scan_context(&handle, &patterns, &unread, self.cancel).map_err(unreadable)?.tree;
             if unread.any() {
-                let parts = wanted(&tree);
-                tree = tree.read(parts, &handle, &remembered, self.cancel).map_err(unreadable)?;
+                let wanted = wanted(&tree);
+                tree = tree.read(&wanted, &handle, &remembered, self.cancel).map_err(unreadable)?;
             }
             remembered.save();
             Ok((Context { tree, handle: Arc::new(handle), path }, Outcome::Done))

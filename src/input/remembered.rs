@@ -103,6 +103,7 @@ fn decode(bytes: &[u8]) -> Option<Vec<(FileStamp, Content)>> {
 
 /// Digests of single files, by stamp.
 const DIGESTS: Shelf = Shelf::named("known-digests");
+
 /// The digest of a file in this state, where it is known.
 pub(super) fn digest(store: &Store, stamp: &FileStamp) -> Result<Option<Digest>, lapstrake_cache::Error> {
     let body = store.record(&DIGESTS, &stamp_key(stamp))?;

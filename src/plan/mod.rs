@@ -40,7 +40,7 @@ pub use crate::spec::words::{Directory as SymbolicDirectory, SymbolicMode};
 pub use diagnostics::CODES;
 pub use git::{Git, GitDirectory, Moving, Submodules, invalid_address, invalid_reference};
 pub use lower::{declared_by_bases, further_requirements, plan, requirements, unclaimed};
-pub use needs::NeededSecret;
+pub use needs::{NeededSecret, Taking};
 pub use outside::{Standing, Upgrade, not_locked, to_resolve};
 pub use target::{ExtraTag, Found, FoundImage, Outside, Requirement, Target, Wanted};
 

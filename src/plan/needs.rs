@@ -69,28 +69,52 @@ impl Plan {
     }
 }
 
+/// What a step takes from a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taking<'p> {
+    /// It copies what these paths and patterns name, without what others leave out.
+    Copied {
+        /// Those that name something.
+        sources: &'p [String],
+        /// Those that leave something out.
+        exclude: &'p [String],
+    },
+    /// A mount shows what is at the path, or begins with it.
+    Shown(&'p str),
+    /// The archive at the path is unpacked.
+    Archive(&'p str),
+}
+
 impl StepKind {
     /// The trees that it reads files from.
     #[must_use]
     pub fn trees(&self) -> Vec<&TreeSource> {
+        self.takes().into_iter().map(|(tree, _)| tree).collect()
+    }
+
+    /// What it takes, and from which tree.
+    #[must_use]
+    pub fn takes(&self) -> Vec<(&TreeSource, Taking<'_>)> {
         match self {
-            StepKind::Copy(copy) => vec![&copy.from],
+            StepKind::Copy(copy) => vec![(&copy.from, Taking::Copied { sources: &copy.sources, exclude: &copy.exclude })],
             StepKind::Extract(extract) => match &extract.from {
-                ArchiveSource::File { from, .. } => vec![from],
+                ArchiveSource::File { from, path } => vec![(from, Taking::Archive(path))],
                 ArchiveSource::Url(_) => Vec::new(),
             },
-            StepKind::Run(run) => run
-                .mounts
-                .iter()
-                .filter_map(|mount| match &mount.kind {
-                    MountKind::From { source, .. } | MountKind::Cache { first: Some(FirstContents { source, .. }), .. } => Some(source),
-                    MountKind::Cache { first: None, .. }
-                    | MountKind::Secret { .. }
-                    | MountKind::SecretEnv { .. }
-                    | MountKind::Ssh { .. }
-                    | MountKind::Tmpfs { .. } => None,
-                })
-                .collect(),
+            StepKind::Run(run) => {
+                run.mounts
+                    .iter()
+                    .filter_map(|mount| match &mount.kind {
+                        MountKind::From { source, path, access: _ }
+                        | MountKind::Cache { first: Some(FirstContents { source, path }), .. } => Some((source, Taking::Shown(path))),
+                        MountKind::Cache { first: None, .. }
+                        | MountKind::Secret { .. }
+                        | MountKind::SecretEnv { .. }
+                        | MountKind::Ssh { .. }
+                        | MountKind::Tmpfs { .. } => None,
+                    })
+                    .collect()
+            }
             StepKind::Write(_)
             | StepKind::MakeDirectory(_)
             | StepKind::Link(_)

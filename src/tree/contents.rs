@@ -83,24 +83,26 @@ impl FileStamp {
 
 /// Which states are old enough to be remembered.
 #[derive(Debug, Clone, Copy)]
-pub struct Settled {
+pub(crate) struct Settled {
     before: i64,
 }
 
 impl Settled {
     /// Those that are old enough now.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "decides only whether a fingerprint is remembered, never what it is")]
-    pub fn now() -> Settled {
+    pub(crate) fn now() -> Settled {
         /// The coarsest clock of a file system, FAT's.
         const COARSEST: Duration = Duration::from_secs(2);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Settled { before: i64::try_from(now.saturating_sub(COARSEST).as_secs()).unwrap_or(0) }
     }
 
+    /// All of them.
+    #[cfg(test)]
+    pub(super) const ALL: Settled = Settled { before: i64::MAX };
+
     /// Whether a file's times would show that it was changed after this state; a younger one could change once more without.
-    #[must_use]
-    pub const fn shows_changes_of(self, stamp: &FileStamp) -> bool {
+    pub(crate) const fn shows_changes_of(self, stamp: &FileStamp) -> bool {
         stamp.modified.seconds < self.before && stamp.changed.seconds < self.before
     }
 }

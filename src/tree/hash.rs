@@ -18,15 +18,6 @@ const WORTH_A_THREAD: u64 = 512 * 1024;
 /// A file as large as this is begun before others that are read with it, so that it is not what they wait for.
 const LARGE: u64 = 4 * 1024 * 1024;
 
-/// A file to be read, in the state in which it was listed.
-#[derive(Debug, Clone)]
-pub(super) struct Job {
-    /// Its place among what was listed.
-    pub(super) number: usize,
-    pub(super) path: TreePath,
-    pub(super) stamp: FileStamp,
-}
-
 /// How many threads to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Threads {
@@ -86,46 +77,26 @@ pub(super) fn in_parallel<J: Sync, T: Send + Sync, E: Send + Sync>(
     results.into_iter().filter_map(OnceLock::into_inner).collect()
 }
 
-/// The content of each file, in order.
-pub(super) fn contents(handle: &dyn DirectoryHandle, jobs: &[Job], threads: Threads, cancel: &Cancel) -> Result<Vec<Content>, ScanError> {
-    let sizes: Vec<u64> = jobs.iter().map(|job| job.stamp.size).collect();
-    largest_first(jobs, &sizes, threads, |job, buffer| {
-        let mut file = handle.open(&job.path)?;
-        let found = FileStamp::of(&file).map_err(|source| ScanError::Read { path: job.path.clone(), source })?;
-        match found == job.stamp {
-            true => content(&mut file, &job.path, &found, buffer, cancel),
-            false => Err(ScanError::Changed { path: job.path.clone() }),
-        }
-    })
-}
-
-/// The content of each file, in order, and the state in which it has it. The contents that are given are what stands for them: their sizes
-/// say in which order files are read.
-pub(super) fn found_contents(
+/// The content of each file, in order, and the state in which it has it: the one in which it was listed, of which is given what stands for
+/// the content.
+pub(super) fn contents(
     handle: &dyn DirectoryHandle,
-    files: &[(TreePath, Content)],
+    jobs: &[(TreePath, Content)],
     threads: Threads,
     cancel: &Cancel,
 ) -> Result<Vec<(FileStamp, Content)>, ScanError> {
-    let sizes: Vec<u64> = files.iter().map(|(_, content)| content.size).collect();
-    largest_first(files, &sizes, threads, |(path, _), buffer| {
+    let bytes = jobs.iter().fold(0_u64, |sum, (_, listed)| sum.saturating_add(listed.size));
+    let (large, small): (Vec<usize>, Vec<usize>) =
+        (0..jobs.len()).partition(|number| jobs.get(*number).is_some_and(|(_, listed)| listed.size >= LARGE));
+    let order = [large, small].concat();
+    in_parallel(jobs, &order, threads.number(jobs.len(), bytes), |(path, listed), buffer| {
         let mut file = handle.open(path)?;
         let found = FileStamp::of(&file).map_err(|source| ScanError::Read { path: path.clone(), source })?;
+        if Content::unread(&found) != *listed {
+            return Err(ScanError::Changed { path: path.clone() });
+        }
         Ok((found, content(&mut file, path, &found, buffer, cancel)?))
     })
-}
-
-fn largest_first<J: Sync, T: Send + Sync>(
-    jobs: &[J],
-    sizes: &[u64],
-    threads: Threads,
-    work: impl Fn(&J, &mut Vec<u8>) -> Result<T, ScanError> + Sync,
-) -> Result<Vec<T>, ScanError> {
-    let bytes = sizes.iter().fold(0_u64, |sum, size| sum.saturating_add(*size));
-    let (large, small): (Vec<usize>, Vec<usize>) =
-        (0..jobs.len()).partition(|number| sizes.get(*number).is_some_and(|size| *size >= LARGE));
-    let order = [large, small].concat();
-    in_parallel(jobs, &order, threads.number(jobs.len(), bytes), work)
 }
 
 /// Reads a file that is in this state, which must not change meanwhile.

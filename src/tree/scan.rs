@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::contents::Settled;
-use super::hash::{self, Job, Threads};
+use super::hash::{self, Threads};
 use super::ignore::Decided;
 use super::ordered::Ordered;
 use super::{
@@ -372,6 +372,7 @@ impl Reading<'_> {
     /// Gives entries with their contents, in their order.
     fn read(&mut self, listings: Vec<(TreePath, Listing)>, give: &mut impl FnMut(TreePath, Found)) -> Result<(), ScanError> {
         let mut known = BTreeMap::new();
+        let mut numbers = Vec::new();
         let mut jobs = Vec::new();
         let mut asked = BTreeSet::new();
         for (number, (path, listing)) in listings.iter().enumerate() {
@@ -379,17 +380,18 @@ impl Reading<'_> {
             if let Some(content) = self.known.get(stamp).filter(|content| content.size == stamp.size) {
                 known.insert(number, content);
             } else if *names == Names::One || (!self.several.contains_key(stamp) && asked.insert(*stamp)) {
-                jobs.push(Job { number, path: path.clone(), stamp: *stamp });
+                numbers.push(number);
+                jobs.push((path.clone(), Content::unread(stamp)));
             }
         }
-        for (job, content) in jobs.iter().zip(hash::contents(self.handle, &jobs, self.effort.threads, self.cancel)?) {
-            if self.settled.shows_changes_of(&job.stamp) {
-                self.known.put(job.stamp, content);
+        for (number, (stamp, content)) in numbers.into_iter().zip(hash::contents(self.handle, &jobs, self.effort.threads, self.cancel)?) {
+            if self.settled.shows_changes_of(&stamp) {
+                self.known.put(stamp, content);
             }
-            if asked.contains(&job.stamp) {
-                self.several.insert(job.stamp, content);
+            if asked.contains(&stamp) {
+                self.several.insert(stamp, content);
             }
-            known.insert(job.number, content);
+            known.insert(number, content);
         }
         for (number, (path, listing)) in listings.into_iter().enumerate() {
             match listing {

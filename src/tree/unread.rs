@@ -3,6 +3,7 @@
 //! A step copies some of a context, and what no step copies need not be read. Until a file is, something made of its state stands in a
 //! tree where its content will be; paths, kinds and modes are there. Nothing is named by such a tree.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,13 +15,12 @@ use super::scan::Effort;
 use super::{Content, Directory, DirectoryHandle, FileStamp, KnownContents, Node, ScanError, Tree, TreePath};
 use crate::event::Cancel;
 
-/// What the fingerprint that stands for a content begins with. Were bytes ever named so, their file would be read once more for it.
+/// What the fingerprint that stands for a content begins with, and no name of bytes: it is eight bytes long.
 const MARK: [u8; 8] = *b"unread\0\0";
 
 impl Content {
-    /// Stands for the content of a file that was listed in this state.
-    #[must_use]
-    pub fn unread(stamp: &FileStamp) -> Content {
+    /// Stands for the content of a file that was listed in this state, and of no other.
+    pub(super) fn unread(stamp: &FileStamp) -> Content {
         let FileStamp { device, inode, size, modified, changed } = stamp;
         let mut hasher = Fingerprinter::new();
         for number in [device, inode, size] {
@@ -38,7 +38,7 @@ impl Content {
 
     /// Whether it only stands for a content: nothing may be named by it.
     #[must_use]
-    pub fn is_unread(&self) -> bool {
+    pub(crate) fn is_unread(&self) -> bool {
         self.fingerprint.as_bytes().starts_with(&MARK)
     }
 }
@@ -78,59 +78,63 @@ impl KnownContents for Unread<'_> {
 }
 
 impl Tree {
-    /// The tree, which has no hard links, with the contents of what is wanted of it: each part is what is at a path of the tree, or some of
-    /// it. What was read already is not read again. What is read is told to `known`.
-    ///
-    /// Each file is read in the state in which it is found; its mode is the one that was listed.
+    /// The tree, which has no hard links, with the contents of all files at these paths and below. What was read already is not read again.
+    /// What is read is told to `known`. A path of nothing means nothing.
     ///
     /// # Errors
-    /// When a file cannot be read or changes meanwhile; when `cancel` says so.
+    /// When a file cannot be read, or is not as it was listed; when `cancel` says so.
     pub fn read(
         self,
-        wanted: Vec<(TreePath, Node)>,
+        wanted: &BTreeSet<TreePath>,
         handle: &dyn DirectoryHandle,
         known: &dyn KnownContents,
         cancel: &Cancel,
     ) -> Result<Tree, ScanError> {
-        self.read_with(Effort::USUAL, wanted, handle, known, cancel)
+        self.read_with(Effort::USUAL, Settled::now(), wanted, (handle, known, cancel))
     }
 
     pub(super) fn read_with(
         mut self,
         effort: Effort,
-        wanted: Vec<(TreePath, Node)>,
-        handle: &dyn DirectoryHandle,
-        known: &dyn KnownContents,
-        cancel: &Cancel,
+        settled: Settled,
+        wanted: &BTreeSet<TreePath>,
+        (handle, known, cancel): (&dyn DirectoryHandle, &dyn KnownContents, &Cancel),
     ) -> Result<Tree, ScanError> {
-        let settled = Settled::now();
-        let parts = wanted.len();
-        let mut wanted = wanted.into_iter().flat_map(|(at, node)| node.unread(at));
+        let mut parts: Vec<(TreePath, Node)> = Vec::new();
+        for at in wanted {
+            // A path comes before those below it.
+            let is_new = parts.last().is_none_or(|(above, _)| !at.starts_with(above));
+            parts.extend(self.get(at).filter(|node| is_new && !node.is_read()).map(|node| (at.clone(), node)));
+        }
+        let mut unread = parts.into_iter().flat_map(|(at, node)| node.unread(at));
         loop {
-            let mut unread: Vec<(TreePath, Content)> = wanted.by_ref().take(effort.entries_at_a_time).collect();
-            if unread.is_empty() {
+            if cancel.is_cancelled() {
+                return Err(ScanError::Cancelled);
+            }
+            let mut files: Vec<(TreePath, Content)> = unread.by_ref().take(effort.entries_at_a_time).collect();
+            if files.is_empty() {
                 return Ok(self);
             }
-            if parts > 1 {
-                unread.sort();
-                unread.dedup();
-                // A part that came before may have had it.
-                unread.retain(|(path, content)| matches!(self.root.get(path), Some(Node::File(file)) if file.content == *content));
-            }
-            let found = hash::found_contents(handle, &unread, effort.threads, cancel)?;
-            for ((_, content), (stamp, found)) in unread.iter_mut().zip(found) {
-                *content = found;
+            // Names of one file have one thing that stands for its content.
+            let mut contents: BTreeMap<Content, Content> = files.iter().map(|(_, content)| (*content, *content)).collect();
+            let mut once = contents.clone();
+            let jobs: Vec<(TreePath, Content)> = files.iter().filter(|(_, content)| once.remove(content).is_some()).cloned().collect();
+            for ((_, listed), (stamp, content)) in jobs.iter().zip(hash::contents(handle, &jobs, effort.threads, cancel)?) {
+                contents.insert(*listed, content);
                 if settled.shows_changes_of(&stamp) {
-                    known.put(stamp, found);
+                    known.put(stamp, content);
                 }
             }
-            self.root = Arc::new(self.root.with_contents(&unread, 0));
+            for (_, content) in &mut files {
+                *content = contents.get(content).copied().unwrap_or(*content);
+            }
+            self.root = Arc::new(self.root.with_contents(&files, 0));
         }
     }
 }
 
 impl Directory {
-    /// The directory with contents of files below it, in the order of their paths, of which so many bytes are above the directory.
+    /// The directory with contents of files that are below it, in the order of their paths, of which so many bytes are above the directory.
     fn with_contents(&self, contents: &[(TreePath, Content)], above: usize) -> Directory {
         let mut entries = self.entries.clone();
         let mut rest = contents;
@@ -149,12 +153,14 @@ impl Directory {
                 (Node::Directory(_) | Node::File(_) | Node::Symlink(_) | Node::Special(_), _) => {}
             }
         }
+        debug_assert!(rest.is_empty(), "the files are below the directory, in their order");
         Directory::new(self.metadata.clone(), entries)
     }
 }
 
 impl Node {
-    /// What was not read of the node and what is below it, in the order of the paths. `at` is where the node is.
+    /// What was not read of the node and what is below it, in the order of the paths. `at` is where the node is. What was gone through is let go
+    /// of, so that a tree that is read is not there twice.
     fn unread(self, at: TreePath) -> impl Iterator<Item = (TreePath, Content)> {
         self.walk(at).filter_map(|(path, node)| match node {
             Node::File(file) if file.content.is_unread() => Some((path, file.content)),
@@ -165,6 +171,10 @@ impl Node {
     /// Whether all of the node and what is below it was read.
     #[must_use]
     pub fn is_read(&self) -> bool {
-        self.clone().unread(TreePath::root()).next().is_none()
+        match self {
+            Node::Directory(directory) => directory.entries.values().all(Node::is_read),
+            Node::File(file) => !file.content.is_unread(),
+            Node::Symlink(_) | Node::Special(_) => true,
+        }
     }
 }

@@ -94,40 +94,64 @@ fn times_modes_and_clones_of_the_context_run_nothing() {
 }
 
 #[test]
-fn files_that_no_step_copies_are_not_read() {
+fn files_that_no_step_names_are_not_read_and_those_that_were_are_not_read_again() {
     let lab = Lab::new();
     let spec = r#"
         spec = 1
+        [contexts]
+        more = "more"
         [stages.app]
         from = "tar:base.tar"
         [[stages.app.steps]]
-        copy = "."
-        exclude = ["elsewhere", "second"]
-        to = "/all"
+        copy = ["plain", "some/*.txt", "by/link", "up"]
+        to = "/all/"
         [[stages.app.steps]]
-        run = "cat /in/b > /made"
-        mounts = [{ from = "context", path = "second", at = "/in" }]
+        copy = "by/left-out"
+        exclude = ["nothing"]
+        to = "/left/"
         [[stages.app.steps]]
-        extract = "elsewhere/archive.tar"
+        copy = "wanted"
+        from = "context:more"
+        to = "/more"
+        [[stages.app.steps]]
+        run = "cat /in/b /cache/c > /made"
+        mounts = [
+            { from = "context", path = "shown", at = "/in" },
+            { cache = "c", from = "context", path = "first", at = "/cache" },
+        ]
+        [[stages.app.steps]]
+        extract = "archives/one.tar"
         to = "/archive"
         [images.web]
         stage = "app"
     "#;
-    let project = lab.project(spec, &[("first/a", "a"), ("second/b", "b"), ("elsewhere/c", "c")]);
-    std::fs::copy(project.join("base.tar"), project.join("elsewhere/archive.tar")).unwrap();
+    let read = ["plain/a", "some/a.txt", "behind/link", "up", "by/left-out/f", "more/wanted", "shown/b", "first/c", "archives/one.tar"];
+    let not_read = ["some/b.md", "by/f", "archives/other", "more/unwanted", "elsewhere"];
+    let files: Vec<(&str, &str)> = read.iter().chain(&not_read).map(|file| (*file, "text\n")).collect();
+    let project = lab.project(spec, &files);
+    std::os::unix::fs::symlink("../behind/link", project.join("by/link")).unwrap();
+    std::fs::copy(project.join("base.tar"), project.join("archives/one.tar")).unwrap();
+    // Until then a change might not show.
+    std::thread::sleep(std::time::Duration::from_millis(3100));
     let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
-    let watched = ["elsewhere/archive.tar", "elsewhere/c", "first/a", "second/b"].map(|file| {
-        let number = inotify::add_watch(&watch, project.join(file), inotify::WatchFlags::OPEN).unwrap();
-        (number, file)
-    });
+    let watched: Vec<(i32, &str)> = read
+        .iter()
+        .chain(&not_read)
+        .map(|file| (inotify::add_watch(&watch, project.join(file), inotify::WatchFlags::OPEN).unwrap(), *file))
+        .collect();
+    let opened = || {
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&watch, &mut buffer);
+        let mut opened = std::collections::BTreeSet::new();
+        while let Ok(event) = events.next() {
+            opened.extend(watched.iter().find(|(number, _)| *number == event.wd()).map(|(_, file)| *file));
+        }
+        opened
+    };
     lab.build(&project, &[]);
-    let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
-    let mut events = inotify::Reader::new(&watch, &mut buffer);
-    let mut opened = std::collections::BTreeSet::new();
-    while let Ok(event) = events.next() {
-        opened.extend(watched.iter().find(|(number, _)| *number == event.wd()).map(|(_, file)| *file));
-    }
-    assert_eq!(opened, ["elsewhere/archive.tar", "first/a", "second/b"].into());
+    assert_eq!(opened(), read.into());
+    nothing_ran(&lab.build(&project, &[]));
+    assert_eq!(opened(), [].into());
 }
 
 #[test]

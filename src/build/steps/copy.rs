@@ -14,8 +14,8 @@ use crate::build::accounts::{Accounts, Owner};
 use crate::diagnostic::nearest;
 use crate::plan::{Copy, Missing, ModeRule, Newlines, TreeSource};
 use crate::tree::{
-    Content, Contents, Directory, EditError, Editor, File, Glob, LastLink, Links, Metadata, Modes, Name, Node, NodeKind, Patterns, Sharing,
-    Special, Symlink, Tree, TreePath,
+    Content, Contents, Directory, EditError, Editor, File, Glob, InvalidPattern, LastLink, Links, Metadata, Modes, Name, Node, NodeKind,
+    Patterns, Sharing, Special, Symlink, Tree, TreePath,
 };
 
 /// What is copied, source by source.
@@ -58,11 +58,6 @@ impl Selection {
         hasher.finish()
     }
 
-    /// What is selected, part by part: where each is in the source, and what of it.
-    pub(in crate::build) fn parts(&self) -> Vec<(TreePath, Node)> {
-        self.parts.iter().map(|part| (part.at.clone(), part.node.clone())).collect()
-    }
-
     /// The selection as one tree, so that two selections can be compared file by file.
     pub(in crate::build) fn as_tree(&self) -> Tree {
         let mut editor = Editor::new(&Tree::empty(parents()));
@@ -84,6 +79,36 @@ pub(in crate::build) fn root_name() -> Name {
     Name::new(b"root").expect("`root` is a name")
 }
 
+/// Which links of a tree are followed to what a source names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::build) enum Following {
+    /// All: nothing is left out.
+    AllLinks,
+    /// Some may be left out, and where others lead then is another place.
+    SomeLinks,
+}
+
+/// Where that is in a tree which a source names: [`select`] finds nothing that is not there or below, whatever it leaves out.
+pub(in crate::build) fn named(word: &str, following: Following, tree: &Tree) -> Vec<TreePath> {
+    let found = match pattern(word) {
+        Some(pattern) => {
+            pattern.map(|pattern| pattern.find(tree)).unwrap_or_default().iter().map(|path| slashed(path.as_bytes())).collect()
+        }
+        None => vec![word.as_bytes().to_vec()],
+    };
+    let lead = |path: &Vec<u8>| {
+        let at = tree.resolve(path, LastLink::Follow).ok()?;
+        let is_straight = TreePath::normalised(path).is_ok_and(|path| path == at);
+        Some(if is_straight || following == Following::AllLinks { at } else { TreePath::root() })
+    };
+    found.iter().filter_map(lead).collect()
+}
+
+/// A source that is a pattern.
+fn pattern(word: &str) -> Option<Result<Glob, InvalidPattern>> {
+    Glob::is_pattern(word).then(|| Glob::new(word.trim_start_matches("./").trim_matches('/')))
+}
+
 /// Finds what a copy copies. `place` says where, for messages.
 pub(in crate::build) fn select(copy: &Copy, source: &Tree, place: &str) -> Result<Selection, StepError> {
     let exclude = Patterns::new(copy.exclude.iter().map(String::as_str))?;
@@ -91,8 +116,8 @@ pub(in crate::build) fn select(copy: &Copy, source: &Tree, place: &str) -> Resul
     let mut parts = Vec::new();
     let mut unmatched = None;
     for text in &copy.sources {
-        if Glob::is_pattern(text) {
-            let pattern = Glob::new(text.trim_start_matches("./").trim_matches('/'))?;
+        if let Some(pattern) = pattern(text) {
+            let pattern = pattern?;
             let found = pattern.find(&whole);
             if found.is_empty() {
                 unmatched.get_or_insert_with(|| match pattern.find(source).is_empty() {

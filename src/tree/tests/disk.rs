@@ -9,6 +9,7 @@ use rustix::fs::{CWD, FileType, Mode};
 
 use crate::event::Cancel;
 use crate::tree::arbitrary::{SAMPLES, Samples, pair, path, plain, tree, tree_of};
+use crate::tree::contents::Settled;
 use crate::tree::hash::Threads;
 use crate::tree::scan::{Effort, Kept, plain as scan_plain};
 use crate::tree::{
@@ -194,62 +195,89 @@ fn files_of_several_names_are_one_however_much_is_between_them() {
 }
 
 #[test]
-fn what_is_selected_of_what_was_listed_is_read_and_nothing_else() {
+fn what_is_wanted_of_what_was_listed_is_read_once_and_remembered_and_nothing_else_is() {
     let directory = tempfile::tempdir().unwrap();
     let at = |name: &str| directory.path().join(name);
     std::fs::create_dir_all(at("a/deep")).unwrap();
-    for name in ["a/1", "a/2", "a/deep/3", "b", "c"] {
+    std::fs::create_dir_all(at("a-b")).unwrap();
+    // Names that begin alike: a slash is less than what may follow in a name.
+    let names = ["a/1", "a/2", "a/deep/3", "a-b/f", "a.b", "b", "c"];
+    for name in names {
         std::fs::write(at(name), name).unwrap();
     }
     std::fs::hard_link(at("a/1"), at("d")).unwrap();
     let read_all = scan_context(&open(&directory), &Patterns::none(), &NoneKnown, &Cancel::new()).unwrap().tree;
     for entries_at_a_time in [1, 2, 100] {
         let watched = Watched::new(open(&directory));
-        let unread = Unread::but(&NoneKnown);
-        let listed = scan_context(&watched, &Patterns::none(), &unread, &Cancel::new()).unwrap().tree;
-        assert!(unread.any() && watched.opened.lock().unwrap().is_empty());
-        let read = |tree: Tree, wanted: &[(&str, &Node)]| {
+        let known = Remembered::default();
+        let read = |tree: Tree, wanted: &[&str], settled| {
             let effort = Effort { threads: Threads::Exactly(NonZeroUsize::MIN), entries_at_a_time };
-            let known = Remembered::default();
-            let wanted = wanted.iter().map(|(at, node)| (path(at), (*node).clone())).collect();
-            let read = tree.read_with(effort, wanted, &watched, &known, &Cancel::new()).unwrap();
-            assert!(known.known.into_inner().unwrap().is_empty(), "the files are too young");
+            let wanted = wanted.iter().map(|at| path(at)).collect();
+            let read = tree.read_with(effort, settled, &wanted, (&watched, &known, &Cancel::new())).unwrap();
             (read, std::mem::take(&mut *watched.opened.lock().unwrap()))
         };
-        let unread = |tree: &Tree| {
-            let of_file = |(path, node): (TreePath, Node)| (!matches!(node, Node::Directory(_)) && !node.is_read()).then_some(path);
-            tree.walk().filter_map(of_file).collect::<Vec<TreePath>>()
+        let unread = Unread::but(&known);
+        let listed = scan_context(&watched, &Patterns::none(), &unread, &Cancel::new()).unwrap().tree;
+        assert!(unread.any() && watched.opened.lock().unwrap().is_empty());
+        let (some, opened) = read(listed, &["a", "a/deep", "a/deep/3", "b", "nothing"], Settled::now());
+        assert_eq!(opened, [path("a/1"), path("a/2"), path("a/deep/3"), path("b")]);
+        assert!(some.get(&path("a")).unwrap().is_read() && !some.get(&path("d")).unwrap().is_read());
+        assert_eq!(read(some.clone(), &["a"], Settled::ALL), (some.clone(), Vec::new()));
+        let (all, opened) = read(some, &["", "a"], Settled::ALL);
+        assert_eq!((&all, opened), (&read_all, [path("a-b/f"), path("a.b"), path("c"), path("d")].into()));
+        assert_eq!(known.known.lock().unwrap().len(), 4, "what was too young is not remembered");
+        let (all, opened) = {
+            let listed = scan_context(&watched, &Patterns::none(), &Unread::but(&known), &Cancel::new()).unwrap().tree;
+            read(listed, &[""], Settled::ALL)
         };
-        let all = Node::Directory(listed.root.clone());
-        let Some(Node::Directory(a)) = listed.get(&path("a")) else { panic!("a is a directory") };
-        let mut some = (*a).clone();
-        some.entries.retain(|name, _| name.as_bytes() != b"2");
-        let (some, b) = (Node::Directory(some.into()), listed.get(&path("b")).unwrap());
-        let (read_some, opened) = read(listed, &[("b", &b), ("a", &some), ("a", &some)]);
-        let opened: std::collections::BTreeSet<TreePath> = opened.into_iter().collect();
-        assert_eq!(opened, [path("a/1"), path("a/deep/3"), path("b")].into());
-        assert_eq!(unread(&read_some), [path("a/2"), path("c"), path("d")]);
-        let (read_rest, opened) = read(read_some.clone(), &[("", &all), ("a", &some)]);
-        assert_eq!((&read_rest, opened), (&read_all, [path("a/2"), path("c"), path("d")].into()));
-        assert_eq!(read(read_rest, &[("", &all), ("", &all)]), (read_all.clone(), Vec::new()));
-        // Of one part, what it shows as unread is read.
-        let now = Node::Directory(read_some.root.clone());
-        assert_eq!(read(read_some, &[("", &now)]), (read_all.clone(), [path("a/2"), path("c"), path("d")].into()));
+        // What was read as `d` is known as `a/1`.
+        assert_eq!((&all, opened), (&read_all, [path("a/2"), path("a/deep/3"), path("b")].into()));
+        let unread = Unread::but(&known);
+        assert_eq!(scan_context(&watched, &Patterns::none(), &unread, &Cancel::new()).unwrap().tree, read_all);
+        assert!(!unread.any() && watched.opened.lock().unwrap().is_empty());
     }
 }
 
 #[test]
-fn what_was_listed_is_read_as_it_is_by_then() {
+fn names_of_one_file_are_read_once() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("a"), b"1").unwrap();
-    let listed = scan_context(&open(&directory), &Patterns::none(), &Unread::but(&NoneKnown), &Cancel::new()).unwrap().tree;
-    let all = || vec![(TreePath::root(), Node::Directory(listed.root.clone()))];
-    std::fs::write(directory.path().join("a"), b"22").unwrap();
-    let tree = listed.clone().read(all(), &open(&directory), &NoneKnown, &Cancel::new()).unwrap();
-    assert_eq!(tree, scan_context(&open(&directory), &Patterns::none(), &NoneKnown, &Cancel::new()).unwrap().tree);
-    std::fs::remove_file(directory.path().join("a")).unwrap();
-    let result = listed.clone().read(all(), &open(&directory), &NoneKnown, &Cancel::new());
-    assert!(matches!(result, Err(ScanError::Disk(error)) if error.path == path("a")));
+    std::fs::hard_link(directory.path().join("a"), directory.path().join("b")).unwrap();
+    let watched = Watched::new(open(&directory));
+    let listed = scan_context(&watched, &Patterns::none(), &Unread::but(&NoneKnown), &Cancel::new()).unwrap().tree;
+    let read = listed.read(&[TreePath::root()].into(), &watched, &NoneKnown, &Cancel::new()).unwrap();
+    assert_eq!(*watched.opened.lock().unwrap(), [path("a")]);
+    assert_eq!(read, scan_context(&watched, &Patterns::none(), &NoneKnown, &Cancel::new()).unwrap().tree);
+}
+
+#[test]
+fn what_is_not_as_it_was_listed_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("a");
+    let listed = || {
+        std::fs::write(&file, b"1").unwrap();
+        scan_context(&open(&directory), &Patterns::none(), &Unread::but(&NoneKnown), &Cancel::new()).unwrap().tree
+    };
+    let read = |tree: Tree| tree.read(&[path("a")].into(), &open(&directory), &NoneKnown, &Cancel::new()).map(|_| ());
+    assert!(read(listed()).is_ok());
+    let tree = listed();
+    std::fs::write(&file, b"22").unwrap();
+    assert!(matches!(read(tree), Err(ScanError::Changed { path: at }) if at == path("a")));
+    let tree = listed();
+    let state = || FileStamp::of(&std::fs::File::open(&file).unwrap()).unwrap();
+    let before = state();
+    // The clock of a file system may stand still for some time.
+    while state() == before {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    assert!(matches!(read(tree), Err(ScanError::Changed { .. })), "the mode is that of the listing");
+    let tree = listed();
+    std::fs::remove_file(&file).unwrap();
+    assert!(matches!(read(tree), Err(ScanError::Disk(error)) if error.path == path("a")));
+    let cancel = Cancel::new();
+    cancel.cancel();
+    let result = listed().read(&[path("a")].into(), &open(&directory), &NoneKnown, &cancel);
+    assert!(matches!(result, Err(ScanError::Cancelled)));
 }
 
 #[derive(Default)]
