@@ -1,6 +1,6 @@
 //! Files that were listed and are not read yet: what stands for their contents until then, and how they are read.
 //!
-//! A step copies some of a context, and what no step copies need not be read. Until a file is, something made of its state stands in a
+//! A step copies some of a context, and what no step names need not be read. Until a file is, something made of its state stands in a
 //! tree where its content will be; paths, kinds and modes are there. Nothing is named by such a tree.
 
 use std::collections::{BTreeMap, BTreeSet};
