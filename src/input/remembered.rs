@@ -71,7 +71,7 @@ fn encode(known: &[(FileStamp, Content)], out: &mut dyn Write) -> io::Result<()>
     let mut bytes = FORMAT.to_vec();
     for some in known.chunks(WRITTEN_AT_A_TIME) {
         for (stamp, content) in some {
-            put_stamp(&mut bytes, stamp);
+            stamp.append_to(&mut bytes);
             bytes.extend_from_slice(content.fingerprint.as_bytes());
             bytes.extend_from_slice(&content.size.to_le_bytes());
         }
@@ -120,18 +120,8 @@ pub(super) fn remember_digest(store: &Store, stamp: &FileStamp, digest: &Digest)
 
 fn stamp_key(stamp: &FileStamp) -> Fingerprint {
     let mut bytes = b"lapstrake-known-digest/1\n".to_vec();
-    put_stamp(&mut bytes, stamp);
+    stamp.append_to(&mut bytes);
     Fingerprint::of(&bytes)
-}
-
-fn put_stamp(out: &mut Vec<u8>, FileStamp { device, inode, size, modified, changed }: &FileStamp) {
-    for number in [device, inode, size] {
-        out.extend_from_slice(&number.to_le_bytes());
-    }
-    for DiskTime { seconds, nanoseconds } in [modified, changed] {
-        out.extend_from_slice(&seconds.to_le_bytes());
-        out.extend_from_slice(&nanoseconds.to_le_bytes());
-    }
 }
 
 #[cfg(test)]

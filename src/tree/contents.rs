@@ -79,6 +79,18 @@ impl FileStamp {
             changed: time(found.ctime(), found.ctime_nsec()),
         })
     }
+
+    /// Appends the numbers of the state in the order of its fields, the little end first: 64 bits each, of nanoseconds 32.
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
+        let FileStamp { device, inode, size, modified, changed } = self;
+        for number in [device, inode, size] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        for DiskTime { seconds, nanoseconds } in [modified, changed] {
+            out.extend_from_slice(&seconds.to_le_bytes());
+            out.extend_from_slice(&nanoseconds.to_le_bytes());
+        }
+    }
 }
 
 /// Which states are old enough to be remembered.

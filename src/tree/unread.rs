@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lapstrake_cache::{Fingerprint, Fingerprinter};
+use lapstrake_cache::Fingerprint;
 
 use super::contents::Settled;
 use super::hash;
@@ -21,19 +21,12 @@ const MARK: [u8; 8] = *b"unread\0\0";
 impl Content {
     /// Stands for the content of a file that was listed in this state, and of no other.
     pub(super) fn unread(stamp: &FileStamp) -> Content {
-        let FileStamp { device, inode, size, modified, changed } = stamp;
-        let mut hasher = Fingerprinter::new();
-        for number in [device, inode, size] {
-            hasher.update(&number.to_le_bytes());
-        }
-        for time in [modified, changed] {
-            hasher.update(&time.seconds.to_le_bytes());
-            hasher.update(&time.nanoseconds.to_le_bytes());
-        }
-        let mut bytes = *hasher.finish().as_bytes();
+        let mut state = Vec::new();
+        stamp.append_to(&mut state);
+        let mut bytes = *Fingerprint::of(&state).as_bytes();
         let (mark, _) = bytes.split_at_mut(MARK.len());
         mark.copy_from_slice(&MARK);
-        Content { fingerprint: Fingerprint::from_bytes(bytes), size: *size }
+        Content { fingerprint: Fingerprint::from_bytes(bytes), size: stamp.size }
     }
 
     /// Whether it only stands for a content: nothing may be named by it.
