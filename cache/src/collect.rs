@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::name::Shelf;
 use crate::remove::RemoveTree;
 use crate::store::{Place, Store};
 use crate::usage::{Count, Entry, Usage, list};
@@ -45,6 +46,23 @@ pub struct NotRemoved {
     pub source: io::Error,
 }
 
+/// How much more than needed is taken away.
+#[derive(Debug, Clone, Copy)]
+enum Room {
+    None,
+    ATenth,
+}
+
+impl Room {
+    fn within(self, limits: &Limits, bytes: u64) -> Limits {
+        let most = match (self, limits.bytes) {
+            (Room::ATenth, Some(most)) if bytes > most => Some(most.saturating_sub(most / 10)),
+            (Room::None | Room::ATenth, most) => most,
+        };
+        Limits { bytes: most, ..*limits }
+    }
+}
+
 struct Candidate {
     last_use: Moment,
     bytes: u64,
@@ -60,18 +78,58 @@ impl Store {
     /// # Errors
     /// Only what the system answers where the store itself is concerned; a failing removal is in [`Collected::failures`].
     pub fn collect(&self, limits: &Limits, remover: &dyn RemoveTree) -> Result<Collected, Error> {
-        let mut collected = Collected::default();
-        let kept;
-        {
-            let _one_at_a_time = Lock::exclusive(&self.lock_path("collect"))?;
-            self.sweep(&self.taking_away()?)?;
-            let candidates = self.candidates()?;
-            kept = candidates.iter().filter_map(|candidate| candidate.entry.as_kept()).collect::<Vec<_>>();
-            self.take_away(limits, candidates, &mut collected)?;
+        let one_at_a_time = Lock::exclusive(&self.lock_path("collect"))?;
+        self.look_through(one_at_a_time, limits, Room::None, remover)
+    }
+
+    /// What a build does at its end. As [`Store::collect`], but looks through the store only where it may be over the bound: as long as
+    /// what the last look found, and what was put in since, are below it, this costs nothing that grows with the store, and the answer
+    /// is `None`. Where it is over, a tenth more than needed is taken away, so that there is room for the next builds.
+    ///
+    /// # Errors
+    /// As [`Store::collect`].
+    pub fn tidy(&self, limits: &Limits, remover: &dyn RemoveTree) -> Result<Option<Collected>, Error> {
+        if self.may_be_over(limits) {
+            let one_at_a_time = Lock::exclusive(&self.lock_path("collect"))?;
+            // Who had the lock may have done it.
+            if self.may_be_over(limits) {
+                return self.look_through(one_at_a_time, limits, Room::ATenth, remover).map(Some);
+            }
         }
+        // What cannot be removed stays there for the next time.
+        self.empty_trash(remover)?;
+        // Last, because it needs space on the disk.
+        let _ = self.tell_unsettled();
+        let _ = self.settle_what_is_due();
+        Ok(None)
+    }
+
+    /// Ages are not known without a look. Where it fails to be found out how much there is, one looks, too: a full disk may be why.
+    fn may_be_over(&self, limits: &Limits) -> bool {
+        let most = match limits {
+            Limits { bytes: None, unused_for: None } => return false,
+            Limits { bytes: _, unused_for: Some(_) } => return true,
+            Limits { bytes: Some(most), unused_for: None } => *most,
+        };
+        let tally = self.tell_growth().and_then(|()| self.measure_used_mounts()).and_then(|()| self.tally());
+        tally.map_or(true, |tally| tally.is_none_or(|bytes| bytes > most))
+    }
+
+    fn look_through(&self, one_at_a_time: Lock, limits: &Limits, room: Room, remover: &dyn RemoveTree) -> Result<Collected, Error> {
+        let mut collected = Collected::default();
+        self.sweep(&self.taking_away()?)?;
+        // What it needs for itself must not keep it from making room.
+        let _ = self.tell_growth();
+        let look = self.begin_look();
+        let notes = self.notes_that_are_due().unwrap_or_default();
+        let kept = self.take_away(limits, room, &mut collected)?;
+        if let Ok(look) = look {
+            let _ = self.end_look(&look, collected.remaining.bytes);
+        }
+        drop(one_at_a_time);
         collected.failures.extend(self.empty_trash(remover)?);
         // Last, because it needs space on the disk. What could not be settled is only believed for less long.
-        let _ = self.settle(&kept);
+        let _ = self.settle(&kept, &notes);
         Ok(collected)
     }
 
@@ -92,21 +150,25 @@ impl Store {
         Ok(failures)
     }
 
-    fn take_away(&self, limits: &Limits, mut candidates: Vec<Candidate>, collected: &mut Collected) -> Result<(), Error> {
+    /// The answer is all kept directories, whether they have stayed or not.
+    fn take_away(&self, limits: &Limits, room: Room, collected: &mut Collected) -> Result<Vec<(Shelf, String)>, Error> {
+        let mut candidates = self.candidates()?;
+        let kept = candidates.iter().filter_map(|candidate| candidate.entry.as_kept()).collect();
         candidates.sort_by(|a, b| (a.last_use, &a.entry).cmp(&(b.last_use, &b.entry)));
         for candidate in &candidates {
             collected.remaining.add(candidate.bytes);
         }
+        let limits = &room.within(limits, collected.remaining.bytes);
         let now = Moment::now();
         for breath in candidates.chunks(ENTRIES_PER_BREATH) {
             if breath.first().is_none_or(|first| !is_over(limits, now, first.last_use, &collected.remaining)) {
-                return Ok(());
+                break;
             }
             let alone = self.taking_away()?;
             let in_use_since = self.in_use_since(&alone)?;
             for Candidate { last_use, bytes, entry } in breath {
                 if !is_over(limits, now, *last_use, &collected.remaining) {
-                    return Ok(());
+                    return Ok(kept);
                 }
                 // Read again: it may have been used since it was listed.
                 let last_use = entry.last_use(self)?;
@@ -126,7 +188,7 @@ impl Store {
                 }
             }
         }
-        Ok(())
+        Ok(kept)
     }
 
     /// All entries that can be believed; kept directories that cannot are thrown away.
@@ -140,7 +202,17 @@ impl Store {
             }
             // Without the file that tells it, the last use was long ago.
             let last_use = entry.last_use(self)?.unwrap_or(Moment::from_nanoseconds(0));
-            candidates.push(Candidate { last_use, bytes: entry.bytes(self)?, entry });
+            let bytes = match &entry {
+                Entry::Mount(name) => {
+                    let began = Moment::now();
+                    let bytes = entry.bytes(self)?;
+                    // What is not written down is measured again.
+                    let _ = self.note_mount_size(name, bytes, began);
+                    bytes
+                }
+                Entry::Blob(_) | Entry::Record(..) | Entry::Kept(..) => entry.bytes(self)?,
+            };
+            candidates.push(Candidate { last_use, bytes, entry });
         }
         Ok(candidates)
     }

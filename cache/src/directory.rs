@@ -6,7 +6,6 @@ use std::fs;
 use std::io;
 use std::mem;
 use std::path::{Component, Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::syncfs;
 
@@ -17,9 +16,6 @@ use crate::measure::{Measure, Seen, measure};
 use crate::name::{self, Shelf};
 use crate::record::{self, Reader};
 use crate::store::{Place, Store, create_directory};
-
-/// By then the kernel has written by itself what was kept, so settling waits for little.
-const SETTLE_AFTER: Duration = Duration::from_secs(5 * 60);
 
 /// The directory that the caller sees, within one of the store's own: its owner and mode may become anything, and it can
 /// still be renamed.
@@ -118,6 +114,10 @@ impl Store {
             match fs::rename(&scratch.wrapper, &target) {
                 Ok(()) => {
                     drop(mem::take(&mut scratch.wrapper));
+                    self.grow(record.measure.bytes, 0);
+                    if record.durability != Durability::Settled {
+                        self.unsettled().add(shelf, name);
+                    }
                     return Ok(target.join(INSIDE).join(record.inner));
                 }
                 Err(error) if is_taken(&error) => {}
@@ -199,40 +199,7 @@ impl Store {
         }
     }
 
-    /// Makes kept directories that have been there for a while outlast this boot.
-    pub(crate) fn settle(&self, kept: &[(Shelf, String)]) -> Result<(), Error> {
-        let now = Moment::now();
-        let mut unsettled = Vec::new();
-        for (shelf, name) in kept {
-            let path = self.kept_record_path(shelf, name);
-            let Some(bytes) = fs::read(&path).if_exists().at("read", &path)? else { continue };
-            let Some(record) = record::decode(shelf, &key_of(shelf, name), &bytes) else { continue };
-            let is_due = now.since(record.written) >= SETTLE_AFTER;
-            let Some(body) = decode(&record.body) else { continue };
-            if is_due && body.durability != Durability::Settled && self.is_believed(&body) {
-                unsettled.push((shelf, name, record.written, body));
-            }
-        }
-        if unsettled.is_empty() {
-            return Ok(());
-        }
-        self.sync()?;
-        let _alone = self.taking_away()?;
-        for (shelf, name, written, body) in unsettled {
-            let path = self.kept_record_path(shelf, name);
-            // Another process may have taken it away and kept a new one, which was not synced.
-            if self.kept_record(shelf, name)?.as_ref() != Some(&body) {
-                continue;
-            }
-            let used = Moment::modified(&fs::metadata(&path).at("examine", &path)?);
-            let settled = KeptRecord { durability: Durability::Settled, ..body };
-            let bytes = record::encode(shelf, &key_of(shelf, name), written, &encode(&settled));
-            self.write_whole(&path, &bytes, used)?;
-        }
-        Ok(())
-    }
-
-    fn sync(&self) -> Result<(), Error> {
+    pub(crate) fn sync(&self) -> Result<(), Error> {
         let directory = fs::File::open(self.path()).at("open", self.path())?;
         syncfs(&directory).at("sync the file system of", self.path())
     }
@@ -267,14 +234,14 @@ pub(crate) fn is_taken(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory)
 }
 
-fn key_of(shelf: &Shelf, name: &str) -> Fingerprint {
+pub(crate) fn key_of(shelf: &Shelf, name: &str) -> Fingerprint {
     let mut key = Fingerprinter::new();
     key.update_framed(shelf.as_str().as_bytes());
     key.update_framed(name.as_bytes());
     key.finish()
 }
 
-fn encode(record: &KeptRecord) -> Vec<u8> {
+pub(crate) fn encode(record: &KeptRecord) -> Vec<u8> {
     use std::os::unix::ffi::OsStrExt;
 
     let inner = record.inner.as_os_str().as_bytes();
@@ -296,7 +263,7 @@ fn encode(record: &KeptRecord) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<KeptRecord> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<KeptRecord> {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
@@ -382,6 +349,61 @@ mod tests {
         let store = open_within(directory.path(), Some("two"));
         assert!(store.kept(&SHELF, "old").unwrap().is_some());
         assert_eq!(store.kept(&SHELF, "new").unwrap(), None);
+    }
+
+    #[test]
+    fn what_processes_have_left_the_names_of_is_settled_without_a_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let notes = directory.path().join("unsettled");
+        let bound = Limits { bytes: Some(u64::MAX), unused_for: None };
+        let store = open_within(directory.path(), Some("one"));
+        store.tidy(&bound, &RemoveOwn).unwrap();
+        keep_one_long_ago(&store, "old");
+        keep_one(&store, "new");
+        drop(store);
+        let note = fs::read_dir(&notes).unwrap().next().unwrap().unwrap();
+        fs::write(notes.join("1-torn"), "no note").unwrap();
+        let tidy = || open_within(directory.path(), Some("one")).tidy(&bound, &RemoveOwn).unwrap();
+        assert!(tidy().is_none());
+        assert_eq!(fs::read_dir(&notes).unwrap().count(), 1, "what is torn is gone, what is new is not due");
+        assert!(is_settled(directory.path(), "old").is_none_or(|settled| !settled));
+
+        fs::rename(note.path(), notes.join("1-2-3")).unwrap();
+        assert!(tidy().is_none());
+        assert_eq!(is_settled(directory.path(), "old"), Some(true));
+        assert_eq!(is_settled(directory.path(), "new"), Some(false), "its record is too young, whenever the note was left");
+        assert_eq!(fs::read_dir(&notes).unwrap().count(), 1, "and so it has another note");
+    }
+
+    #[test]
+    fn what_a_killed_process_has_kept_is_settled_after_the_next_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let notes = directory.path().join("unsettled");
+        let store = open_within(directory.path(), Some("one"));
+        keep_one(&store, "young");
+        drop(store);
+        fs::remove_dir_all(&notes).unwrap();
+        open_within(directory.path(), Some("one")).collect(&Limits::default(), &RemoveOwn).unwrap();
+        assert_eq!(fs::read_dir(&notes).unwrap().count(), 1);
+        assert_eq!(is_settled(directory.path(), "young"), Some(false));
+    }
+
+    #[test]
+    fn what_is_no_note_or_of_a_time_to_come_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open_within(directory.path(), Some("one"));
+        let notes = directory.path().join("unsettled");
+        for name in ["note", "x-1-2", "18446744073709551615-1-2", "1-1-2"] {
+            fs::create_dir_all(&notes).unwrap();
+            fs::write(notes.join(name), "no note").unwrap();
+        }
+        store.tidy(&Limits::default(), &RemoveOwn).unwrap();
+        assert_eq!(fs::read_dir(&notes).unwrap().count(), 0);
+    }
+
+    fn is_settled(directory: &Path, name: &str) -> Option<bool> {
+        let store = open_within(directory, Some("one"));
+        Some(store.kept_record(&SHELF, name).unwrap()?.durability == Durability::Settled)
     }
 
     #[test]

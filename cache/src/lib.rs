@@ -34,7 +34,9 @@ mod mount;
 mod name;
 mod record;
 mod remove;
+mod settle;
 mod store;
+mod tally;
 mod usage;
 mod verify;
 

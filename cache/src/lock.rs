@@ -50,6 +50,11 @@ impl Lock {
         Ok(take(&file, FlockOperation::NonBlockingLockExclusive, path)?.then_some(Lock { file }))
     }
 
+    /// What is locked, for what is written in a lock's own file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     fn wait(file: File, operation: FlockOperation, path: &Path) -> Result<Lock, Error> {
         take(&file, operation, path)?;
         Ok(Lock { file })

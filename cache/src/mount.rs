@@ -1,18 +1,27 @@
 //! Cache mounts: a name in, a directory out that lives long and changes, with a lock beside it. FORMAT.md, "Cache mounts".
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 
+use crate::clock::Moment;
 use crate::directory::{Scratch, is_directory, is_taken};
-use crate::error::{At, Error};
+use crate::error::{At, Error, Existing};
+use crate::fingerprint::Fingerprint;
 use crate::lock::Lock;
-use crate::name;
+use crate::measure::{in_blocks, measure};
+use crate::name::{self, Shelf};
+use crate::record::{self, Record};
 use crate::store::{Place, Store, create_directory};
+use crate::tally::Tally;
+use crate::usage::list;
 
 pub(crate) const DATA: &str = "data";
 /// The directory of a scratch directory that [`Store::begin_cache_mount`] takes.
 pub const BEGINNING: &str = DATA;
 pub(crate) const LOCK: &str = "lock";
+/// What is in it took so much when it was last looked at.
+const SIZE: &str = "size";
+const SIZES: Shelf = Shelf::named("mount-sizes");
 
 /// A directory that steps of several builds write into. What is in it is the business of the tools that use it.
 ///
@@ -21,7 +30,7 @@ pub(crate) const LOCK: &str = "lock";
 pub struct CacheMount {
     path: PathBuf,
     lock: PathBuf,
-    _store: Store,
+    store: Store,
 }
 
 /// A lock on a cache mount; dropped, it is released. The kernel releases it if the process dies.
@@ -78,11 +87,58 @@ impl Store {
         }
     }
 
+    /// Measures the cache mounts that were used since they were measured, and adds what they have grown by to what is known of the store.
+    pub(crate) fn measure_used_mounts(&self) -> Result<(), Error> {
+        for (name, top) in list(&self.place(Place::Mounts))? {
+            let Some(name) = name.filter(|name| name::check(name).is_ok()) else { continue };
+            let time = |file: &str| {
+                let path = top.join(file);
+                let metadata = fs::symlink_metadata(&path).if_exists().at("examine", &path)?;
+                Ok::<_, Error>(metadata.map(|metadata| Moment::modified(&metadata)))
+            };
+            // Without a lock it was never used, nor finished.
+            if let Some(used) = time(LOCK)?
+                && time(SIZE)?.is_none_or(|measured| used >= measured || measured > Moment::now())
+            {
+                let began = Moment::now();
+                self.note_mount_size(&name, measure(&top)?.bytes, began)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down beside a cache mount what it took when measuring it began, and adds to the tally what it has grown by.
+    pub(crate) fn note_mount_size(&self, name: &str, bytes: u64, began: Moment) -> Result<(), Error> {
+        let path = self.place(Place::Mounts).join(name).join(SIZE);
+        // Read, written and added in one: others measure too.
+        let tally = Tally::lock(self.path())?;
+        let before = fs::read(&path).if_exists().at("read", &path)?.and_then(|bytes| record::decode(&SIZES, &size_key(name), &bytes));
+        let is_later = |before: &Record| before.written > began && before.written <= Moment::now();
+        if before.as_ref().is_some_and(is_later) {
+            return Ok(());
+        }
+        // What says it takes a block, too.
+        let bytes = if before.is_none() { bytes.saturating_add(in_blocks(0)) } else { bytes };
+        let known = before.and_then(|before| before.body.try_into().ok()).map_or(0, u64::from_le_bytes);
+        tally.add(bytes.saturating_sub(known))?;
+        // It may have been taken away meanwhile, or the disk be full; then it is measured again.
+        let _ = self.write_whole(&path, &record::encode(&SIZES, &size_key(name), began, &bytes.to_le_bytes()), began);
+        Ok(())
+    }
+
     fn marked_mount(&self, top: &Path) -> Result<CacheMount, Error> {
         let (path, lock) = (top.join(DATA), top.join(LOCK));
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&lock).at("open", &lock)?;
         self.mark(&file, &file.metadata().at("examine", &lock)?, &lock)?;
-        Ok(CacheMount { path, lock, _store: self.clone() })
+        Ok(CacheMount { path, lock, store: self.clone() })
+    }
+}
+
+impl Drop for CacheMount {
+    /// Until now it was used: whoever measured it meanwhile has not seen all.
+    fn drop(&mut self) {
+        // It is in use, and so it is there.
+        let _ = File::options().write(true).open(&self.lock).and_then(|lock| self.store.moment_of_use().set_modified(&lock));
     }
 }
 
@@ -124,6 +180,10 @@ impl CacheMount {
     pub fn try_lock_exclusive(&self) -> Result<Option<MountLock>, Error> {
         Ok(Lock::try_exclusive(&self.lock)?.map(|lock| MountLock { _lock: lock }))
     }
+}
+
+fn size_key(name: &str) -> Fingerprint {
+    Fingerprint::of(name.as_bytes())
 }
 
 #[cfg(test)]

@@ -15,6 +15,9 @@ use crate::error::{At, Error, Existing};
 use crate::lease::{Lease, census};
 use crate::lock::Lock;
 use crate::marker;
+use crate::measure::in_blocks;
+use crate::settle::Unsettled;
+use crate::tally::Grown;
 
 /// A last use that is older than this is refreshed even if a live lease protects the entry already.
 const USE_IS_STALE_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -36,6 +39,16 @@ struct Open {
     boot: Option<Boot>,
     lease: Lease,
     counter: AtomicU64,
+    grown: Grown,
+    unsettled: Unsettled,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // What cannot be told is found out by the next look through the store.
+        let _ = self.grown.tell(&self.directory);
+        let _ = self.unsettled.tell(&self.directory, self.lease.id());
+    }
 }
 
 /// The fixed directories of a store.
@@ -50,13 +63,15 @@ pub(crate) enum Place {
     Trash,
     Leases,
     Locks,
+    Unsettled,
 }
 
 impl Place {
+    /// Those that an open store has. The others are made when something is put there: on a full disk a store must be had to collect.
     const ALL: [Place; 9] =
         [Place::Blobs, Place::Sizes, Place::Records, Place::Kept, Place::Mounts, Place::Scratch, Place::Trash, Place::Leases, Place::Locks];
 
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Place::Blobs => "blobs/sha256",
             Place::Sizes => "sizes",
@@ -67,6 +82,7 @@ impl Place {
             Place::Trash => "trash",
             Place::Leases => "leases",
             Place::Locks => "locks",
+            Place::Unsettled => "unsettled",
         }
     }
 }
@@ -94,7 +110,14 @@ impl Store {
         let using = Lock::shared(&entries)?;
         let lease = Lease::take(&directory.join(Place::Leases.name()), &directory.join(Place::Scratch.name()))?;
         drop(using);
-        let store = Store(Arc::new(Open { directory, boot, lease, counter: AtomicU64::new(0) }));
+        let store = Store(Arc::new(Open {
+            directory,
+            boot,
+            lease,
+            counter: AtomicU64::new(0),
+            grown: Grown::default(),
+            unsettled: Unsettled::default(),
+        }));
         store.write_if_missing("oci-layout", OCI_LAYOUT)?;
         store.write_if_missing("index.json", OCI_INDEX)?;
         store.sweep_when_idle()?;
@@ -113,6 +136,18 @@ impl Store {
 
     pub(crate) fn boot(&self) -> Option<&Boot> {
         self.0.boot.as_ref()
+    }
+
+    pub(crate) fn grown(&self) -> &Grown {
+        &self.0.grown
+    }
+
+    pub(crate) fn unsettled(&self) -> &Unsettled {
+        &self.0.unsettled
+    }
+
+    pub(crate) fn lease_id(&self) -> &str {
+        self.0.lease.id()
     }
 
     /// Held while an entry is looked up and marked: nothing is taken away or replaced meanwhile.
@@ -193,9 +228,12 @@ impl Store {
         let _alone = self.taking_away()?;
         let earlier = fs::symlink_metadata(path).if_exists().at("examine", path)?;
         let used = self.moment_of_use();
-        let used = earlier.map_or(used, |earlier| used.max(Moment::modified(&earlier)));
+        let used = earlier.as_ref().map_or(used, |earlier| used.max(Moment::modified(earlier)));
         used.set_modified(file).at("set the time of", fresh)?;
-        fs::rename(fresh, path).at("write", path)
+        let bytes = file.metadata().at("examine", fresh)?.len();
+        fs::rename(fresh, path).at("write", path)?;
+        self.grow(in_blocks(bytes), earlier.map_or(0, |earlier| in_blocks(earlier.len())));
+        Ok(())
     }
 
     fn write_if_missing(&self, name: &str, text: &str) -> Result<(), Error> {
@@ -255,7 +293,9 @@ impl Store {
                 self.to_trash(&entry.path())?;
             }
         }
-        for id in census.dead {
+        // As long as it is believed that everything is counted, the dead stay where everybody sees them.
+        let dead = if census.dead.is_empty() || self.forget_tally().is_ok() { census.dead } else { Vec::new() };
+        for id in dead {
             let path = leases.join(id);
             fs::remove_file(&path).if_exists().at("remove", &path)?;
         }

@@ -8,6 +8,7 @@
 mod lab;
 mod project;
 mod relay;
+mod tidying;
 mod web;
 
 #[path = "../support/nobody.rs"]

@@ -13,13 +13,14 @@ const SAYS: &str = "child: ";
 const PROGRAM: &str = "LAPSTRAKE_CACHE_TEST_PROGRAM";
 
 /// What a child can be.
-const PROGRAMS: [(&str, fn()); 6] = [
+const PROGRAMS: [(&str, fn()); 7] = [
     ("users::keep_what_belongs_to_another", crate::users::keep_what_belongs_to_another),
     ("users::open", crate::users::open),
     ("users::remove_read_only", crate::users::remove_read_only),
     ("collection::use_and_wait", crate::collection::use_and_wait),
     ("crash::write", crate::crash::write),
     ("store::put_the_same", crate::store::put_the_same),
+    ("tidy::put_and_wait", crate::tidy::put_and_wait),
 ];
 
 /// As long as this is held, no child is between fork and exec, where it has every open file of this process and with it the

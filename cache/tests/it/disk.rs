@@ -131,6 +131,28 @@ fn a_full_disk_can_be_collected() {
 }
 
 #[test]
+fn a_full_disk_is_tidied_although_nothing_can_be_written_down() {
+    let disk = Disk::new("4m");
+    let store = Store::open(&disk.store()).unwrap();
+    for number in 0..10 {
+        store.put_blob(&vec![number; 200_000]).unwrap();
+    }
+    drop(store);
+    let store = Store::open(&disk.store()).unwrap();
+    keep(&store, "one", "plank");
+    // As a version without it has left it.
+    std::fs::remove_file(disk.store().join("locks/tally")).unwrap();
+    assert!(!disk.store().join("unsettled").exists(), "it is made when it is needed");
+    let ballast = disk.fill();
+    let collected = store.tidy(&Limits { bytes: Some(0), unused_for: None }, &RemoveOwn).unwrap().unwrap();
+    assert_eq!((collected.removed.total().entries, collected.in_use.entries), (10, 1));
+    assert_eq!(store.usage().unwrap().trash, Count::default());
+    drop(store);
+    assert_eq!(std::fs::read_dir(disk.store().join("unsettled")).unwrap().count(), 1);
+    ballast.drop_off();
+}
+
+#[test]
 fn a_store_that_could_not_be_created_can_be_created_later() {
     let disk = Disk::new("1m");
     let ballast = disk.fill();

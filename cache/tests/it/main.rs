@@ -11,4 +11,6 @@ mod disk;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
+mod tidy;
+#[cfg(test)]
 mod users;

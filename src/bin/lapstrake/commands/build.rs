@@ -110,8 +110,7 @@ pub(crate) fn build(machine: &Machine, arguments: &args::Build) -> Result<(), Fa
         std::fs::write(path, id).map_err(|error| Failure::world(format!("cannot write `{}`: {error}", path.display())))?;
     }
     print(&if habits.quiet || arguments.progress == args::Progress::Quiet { ids(&built) } else { summary(&built, &pushed, &written) })?;
-    // An unchanged build has put nothing into the store, and looking through all of it would take longer than the build.
-    if built.stages.iter().any(|stage| stage.steps.iter().any(|step| !step.cached)) {
+    if store.has_grown() {
         tidy(machine, &engine, store);
     }
     Ok(())
@@ -356,7 +355,7 @@ fn summary(built: &Built, pushed: &Pushed, written: &[Written]) -> String {
 /// Keeps the store within its bounds. That it cannot be tidied is no failure of the build.
 fn tidy(machine: &Machine, engine: &Engine, store: lapstrake::cache::Store) {
     if let Ok(limits) = machine.limits()
-        && let Err(error) = store.collect(&limits, engine.remover())
+        && let Err(error) = store.tidy(&limits, engine.remover())
     {
         remark(&format!("note: the store could not be tidied: {}\n", chain(&error)), machine.voice);
     }
