@@ -31,6 +31,12 @@ impl<K: Ord + Clone, V: Clone> Once<K, V> {
         Ok(made)
     }
 
+    /// Whether the result for a key is there; what is being made is not.
+    pub(super) fn has(&self, key: &K) -> bool {
+        let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).get(key).map(Arc::clone);
+        slot.is_some_and(|slot| slot.try_lock().is_ok_and(|value| value.is_some()))
+    }
+
     /// What was made so far, in the order of keys. What is being made is waited for.
     pub(super) fn made(&self) -> Vec<V> {
         let slots: Vec<_> = self.slots.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect();
@@ -47,7 +53,9 @@ mod tests {
     #[test]
     fn threads_that_ask_at_once_share_one_result_and_failures_are_tried_again() {
         let once = Once::<u8, u32>::default();
+        assert!(!once.has(&1));
         assert_eq!(once.get(&1, || Err("not yet")), Err("not yet"));
+        assert!(!once.has(&1));
         let made = AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -58,5 +66,6 @@ mod tests {
             }
         });
         assert_eq!(made.load(Ordering::SeqCst), 1);
+        assert!(once.has(&1) && !once.has(&2));
     }
 }

@@ -306,3 +306,21 @@ fn an_interrupted_build_ends_every_process_of_its_steps_on_each_rung() {
         lab.verify();
     }
 }
+
+#[test]
+fn commands_see_more_layers_than_an_overlay_takes() {
+    let lab = Lab::new();
+    let mut spec = "spec = 1\n[stages.app]\nfrom = \"tar:base.tar\"\n".to_owned();
+    for number in 0..510 {
+        spec += &format!("[[stages.app.steps]]\nwrite = \"/many/{number}\"\ncontent = \"{number}\\n\"\n");
+        if number == 420 {
+            spec += "[[stages.app.steps]]\nrun = \"rm /many/3 /many/410; echo other > /many/4\"\n";
+        }
+    }
+    spec += "[[stages.app.steps]]\nrun = \"ls /many | wc -l > /found; cat /many/4 /many/399 /many/509 >> /found\"\n";
+    lab.project(&spec, &[]);
+    for rung in RUNGS {
+        let ran = run(&lab, &["--isolation", rung, "stage:app", "cat", "/found"]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(0), "508\nother\n399\n509\n"), "{rung}: {ran:?}");
+    }
+}

@@ -31,6 +31,9 @@ use crate::tree::{Change, Content, Contents, Difference, DirectoryHandle, Entry,
 /// Our own differences, by fingerprint.
 const DIFFERENCES: Shelf = Shelf::named("differences");
 
+/// More lower directories than this are one, with all that they have. An overlay takes 500 (`OVL_MAX_STACK` of Linux's fs/overlayfs/overlayfs.h).
+const MOST_DIRECTORIES: usize = 400;
+
 /// Everything that is known of the layers of one build.
 pub(super) struct Layers<'e> {
     outside: &'e Outside<'e>,
@@ -289,6 +292,10 @@ impl<'e> Layers<'e> {
                 whole -= 1;
             }
         }
+        if count - whole > MOST_DIRECTORIES {
+            // The same one for the next steps too.
+            whole = count - count % MOST_DIRECTORIES;
+        }
         let mut directories: Vec<PathBuf> =
             (whole + 1..=count).rev().map(|count| self.directory(&state.prefix(count))).collect::<Result<_, Failure>>()?;
         if whole > 0 {
@@ -399,9 +406,9 @@ impl<'e> Layers<'e> {
         }
     }
 
-    /// Whether the directory of a state's topmost layer is there.
+    /// Whether the directory of a state's topmost layer is there. One that was found stays: this build uses it.
     pub(super) fn is_unpacked(&self, state: &State) -> Result<bool, Failure> {
-        Ok(self.kept(state)?.is_some())
+        Ok(self.directories.has(state) || self.kept(state)?.is_some())
     }
 
     /// Has the files of own layers of a state on this machine, whoever has them now.
