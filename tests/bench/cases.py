@@ -26,10 +26,11 @@ class Sizes:
     stages: tuple
     many: tuple
     huge_bytes: int
+    results: tuple
 
 
-FULL = Sizes(30_000, 640 << 20, (5, 50), (10, 30, 100), (33_000, 100_000, 300_000), 4 << 30)
-SMALL = Sizes(300, 4 << 20, (2, 5), (3, 6), (100, 300), 32 << 20)
+FULL = Sizes(30_000, 640 << 20, (5, 16, 50), (10, 30, 100), (33_000, 100_000, 300_000), 4 << 30, (1_000, 10_000, 100_000))
+SMALL = Sizes(300, 4 << 20, (2, 5), (3, 6), (100, 300), 32 << 20, (6, 24))
 
 
 @dataclass
@@ -73,8 +74,15 @@ class Row:
     memory_bytes: int = 0
     # The repository of a shared cache: filled before, read by each run.
     shared: str = ""
-    # What it must do at least, where that can be told.
+    # What it must do at least, where that can be told; and at most how many times as long it may take as that takes.
     work: Work | None = None
+    times_least: float | None = None
+    # At most how many times as large as what `gzip -6` makes its blobs may be.
+    times_gzip: float | None = None
+    # At most so much memory of lapstrake itself.
+    peak_mib: int = 128
+    # What else is in the store: a context each of whose builds leaves results, how it is changed, and how often it is built.
+    others: tuple | None = None
 
 
 class Inputs:
@@ -184,6 +192,16 @@ class Inputs:
             self.change(place, count, 0)
         return place
 
+    def layers(self, count):
+        """A layer for each of many files."""
+        place = self.work / f"layers-{count}"
+        if not place.exists():
+            place.mkdir()
+            lines = [f"COPY f{at} /{at}/f\n" for at in range(count)]
+            (place / "Dockerfile").write_text(f"FROM {self.base()}\n{''.join(lines)}")
+            self.change(place, count, 0)
+        return place
+
     @staticmethod
     def change(place, count, run):
         """Other contents for each stage's file."""
@@ -234,7 +252,7 @@ def rows(letters, inputs_made, sizes, small):
         one_layer = Work(files.walked_files + 1, files.stream_bytes, files.blob_bytes, 0)
         quarter, tenth = {"buildah": 0.25, "docker": 0.25}, {"buildah": 0.10, "docker": 0.10}
         found += [
-            Row("d", "large context", context, fresh=True, family="data", targets=quarter, work=all_of_it),
+            Row("d", "large context", context, fresh=True, family="data", targets=quarter, work=all_of_it, times_least=1.3, times_gzip=1.02),
             Row("e", "large context, unchanged", context, family="data", targets={"buildah": 0.02}, work=Work(files.walked_files + 1)),
             Row("f", "large context, one file edited", context, before=lambda run: inputs.edit(file, f"run {run}"), family="data", targets=tenth, work=one_layer),
         ]
@@ -261,8 +279,20 @@ def rows(letters, inputs_made, sizes, small):
             change = lambda run, context=context, count=count: inputs_made.change(context, count, run)
             found.append(Row(f"i{count}", f"{count} stages of one copy", context, push=False, before=change, family=f"stages-{count}"))
     if "k" in letters:
-        found.append(Row("k", "one large layer, 256 MiB of memory", inputs_made.huge(), push=False, fresh=True, family="huge", runs=1, only=("lapstrake",), memory_bytes=256 << 20, work=Work(1, sizes.huge_bytes, sizes.huge_bytes * 2 // 3, sizes.huge_bytes // 2)))
+        found.append(Row("k", "one large layer, 256 MiB of memory", inputs_made.huge(), push=False, fresh=True, family="huge", runs=1, only=("lapstrake",), memory_bytes=256 << 20, peak_mib=256, work=Work(1, sizes.huge_bytes, sizes.huge_bytes * 2 // 3, sizes.huge_bytes // 2)))
     if "l" in letters:
         for count in sizes.many:
             found.append(Row(f"l{count}", f"{count} files", inputs_made.many(count), push=False, fresh=True, family=f"many-{count}", runs=1, work=of_files(count)))
+    if "n" in letters:
+        for count in sizes.stages:
+            context = inputs_made.layers(count)
+            change = lambda run, context=context, count=count: inputs_made.change(context, count, run + 1)
+            found.append(Row(f"n{count}", f"{count} layers of one file", context, before=change, family=f"layers-{count}"))
+    if "o" in letters:
+        few, many = min(sizes.stages), max(sizes.stages)
+        ten, hundred = inputs_made.stages(few), inputs_made.stages(many)
+        for count in sizes.results:
+            change = lambda run, count=count: inputs_made.change(ten, few, f"{count} {run}")
+            others = (hundred, lambda run, count=count: inputs_made.change(hundred, many, f"{count} {run}"), count // (2 * many))
+            found.append(Row(f"o{count}", f"{few} stages, {count} results beside them", ten, push=False, before=change, family=f"results-{count}", only=("lapstrake",), others=others))
     return [row for row in found if row.name[0] in letters]

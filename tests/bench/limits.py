@@ -12,52 +12,79 @@ from pathlib import Path
 import inputs
 
 
+class Limits:
+    """What programs and libraries of this machine do at most, each by one thread, as a measure of the machine.
+
+    It is measured beside each case: how quick a machine is that others use too changes from minute to minute.
+    """
+
+    def __init__(self, work):
+        self.place = work / "limits"
+        self.place.mkdir()
+        self.file, self.text, size = self.place / "file", self.place / "text", 64 << 20
+        inputs.large_file(self.file, size)
+        self.data = self.file.read_bytes()
+        self.text.write_bytes(b"".join(self.data[at : at + (1 << 20)] for at in range(0, size, 2 << 20)))
+        inputs.small_files(self.place / "files", 3000)
+
+    def measured(self):
+        """Hashing, compressing, copying and walking, the best of three each.
+
+        What compresses is the library that lapstrake uses, at the level that it uses, on text like that of the cases.
+        """
+        return {
+            "sha256_mib_per_s": rate(lambda: hashlib.sha256(self.data).digest(), len(self.data) / 2**20),
+            "libdeflate_5_mib_per_s": rate(self.compress, self.text.stat().st_size / 2**20),
+            "zlib_6_mib_per_s": rate(lambda: zlib.compress(self.data[: 2 << 20], 6), 2),
+            "copy_mib_per_s": rate(lambda: shutil.copyfile(self.file, self.place / "copy"), len(self.data) / 2**20),
+            "walk_files_per_s": rate(self.walk, 3000),
+        }
+
+    def compress(self):
+        subprocess.run(["libdeflate-gzip", "-5", "-c", self.text], stdout=subprocess.DEVNULL, check=True)
+
+    def walk(self):
+        for at, _, files in os.walk(self.place / "files"):
+            for name in files:
+                os.lstat(os.path.join(at, name))
+
+    def close(self):
+        shutil.rmtree(self.place)
+
+
 def rate(work, size):
-    """MiB per second of a function, the best of three."""
+    """How much a second of something whose size is told, the best of three."""
     best = 0.0
     for _ in range(3):
         started = time.perf_counter()
         work()
-        best = max(best, size / 2**20 / (time.perf_counter() - started))
+        best = max(best, size / (time.perf_counter() - started))
     return round(best, 1)
 
 
-def measured(work):
-    """Hashing, compressing, copying and walking, each by one thread: programs and libraries of this machine, as a measure of the machine.
+def least_seconds(found, work, pushed):
+    """What the work takes at least, and what it takes with a registry on the same machine: each part at the rate of the machine, on all
+    cores where it can be shared.
 
-    What compresses is the library that lapstrake uses, at the level that it uses, on text like that of the cases.
-    """
-    place = work / "limits"
-    place.mkdir()
-    file, size = place / "file", 64 << 20
-    inputs.large_file(file, size)
-    data = file.read_bytes()
-    text = place / "text"
-    text.write_bytes(b"".join(data[at : at + (1 << 20)] for at in range(0, size, 2 << 20)))
-    inputs.small_files(place / "files", 3000)
-    found = {
-        "sha256_mib_per_s": rate(lambda: hashlib.sha256(data).digest(), size),
-        "libdeflate_5_mib_per_s": rate(lambda: subprocess.run(["libdeflate-gzip", "-5", "-c", text], stdout=subprocess.DEVNULL, check=True), text.stat().st_size),
-        "zlib_6_mib_per_s": rate(lambda: zlib.compress(data[: 8 << 20], 6), 8 << 20),
-        "copy_mib_per_s": rate(lambda: shutil.copyfile(file, place / "copy"), size),
-    }
-    started = time.perf_counter()
-    count = sum(len([os.lstat(os.path.join(at, name)) for name in files]) for at, _, files in os.walk(place / "files"))
-    found["walk_files_per_s"] = round(count / (time.perf_counter() - started))
-    shutil.rmtree(place)
-    return found
-
-
-def least_seconds(found, work):
-    """What the work takes at least: each part at the rate of the machine, on all cores where it can be shared.
-
-    SHA-256 of one stream is one thread's work, and no stream can be done before its hash.
+    Every byte of the streams is read, hashed and, where it is text, compressed; every byte of the blobs is hashed and written. The
+    registry receives, hashes and writes them once more. SHA-256 of one stream is one thread's work, and no stream can be done before its hash.
     """
     mib = 2**20
     hashing = (work.stream_bytes + work.blob_bytes) / mib / found["sha256_mib_per_s"]
     compressing = work.text_bytes / mib / found["libdeflate_5_mib_per_s"]
+    # A copy reads and writes each byte: half of one is to read, half of one to write.
+    copying = (work.stream_bytes + work.blob_bytes) / 2 / mib / found["copy_mib_per_s"]
+    receiving = work.blob_bytes / mib * (1 / found["sha256_mib_per_s"] + 1 / found["copy_mib_per_s"]) if pushed else 0
     longest = max(work.stream_bytes, work.blob_bytes) / mib / found["sha256_mib_per_s"]
-    return work.walked_files / found["walk_files_per_s"] + max((hashing + compressing) / os.cpu_count(), longest)
+    walking = work.walked_files / found["walk_files_per_s"]
+    own, all_of_it = (walking + max(each / os.cpu_count(), longest) for each in (hashing + compressing + copying, hashing + compressing + copying + receiving))
+    return own, all_of_it
+
+
+def beside_gzip(blobs):
+    """The bytes of gzip blobs, as a part of what `gzip -6` makes of the same streams."""
+    again = [subprocess.Popen(["sh", "-c", 'gzip -dc "$1" | gzip -6 -n | wc -c', "sh", blob], stdout=subprocess.PIPE) for blob in blobs]
+    return sum(blob.stat().st_size for blob in blobs) / sum(int(each.communicate()[0]) for each in again)
 
 
 GROUP = f"lapstrake-bench-{os.getpid()}"

@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import shutil
-import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -13,11 +12,12 @@ from pathlib import Path
 import chart
 import limits
 import rungs
+import table
 from cases import FULL, SMALL, Inputs, rows
 from measure import Failed, size_of, timed
 from tools import tools
 
-LETTERS = "abcdefghijklm"
+LETTERS = "abcdefghijklmno"
 
 
 class Bench:
@@ -30,6 +30,7 @@ class Bench:
         # What each builder has built of each family: the tag that it builds on.
         self.tags = {}
         self.count = 0
+        self.limits = limits.Limits(options.work)
 
     def tag(self, row, tool):
         """A repository that the registry does not have: what it has need not be sent."""
@@ -64,9 +65,26 @@ class Bench:
             return
         if row.fresh or (row.family, tool.name) in self.tags:
             return
-        if tool.store is None:
+        if tool.store is None or row.others:
             tool.fresh()
+        if row.others:
+            self.fill(row, tool)
         self.build(row, tool, -1)
+
+    def fill(self, row, tool):
+        """Results of other builds, which are in the store beside those that are measured."""
+        context, change, builds = row.others
+        for run in range(builds):
+            change(run)
+            for command in tool.commands(context, "bench/others:1", False, {}, True):
+                done = subprocess.run([str(word) for word in command], env=tool.environment(), cwd=context, capture_output=True, text=True)
+                if done.returncode != 0:
+                    raise Failed(done.stderr)
+
+    def blob(self, digest):
+        """Where the registry has it."""
+        hexadecimal = digest.removeprefix("sha256:")
+        return self.storage / "data/docker/registry/v2/blobs/sha256" / hexadecimal[:2] / hexadecimal / "data"
 
     def slow_path(self, row, run):
         """The same image without any cache, by one job, in an empty store: what a fast path must have made too."""
@@ -99,63 +117,19 @@ class Bench:
         each(lambda tool: self.warm(row, tool))
         seen = set()
         same = None
+        least = []
         for run in range(row.runs or self.options.runs):
             row.before(run)
+            if row.work is not None:
+                least.append(limits.least_seconds(self.limits.measured(), row.work, row.push))
             each(lambda tool: found[tool.name].append(self.build(row, tool, run)))
             if "lapstrake" in found and (made := found["lapstrake"][-1].digest) not in seen:
                 seen.add(made)
                 same = same is not False and self.slow_path(row, run) == made
         for tool in builders:
             tool.forget()
-        return found, failed, same
-
-
-def summary(row, found, failed, same, machine_limits):
-    """The medians of a row, and the ratios run by run."""
-    result = {"name": row.name, "title": row.title, "same_as_slow_path": same, "failed": failed, "builders": {}, "ratios": {}, "targets": row.targets}
-    for name, runs in found.items():
-        result["builders"][name] = {
-            "seconds": statistics.median(each.seconds for each in runs),
-            "all_seconds": [round(each.seconds, 4) for each in runs],
-            "peak_mib": max(each.peak_kib for each in runs) / 1024,
-            "stored_mib": statistics.median(each.stored_bytes for each in runs) / 2**20,
-            "sent_mib": statistics.median(each.sent_bytes for each in runs) / 2**20,
-        }
-        if all(each.beyond_seconds is not None for each in runs):
-            result["builders"][name]["beyond_seconds"] = statistics.median(each.beyond_seconds for each in runs)
-    if "lapstrake" in found and row.work is not None:
-        result["least_seconds"] = limits.least_seconds(machine_limits, row.work)
-    if "lapstrake" in found:
-        for name, runs in found.items():
-            if name != "lapstrake":
-                result["ratios"][name] = statistics.median(ours.seconds / theirs.seconds for ours, theirs in zip(found["lapstrake"], runs))
-                if all("beyond_seconds" in result["builders"][each] for each in ("lapstrake", name)):
-                    pairs = zip(found["lapstrake"], runs)
-                    result.setdefault("beyond_ratios", {})[name] = statistics.median(ours.beyond_seconds / theirs.beyond_seconds for ours, theirs in pairs)
-    return result
-
-
-def line(result):
-    """A row as text."""
-    cells = [f"{result['name']:<8}{result['title']:<34}"]
-    for name, each in result["builders"].items():
-        cells.append(f"{name} {each['seconds']:8.3f} s {each['peak_mib']:7.1f} MiB  stored {each['stored_mib']:8.1f}  sent {each['sent_mib']:8.1f}")
-    cells += [f"{name} failed: {reason}" for name, reason in result["failed"].items()]
-    ratios = ", ".join(f"{ratio:.3f} of {name}" + wanted(result, name, ratio) for name, ratio in result["ratios"].items())
-    least = result.get("least_seconds")
-    allowed = [f"{result['builders']['lapstrake']['seconds'] / least:.2f} of the {least:.3f} s that the machine takes for it at least"] if least else []
-    beyond = ", ".join(f"{ratio:.3f} of {name}" for name, ratio in result.get("beyond_ratios", {}).items())
-    waited = "; ".join(f"{name} {each['beyond_seconds']:.3f} s" for name, each in result["builders"].items() if "beyond_seconds" in each)
-    beyond = [f"without the time in which commands ran: {waited}" + (f": {beyond} (wanted 0.30)" if beyond else "")] if waited else []
-    return "\n        ".join([cells[0], *cells[1:], *([ratios] if ratios else []), *beyond, *allowed])
-
-
-def wanted(result, name, ratio):
-    """Beside what was wanted."""
-    target = result["targets"].get(name)
-    if target is None:
-        return ""
-    return f" (wanted {target:.2f}: {'reached' if ratio <= target else 'missed'})"
+        beside_gzip = limits.beside_gzip([self.blob(digest) for digest, _ in found["lapstrake"][-1].blobs]) if row.times_gzip and "lapstrake" in found else None
+        return table.Measured(found, failed, same, least, beside_gzip)
 
 
 def machine():
@@ -190,13 +164,14 @@ def main():
     builders = tools(names, options.work, options.registry, options.program)
     bench = Bench(options, builders, inputs)
     results, wrong = [], []
-    machine_limits = limits.measured(options.work)
+    machine_limits = bench.limits.measured()
     try:
         for row in rows(options.case, inputs, sizes, options.small):
-            found, failed, same = bench.row(row)
-            results.append(summary(row, found, failed, same, machine_limits))
-            print(line(results[-1]), flush=True)
-            if same is False:
+            measured = bench.row(row)
+            # A hundredth of the work tells nothing of times.
+            results.append(table.summary(row, measured, not options.small))
+            print(table.line(results[-1]), flush=True)
+            if measured.same is False:
                 wrong.append(row.name)
                 print("        NOT the image that the slow path makes", flush=True)
         by_rung = None
@@ -207,6 +182,7 @@ def main():
         raise SystemExit(f"error: {failure}") from None
     finally:
         limits.forget_groups()
+        bench.limits.close()
         for tool in builders:
             tool.close()
         for place in Path("/var/tmp").glob(f"lapstrake-bench-{os.getpid()}"):
@@ -215,6 +191,8 @@ def main():
     document = {"version": 1, "machine": machine(), "builders": versions(names, options.program), "small": options.small, "limits": machine_limits, "rungs": by_rung, "rows": results}
     (options.out / "results.json").write_text(json.dumps(document, indent=2) + "\n")
     (options.out / "chart.svg").write_text(chart.drawn(results))
+    if not options.small:
+        print(table.ending(results))
     print(f"{options.out}/results.json and chart.svg written")
     if wrong:
         raise SystemExit(f"error: {', '.join(wrong)}: not the image that the slow path makes")

@@ -86,7 +86,8 @@ def timed(commands, environment, cwd, log, daemons=()):
         seen, ended = [0], threading.Event()
 
         def watch(pid=process.pid, seen=seen, ended=ended):
-            while not ended.wait(0.004):
+            seen[0] = peak_kib(pid)
+            while not ended.wait(0.002):
                 seen[0] = max(seen[0], peak_kib(pid))
 
         watcher = threading.Thread(target=watch)
