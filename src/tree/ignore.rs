@@ -3,7 +3,9 @@
 //! Patterns count from the root of what is read. A pattern that matches a directory matches all that is in it; the last one that matches
 //! decides; `!` before one takes back what others leave out.
 
-use super::{Glob, InvalidPattern, Tree, TreePath, editor::Editor};
+use std::collections::BTreeSet;
+
+use super::{Glob, InvalidPattern, Node, Tree, TreePath, editor::Editor};
 
 /// An ordered list of patterns for what to leave out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,34 +77,60 @@ impl Patterns {
     /// Whether a path is left out. The root never is.
     #[must_use]
     pub fn excluded(&self, path: &TreePath) -> bool {
+        self.leaves_out(self.decided(path))
+    }
+
+    fn decided(&self, path: &TreePath) -> Decided {
         let mut decided = Decided::default();
         let mut at = TreePath::root();
         for name in path.names() {
             at.push(&name);
             decided = self.decide(decided, &at);
         }
-        self.leaves_out(decided)
+        decided
     }
 
-    /// The tree without what is left out. A directory that is left out stays as long as something below it was taken back.
+    /// The tree without what is left out at these paths and below them; the rest of it stays as it is, and is not looked at. A directory
+    /// that is left out stays as long as something below it was taken back.
     #[must_use]
-    pub fn apply(&self, tree: &Tree) -> Tree {
-        if self.is_empty() {
-            return tree.clone();
-        }
-        let mut editor = Editor::new(tree);
-        let mut kept = TreePath::root();
-        // Backwards, so that what is in a directory is decided before the directory.
-        let mut paths: Vec<TreePath> = tree.walk().map(|(path, _)| path).collect();
-        paths.reverse();
+    pub fn apply_at(&self, tree: &Tree, paths: &BTreeSet<TreePath>) -> Tree {
+        let mut left_out = Vec::new();
+        let mut last: Option<&TreePath> = None;
         for path in paths {
-            if self.excluded(&path) && !kept.starts_with(&path) {
-                editor.remove(&path);
-            } else {
-                kept = path;
+            // In this order what is below one comes next.
+            if last.is_some_and(|last| path.starts_with(last)) {
+                continue;
+            }
+            last = Some(path);
+            if let Some(node) = tree.get(path) {
+                let above = path.parent().map(|parent| self.decided(&parent)).unwrap_or_default();
+                self.leave_out(above, path, &node, &mut left_out);
             }
         }
+        let mut editor = Editor::new(tree);
+        for path in left_out {
+            editor.remove(&path);
+        }
         editor.finish()
+    }
+
+    /// Lists what is left out, at a path whose parent has been decided, and below it; whether anything stays.
+    fn leave_out(&self, above: Decided, path: &TreePath, node: &Node, left_out: &mut Vec<TreePath>) -> bool {
+        let decided = if path.is_root() { above } else { self.decide(above, path) };
+        let before = left_out.len();
+        let mut stays = !self.leaves_out(decided);
+        if let Node::Directory(directory) = node
+            && self.may_change_below(decided, path)
+        {
+            for (name, below) in &directory.entries {
+                stays |= self.leave_out(decided, &path.join(name), below, left_out);
+            }
+        }
+        if !stays {
+            left_out.truncate(before);
+            left_out.push(path.clone());
+        }
+        stays
     }
 
     /// Decides about a path whose parent has been decided.
@@ -120,11 +148,12 @@ impl Patterns {
         decided.0.and_then(|place| self.0.get(place)).is_some_and(|pattern| pattern.sense == Sense::LeaveOut)
     }
 
-    /// Whether something below a directory that is left out could be taken back.
-    pub(super) fn may_take_back_below(&self, decided: Decided, directory: &TreePath) -> bool {
+    /// Whether something below a directory that is left out could be taken back, or below another be left out.
+    pub(super) fn may_change_below(&self, decided: Decided, directory: &TreePath) -> bool {
         let from = decided.0.map_or(0, |place| place + 1);
         let later = self.0.get(from..).unwrap_or_default();
-        later.iter().any(|pattern| pattern.sense == Sense::TakeBack && pattern.glob.may_match_below(directory))
+        let other = if self.leaves_out(decided) { Sense::TakeBack } else { Sense::LeaveOut };
+        later.iter().any(|pattern| pattern.sense == other && pattern.glob.may_match_below(directory))
     }
 }
 
@@ -146,7 +175,11 @@ fn cleaned(pattern: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::tree::arbitrary::{file, path, plain};
 
     fn excluded(patterns: &[&str], path: &str) -> bool {
         Patterns::new(patterns.iter().copied()).unwrap().excluded(&TreePath::new(path.as_bytes()).unwrap())
@@ -209,9 +242,50 @@ mod tests {
         let patterns = Patterns::new(["*", "!a/b/c"]).unwrap();
         let at = |text: &str| {
             let path = TreePath::new(text.as_bytes()).unwrap();
-            patterns.may_take_back_below(patterns.decide(Decided::default(), &path), &path)
+            patterns.may_change_below(patterns.decide(Decided::default(), &path), &path)
         };
         assert!(at("a"));
         assert!(!at("b"));
+    }
+
+    /// Each path by itself, as the rule is said: what is left out goes, unless something below it stays.
+    fn one_by_one(patterns: &Patterns, tree: &Tree, paths: &BTreeSet<TreePath>) -> Tree {
+        let concerns = |path: &TreePath| paths.iter().any(|place| path.starts_with(place));
+        let all: Vec<TreePath> = tree.walk().map(|(path, _)| path).collect();
+        let stays = |path: &TreePath| path.is_root() || !concerns(path) || !patterns.excluded(path);
+        let mut editor = Editor::new(tree);
+        for path in &all {
+            if !all.iter().any(|below| below.starts_with(path) && stays(below)) {
+                editor.remove(path);
+            }
+        }
+        editor.finish()
+    }
+
+    fn a_name() -> impl Strategy<Value = &'static str> {
+        proptest::sample::select(vec!["a", "b", "ab", "a-b"])
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_left_out_at_some_paths_is_what_each_path_below_them_says(
+            files in vec(vec(a_name(), 1..4), 0..12),
+            patterns in vec((any::<bool>(), vec(prop_oneof![3 => a_name(), 1 => Just("*"), 1 => Just("**"), 1 => Just("a*")], 1..4)), 0..5),
+            places in vec(vec(a_name(), 0..3), 0..4),
+        ) {
+            let mut editor = Editor::new(&Tree::empty(plain(0o755)));
+            for names in files {
+                let (name, directories) = names.split_last().unwrap();
+                let directory = directories.join("/");
+                if editor.make_directories(directory.as_bytes(), &plain(0o755)).is_ok() {
+                    let _ = editor.put(&path(format!("{directory}/{name}").trim_start_matches('/')), file(b"text"));
+                }
+            }
+            let tree = editor.finish();
+            let lines: Vec<String> = patterns.iter().map(|(back, names)| format!("{}{}", if *back { "!" } else { "" }, names.join("/"))).collect();
+            let patterns = Patterns::new(lines.iter().map(String::as_str)).unwrap();
+            let places: BTreeSet<TreePath> = places.iter().map(|names| TreePath::normalised(names.join("/").as_bytes()).unwrap()).collect();
+            prop_assert_eq!(patterns.apply_at(&tree, &places), one_by_one(&patterns, &tree, &places));
+        }
     }
 }

@@ -291,7 +291,7 @@ impl<'a> Walk<'a> {
             Manner::Plain { ignore, kept } => {
                 let decided = ignore.decide(decided, path);
                 if ignore.leaves_out(decided) {
-                    if status.kind == ListedKind::Directory && ignore.may_take_back_below(decided, path) {
+                    if status.kind == ListedKind::Directory && ignore.may_change_below(decided, path) {
                         self.listings.push((path.clone(), Listing::Done(Found::IfNotEmpty(kept.metadata(&status)))));
                         return Ok(Some(decided));
                     }

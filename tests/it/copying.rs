@@ -319,3 +319,19 @@ stage = "app"
     std::fs::remove_file(project.join("build/app.ignore")).unwrap();
     assert!(lab.fail(2, &project, &[]).contains("app.ignore"), "an ignore file that is named must be there");
 }
+
+#[test]
+fn what_is_left_out_may_be_a_link_that_leads_nowhere_or_to_itself() {
+    let lab = Lab::new();
+    let steps = "copy = \"d/*\"\nexclude = [\"**/loop\", \"**/nowhere\", \"d/out\"]\nto = \"/\"\n";
+    let project = lab.project(
+        &format!("spec = 1\n[stages.app]\nfrom = \"scratch\"\n[[stages.app.steps]]\n{steps}[images.web]\nstage = \"app\"\n"),
+        &[("d/file", "f\n"), ("d/out", "o\n"), ("elsewhere/in", "i\n"), ("elsewhere/loop", "l\n")],
+    );
+    for (name, target) in [("loop", "loop"), ("nowhere", "absent"), ("link", "../elsewhere")] {
+        std::os::unix::fs::symlink(target, project.join("d").join(name)).unwrap();
+    }
+    let found: Vec<String> = listed(&lab, &project).into_keys().collect();
+    // What a link leads to is looked at, too.
+    assert_eq!(found, ["file", "in"]);
+}

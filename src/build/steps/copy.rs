@@ -96,10 +96,12 @@ pub(in crate::build) fn named(word: &str, following: Following, tree: &Tree) -> 
         }
         None => vec![word.as_bytes().to_vec()],
     };
-    let lead = |path: &Vec<u8>| {
-        let at = tree.resolve(path, LastLink::Follow).ok()?;
-        let is_straight = TreePath::normalised(path).is_ok_and(|path| path == at);
-        Some(if is_straight || following == Following::AllLinks { at } else { TreePath::root() })
+    let lead = |path: &Vec<u8>| match (tree.resolve(path, LastLink::Follow), following) {
+        (Ok(at), Following::AllLinks) => Some(at),
+        (Ok(at), Following::SomeLinks) if TreePath::normalised(path).is_ok_and(|path| path == at) => Some(at),
+        (Err(_), Following::AllLinks) => None,
+        // Without the links that are left out it may lead anywhere.
+        (Ok(_) | Err(_), Following::SomeLinks) => Some(TreePath::root()),
     };
     found.iter().filter_map(lead).collect()
 }
@@ -112,7 +114,13 @@ fn pattern(word: &str) -> Option<Result<Glob, InvalidPattern>> {
 /// Finds what a copy copies. `place` says where, for messages.
 pub(in crate::build) fn select(copy: &Copy, source: &Tree, place: &str) -> Result<Selection, StepError> {
     let exclude = Patterns::new(copy.exclude.iter().map(String::as_str))?;
-    let whole = if exclude.is_empty() { source.clone() } else { exclude.apply(source) };
+    let whole = if exclude.is_empty() {
+        source.clone()
+    } else {
+        // What no source leads to need not be looked at.
+        let named = copy.sources.iter().flat_map(|word| named(word, Following::SomeLinks, source)).collect();
+        exclude.apply_at(source, &named)
+    };
     let mut parts = Vec::new();
     let mut unmatched = None;
     for text in &copy.sources {

@@ -127,7 +127,7 @@ proptest! {
         checkout_tree(&tree, &Samples, &open(&directory), &Cancel::new()).unwrap();
         let patterns = Patterns::new(patterns).unwrap();
         let scanned = scan_context(&open(&directory), &patterns, &NoneKnown, &Cancel::new()).unwrap();
-        prop_assert_eq!(scanned.tree, patterns.apply(&tree).normalised(Modes::Keep, 0));
+        prop_assert_eq!(scanned.tree, patterns.apply_at(&tree, &[TreePath::root()].into()).normalised(Modes::Keep, 0));
     }
 }
 
