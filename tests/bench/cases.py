@@ -81,6 +81,8 @@ class Row:
     times_gzip: float | None = None
     # At most so much memory of lapstrake itself.
     peak_mib: int = 128
+    # So many steps of lapstrake's are done in each run, and none of them is taken from the cache.
+    anew: int = 0
     # What else is in the store: a context each of whose builds leaves results, how it is changed, and how often it is built.
     others: tuple | None = None
 
@@ -189,7 +191,7 @@ class Inputs:
             lines = [f"FROM {self.base()} AS s{at}\nCOPY f{at} /f{at}\n" for at in range(count)]
             lines += ["FROM scratch\n", *(f"COPY --from=s{at} /f{at} /f{at}\n" for at in range(count))]
             (place / "Dockerfile").write_text("".join(lines))
-            self.change(place, count, 0)
+            self.change(place, count, "first")
         return place
 
     def layers(self, count):
@@ -199,7 +201,7 @@ class Inputs:
             place.mkdir()
             lines = [f"COPY f{at} /{at}/f\n" for at in range(count)]
             (place / "Dockerfile").write_text(f"FROM {self.base()}\n{''.join(lines)}")
-            self.change(place, count, 0)
+            self.change(place, count, "first")
         return place
 
     @staticmethod
@@ -276,8 +278,8 @@ def rows(letters, inputs_made, sizes, small):
     if "i" in letters:
         for count in sizes.stages:
             context = inputs_made.stages(count)
-            change = lambda run, context=context, count=count: inputs_made.change(context, count, run)
-            found.append(Row(f"i{count}", f"{count} stages of one copy", context, push=False, before=change, family=f"stages-{count}"))
+            change = lambda run, context=context, count=count: inputs_made.change(context, count, f"{count}-{run + 1}")
+            found.append(Row(f"i{count}", f"{count} stages of one copy", context, push=False, before=change, family=f"stages-{count}", anew=2 * count))
     if "k" in letters:
         found.append(Row("k", "one large layer, 256 MiB of memory", inputs_made.huge(), push=False, fresh=True, family="huge", runs=1, only=("lapstrake",), memory_bytes=256 << 20, peak_mib=256, work=Work(1, sizes.huge_bytes, sizes.huge_bytes * 2 // 3, sizes.huge_bytes // 2)))
     if "l" in letters:
@@ -286,13 +288,13 @@ def rows(letters, inputs_made, sizes, small):
     if "n" in letters:
         for count in sizes.stages:
             context = inputs_made.layers(count)
-            change = lambda run, context=context, count=count: inputs_made.change(context, count, run + 1)
-            found.append(Row(f"n{count}", f"{count} layers of one file", context, before=change, family=f"layers-{count}"))
+            change = lambda run, context=context, count=count: inputs_made.change(context, count, f"{count}-{run + 1}")
+            found.append(Row(f"n{count}", f"{count} layers of one file", context, before=change, family=f"layers-{count}", anew=count))
     if "o" in letters:
         few, many = min(sizes.stages), max(sizes.stages)
         ten, hundred = inputs_made.stages(few), inputs_made.stages(many)
         for count in sizes.results:
-            change = lambda run, count=count: inputs_made.change(ten, few, f"{count} {run}")
-            others = (hundred, lambda run, count=count: inputs_made.change(hundred, many, f"{count} {run}"), count // (2 * many))
-            found.append(Row(f"o{count}", f"{few} stages, {count} results beside them", ten, push=False, before=change, family=f"results-{count}", only=("lapstrake",), others=others))
+            change = lambda run, count=count: inputs_made.change(ten, few, f"measured {count} {run}")
+            others = (hundred, lambda run, count=count: inputs_made.change(hundred, many, f"other {count} {run}"), count // (2 * many))
+            found.append(Row(f"o{count}", f"{few} stages, {count} results beside them", ten, push=False, before=change, family=f"results-{count}", only=("lapstrake",), others=others, anew=2 * few))
     return [row for row in found if row.name[0] in letters]

@@ -10,6 +10,11 @@ import zlib
 from pathlib import Path
 
 import inputs
+from measure import Failed
+
+
+# Files that are looked at to measure how many can be.
+WALKED = 10_000
 
 
 class Limits:
@@ -25,7 +30,7 @@ class Limits:
         inputs.large_file(self.file, size)
         self.data = self.file.read_bytes()
         self.text.write_bytes(b"".join(self.data[at : at + (1 << 20)] for at in range(0, size, 2 << 20)))
-        inputs.small_files(self.place / "files", 3000)
+        inputs.small_files(self.place / "files", WALKED)
 
     def measured(self):
         """Hashing, compressing, copying and walking, the best of three each.
@@ -37,16 +42,15 @@ class Limits:
             "libdeflate_5_mib_per_s": rate(self.compress, self.text.stat().st_size / 2**20),
             "zlib_6_mib_per_s": rate(lambda: zlib.compress(self.data[: 2 << 20], 6), 2),
             "copy_mib_per_s": rate(lambda: shutil.copyfile(self.file, self.place / "copy"), len(self.data) / 2**20),
-            "walk_files_per_s": rate(self.walk, 3000),
+            "walk_files_per_s": rate(self.walk, WALKED),
         }
 
     def compress(self):
         subprocess.run(["libdeflate-gzip", "-5", "-c", self.text], stdout=subprocess.DEVNULL, check=True)
 
     def walk(self):
-        for at, _, files in os.walk(self.place / "files"):
-            for name in files:
-                os.lstat(os.path.join(at, name))
+        # Sizes are asked for, so that each file is looked at.
+        subprocess.run(["find", self.place / "files", "-size", "+1G"], stdout=subprocess.DEVNULL, check=True)
 
     def close(self):
         shutil.rmtree(self.place)
@@ -77,14 +81,17 @@ def least_seconds(found, work, pushed):
     receiving = work.blob_bytes / mib * (1 / found["sha256_mib_per_s"] + 1 / found["copy_mib_per_s"]) if pushed else 0
     longest = max(work.stream_bytes, work.blob_bytes) / mib / found["sha256_mib_per_s"]
     walking = work.walked_files / found["walk_files_per_s"]
-    own, all_of_it = (walking + max(each / os.cpu_count(), longest) for each in (hashing + compressing + copying, hashing + compressing + copying + receiving))
-    return own, all_of_it
+    own = walking + hashing + compressing + copying
+    return tuple(max(each / os.cpu_count(), longest) for each in (own, own + receiving))
 
 
 def beside_gzip(blobs):
     """The bytes of gzip blobs, as a part of what `gzip -6` makes of the same streams."""
-    again = [subprocess.Popen(["sh", "-c", 'gzip -dc "$1" | gzip -6 -n | wc -c', "sh", blob], stdout=subprocess.PIPE) for blob in blobs]
-    return sum(blob.stat().st_size for blob in blobs) / sum(int(each.communicate()[0]) for each in again)
+    again = [subprocess.Popen(["bash", "-o", "pipefail", "-c", 'gzip -dc "$1" | gzip -6 -n | wc -c', "bash", blob], stdout=subprocess.PIPE) for blob in blobs]
+    sizes = [int(each.communicate()[0]) for each in again]
+    if any(each.returncode != 0 for each in again):
+        raise Failed("a blob is no gzip file")
+    return sum(blob.stat().st_size for blob in blobs) / sum(sizes)
 
 
 GROUP = f"lapstrake-bench-{os.getpid()}"

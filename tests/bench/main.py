@@ -56,6 +56,8 @@ class Bench:
         measured.stored_bytes, measured.sent_bytes = max(0, tool.stored() - stored), size_of(self.storage) - sent
         if hasattr(tool, "made"):
             measured.digest, measured.blobs = tool.made()
+            if run >= 0 and row.anew and tool.done() != row.anew:
+                raise Failed(f"{row.name}: {tool.done()} steps were done, and not {row.anew}")
         return measured
 
     def warm(self, row, tool):

@@ -79,6 +79,10 @@ class Lapstrake(Tool):
             words += ["--build-arg", f"{name}={value}"]
         return [[*words, context]]
 
+    def done(self):
+        """How many steps it has done last that it did not take from its cache."""
+        return sum(not step["cached"] for stage in json.loads(self.metadata.read_text())["stages"] for step in stage["steps"])
+
     def made(self):
         """The digest of what it made last, and its layers."""
         image = json.loads(self.metadata.read_text())["images"][0]
