@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::clock::Moment;
 use crate::error::Error;
 use crate::lock::Lock;
+use crate::mount::Measuring;
 use crate::name::Shelf;
 use crate::remove::RemoveTree;
 use crate::store::{Place, Store};
@@ -106,11 +107,11 @@ impl Store {
 
     /// Ages are not known without a look. Where it fails to be found out how much there is, one looks, too: a full disk may be why.
     fn may_be_over(&self, limits: &Limits) -> bool {
-        let most = match limits {
-            Limits { bytes: None, unused_for: None } => return false,
-            Limits { bytes: _, unused_for: Some(_) } => return true,
-            Limits { bytes: Some(most), unused_for: None } => *most,
-        };
+        if limits.unused_for.is_some() {
+            return true;
+        }
+        // Without a bound one still looks now and then, for what somebody who died has kept.
+        let most = limits.bytes.unwrap_or(u64::MAX);
         let tally = self.tell_growth().and_then(|()| self.measure_used_mounts()).and_then(|()| self.tally());
         tally.map_or(true, |tally| tally.is_none_or(|bytes| bytes > most))
     }
@@ -120,6 +121,8 @@ impl Store {
         self.sweep(&self.taking_away()?)?;
         // What it needs for itself must not keep it from making room.
         let _ = self.tell_growth();
+        // What they have grown by is told before the look begins, in which it is found.
+        let _ = self.measure_used_mounts();
         let look = self.begin_look();
         let notes = self.notes_that_are_due().unwrap_or_default();
         let kept = self.take_away(limits, room, &mut collected)?;
@@ -203,13 +206,11 @@ impl Store {
             // Without the file that tells it, the last use was long ago.
             let last_use = entry.last_use(self)?.unwrap_or(Moment::from_nanoseconds(0));
             let bytes = match &entry {
-                Entry::Mount(name) => {
-                    let began = Moment::now();
-                    let bytes = entry.bytes(self)?;
-                    // What is not written down is measured again.
-                    let _ = self.note_mount_size(name, bytes, began);
-                    bytes
-                }
+                Entry::Mount(name) => match self.measure_mount(name, Measuring::InALook) {
+                    Ok(bytes) => bytes,
+                    // What cannot be written down is no hindrance.
+                    Err(_) => entry.bytes(self)?,
+                },
                 Entry::Blob(_) | Entry::Record(..) | Entry::Kept(..) => entry.bytes(self)?,
             };
             candidates.push(Candidate { last_use, bytes, entry });

@@ -5,6 +5,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::clock::Moment;
 use crate::error::{At, Error, Existing};
@@ -20,6 +21,7 @@ pub(crate) struct Lease {
     path: PathBuf,
     scratch: PathBuf,
     _lock: Lock,
+    is_left_behind: AtomicBool,
 }
 
 impl Lease {
@@ -42,8 +44,10 @@ impl Lease {
                 continue;
             }
             if let Some((start, lock)) = Lease::start_on(file, &path)? {
-                return Ok(Lease { id, start, path, scratch, _lock: lock });
+                return Ok(Lease { id, start, path, scratch, _lock: lock, is_left_behind: AtomicBool::new(false) });
             }
+            // Nobody has died of it.
+            let _ = fs::remove_file(&path);
         }
     }
 
@@ -53,6 +57,11 @@ impl Lease {
         // Read back, because the file system may keep coarser times; those of entries lose the same digits.
         let start = Moment::modified(&file.metadata().at("examine", path)?);
         Ok(Lock::try_exclusive_on(file, path)?.map(|lock| (start, lock)))
+    }
+
+    /// From its end on it is that of a dead process, which has not told all.
+    pub(crate) fn leave_behind(&self) {
+        self.is_left_behind.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -77,7 +86,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         // A scratch directory that is not empty stays without a lease, and is swept like a dead one.
         let _ = fs::remove_dir(&self.scratch);
-        let _ = fs::remove_file(&self.path);
+        if !self.is_left_behind.load(Ordering::Relaxed) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Cache mounts: a name in, a directory out that lives long and changes, with a lock beside it. FORMAT.md, "Cache mounts".
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::clock::Moment;
@@ -10,7 +11,7 @@ use crate::fingerprint::Fingerprint;
 use crate::lock::Lock;
 use crate::measure::{in_blocks, measure};
 use crate::name::{self, Shelf};
-use crate::record::{self, Record};
+use crate::record;
 use crate::store::{Place, Store, create_directory};
 use crate::tally::Tally;
 use crate::usage::list;
@@ -31,6 +32,24 @@ pub struct CacheMount {
     path: PathBuf,
     lock: PathBuf,
     store: Store,
+}
+
+/// What a cache mount is measured for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measuring {
+    /// It was used, and may have grown.
+    AfterUse,
+    /// All of the store is looked through.
+    InALook,
+}
+
+/// What measuring a cache mount has found.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    began: Moment,
+    /// The directory that was measured.
+    which: Option<(u64, u64)>,
+    bytes: u64,
 }
 
 /// A lock on a cache mount; dropped, it is released. The kernel releases it if the process dies.
@@ -100,30 +119,46 @@ impl Store {
             if let Some(used) = time(LOCK)?
                 && time(SIZE)?.is_none_or(|measured| used >= measured || measured > Moment::now())
             {
-                let began = Moment::now();
-                self.note_mount_size(&name, measure(&top)?.bytes, began)?;
+                self.measure_mount(&name, Measuring::AfterUse)?;
             }
         }
         Ok(())
     }
 
-    /// Writes down beside a cache mount what it took when measuring it began, and adds to the tally what it has grown by.
-    pub(crate) fn note_mount_size(&self, name: &str, bytes: u64, began: Moment) -> Result<(), Error> {
-        let path = self.place(Place::Mounts).join(name).join(SIZE);
+    /// Measures a cache mount, writes down beside it what it took when that began, and adds to the tally what it has grown by. The answer is what it counts as.
+    /// That it has become less a look alone writes down: what swings is counted once for each look.
+    pub(crate) fn measure_mount(&self, name: &str, measuring: Measuring) -> Result<u64, Error> {
+        let top = self.place(Place::Mounts).join(name);
+        let measured = Measured { began: Moment::now(), which: identity(&top)?, bytes: measure(&top)?.bytes };
+        self.note_mount_size(name, measured, measuring)
+    }
+
+    fn note_mount_size(&self, name: &str, measured: Measured, measuring: Measuring) -> Result<u64, Error> {
+        let top = self.place(Place::Mounts).join(name);
+        let Measured { began, which, bytes } = measured;
         // Read, written and added in one: others measure too.
         let tally = Tally::lock(self.path())?;
-        let before = fs::read(&path).if_exists().at("read", &path)?.and_then(|bytes| record::decode(&SIZES, &size_key(name), &bytes));
-        let is_later = |before: &Record| before.written > began && before.written <= Moment::now();
-        if before.as_ref().is_some_and(is_later) {
-            return Ok(());
+        if which.is_none() || identity(&top)? != which {
+            // It was taken away meanwhile, and what has its name is another.
+            return Ok(bytes);
         }
+        let path = top.join(SIZE);
+        let before = fs::read(&path).if_exists().at("read", &path)?.and_then(|bytes| record::decode(&SIZES, &size_key(name), &bytes));
         // What says it takes a block, too.
         let bytes = if before.is_none() { bytes.saturating_add(in_blocks(0)) } else { bytes };
+        let is_later = before.as_ref().is_some_and(|before| before.written > began && before.written <= Moment::now());
         let known = before.and_then(|before| before.body.try_into().ok()).map_or(0, u64::from_le_bytes);
+        if is_later {
+            return Ok(known.max(bytes));
+        }
         tally.add(bytes.saturating_sub(known))?;
-        // It may have been taken away meanwhile, or the disk be full; then it is measured again.
-        let _ = self.write_whole(&path, &record::encode(&SIZES, &size_key(name), began, &bytes.to_le_bytes()), began);
-        Ok(())
+        let size = match measuring {
+            Measuring::AfterUse => known.max(bytes),
+            Measuring::InALook => bytes,
+        };
+        // It may belong to somebody else, or the disk be full; then it is measured again.
+        let _ = self.write_whole(&path, &record::encode(&SIZES, &size_key(name), began, &size.to_le_bytes()), began);
+        Ok(bytes)
     }
 
     fn marked_mount(&self, top: &Path) -> Result<CacheMount, Error> {
@@ -182,6 +217,12 @@ impl CacheMount {
     }
 }
 
+/// Which directory it is; `None` where there is none.
+fn identity(top: &Path) -> Result<Option<(u64, u64)>, Error> {
+    let metadata = fs::symlink_metadata(top).if_exists().at("examine", top)?;
+    Ok(metadata.map(|metadata| (metadata.dev(), metadata.ino())))
+}
+
 fn size_key(name: &str) -> Fingerprint {
     Fingerprint::of(name.as_bytes())
 }
@@ -209,6 +250,58 @@ mod tests {
         assert!(!second.path().join("file").exists(), "what is in it is the business of those who use it");
         assert_eq!(store.find_cache_mount("pip").unwrap().unwrap().path(), first.path());
         assert_eq!(store.cache_mount("pip").unwrap().path(), first.path());
+    }
+
+    /// What is written to a mount, in a file that takes so much.
+    fn fill(mount: &CacheMount, bytes: u64) {
+        File::create(mount.path().join("file")).unwrap().set_len(bytes).unwrap();
+    }
+
+    fn measured(store: &Store) -> Measured {
+        let top = store.place(Place::Mounts).join("pip");
+        Measured { began: Moment::now(), which: identity(&top).unwrap(), bytes: measure(&top).unwrap().bytes }
+    }
+
+    fn in_entries(store: &Store) -> u64 {
+        store.usage().unwrap().mounts.bytes
+    }
+
+    #[test]
+    fn a_mount_that_two_measure_at_once_counts_as_what_the_later_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, other) = (Store::open(directory.path()).unwrap(), Store::open(directory.path()).unwrap());
+        let mount = store.cache_mount("pip").unwrap();
+        fill(&mount, 8 << 20);
+        store.collect(&crate::Limits::default(), &crate::RemoveOwn).unwrap();
+        fill(&mount, 0);
+        let look = store.begin_look().unwrap();
+        let early = measured(&store);
+        fill(&mount, 4 << 20);
+        drop(mount);
+        other.note_mount_size("pip", measured(&other), Measuring::AfterUse).unwrap();
+        let counts = store.note_mount_size("pip", early, Measuring::InALook).unwrap();
+        store.end_look(&look, counts).unwrap();
+        other.measure_used_mounts().unwrap();
+        assert!(store.tally().unwrap().unwrap() >= in_entries(&store));
+    }
+
+    #[test]
+    fn what_was_measured_of_a_mount_that_went_is_not_said_of_the_next_of_its_name() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, other) = (Store::open(directory.path()).unwrap(), Store::open(directory.path()).unwrap());
+        let mount = store.cache_mount("pip").unwrap();
+        fill(&mount, 8 << 20);
+        drop(mount);
+        let early = measured(&other);
+        store.to_trash(&store.place(Place::Mounts).join("pip")).unwrap();
+        let mount = store.cache_mount("pip").unwrap();
+        other.note_mount_size("pip", early, Measuring::AfterUse).unwrap();
+        let look = store.begin_look().unwrap();
+        store.end_look(&look, in_entries(&store)).unwrap();
+        fill(&mount, 7 << 20);
+        drop(mount);
+        other.measure_used_mounts().unwrap();
+        assert!(store.tally().unwrap().unwrap() >= in_entries(&store));
     }
 
     #[test]

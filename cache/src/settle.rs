@@ -2,6 +2,7 @@
 //!
 //! In go the names that each process leaves of what it has kept, so that nobody looks through all of the store for them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -23,11 +24,11 @@ const UNSETTLED: Shelf = Shelf::named("unsettled");
 
 /// What this open store has kept, and has not written down yet.
 #[derive(Debug, Default)]
-pub(crate) struct Unsettled(Mutex<Vec<(Shelf, String)>>);
+pub(crate) struct Unsettled(Mutex<BTreeSet<(Shelf, String)>>);
 
 impl Unsettled {
     pub(crate) fn add(&self, shelf: &Shelf, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((shelf.clone(), name.to_owned()));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((shelf.clone(), name.to_owned()));
     }
 
     /// Leaves the names for whoever tidies the store after a while. One that is lost is found by the next look through all of it.
@@ -93,20 +94,28 @@ impl Store {
     /// The notes of all who have left one so long ago that what they name is due. What is no note, or of a time to come, is among them, so that it
     /// goes.
     pub(crate) fn notes_that_are_due(&self) -> Result<Vec<Note>, Error> {
+        Ok(self.notes()?.0)
+    }
+
+    /// Those that are due, and those that are not.
+    fn notes(&self) -> Result<(Vec<Note>, Vec<Note>), Error> {
         let now = Moment::now();
-        let is_due = |name: Option<String>| {
+        let is_due = |name: Option<&str>| {
             let left =
                 name.and_then(|name| name.split_once('-')?.0.parse().ok()).map_or(Moment::from_nanoseconds(0), Moment::from_nanoseconds);
             left > now || now.since(left) >= SETTLE_AFTER
         };
-        Ok(list(&self.place(Place::Unsettled))?.into_iter().filter_map(|(name, path)| is_due(name).then_some(Note(path))).collect())
+        let (due, others): (Vec<_>, Vec<_>) =
+            list(&self.place(Place::Unsettled))?.into_iter().partition(|(name, _)| is_due(name.as_deref()));
+        let notes = |listed: Vec<(Option<String>, PathBuf)>| listed.into_iter().map(|(_, path)| Note(path)).collect();
+        Ok((notes(due), notes(others)))
     }
 
     /// Makes kept directories that have been there for a while outlast this boot, and takes the notes away that name some of them. Those that
     /// have not been there for long are left the names of once more.
     pub(crate) fn settle(&self, kept: &[(Shelf, String)], notes: &[Note]) -> Result<(), Error> {
         let now = Moment::now();
-        let mut unsettled = Vec::new();
+        let (mut unsettled, mut young) = (Vec::new(), Vec::new());
         for (shelf, name) in kept {
             let path = self.kept_record_path(shelf, name);
             let Some(bytes) = fs::read(&path).if_exists().at("read", &path)? else { continue };
@@ -118,13 +127,19 @@ impl Store {
             if now.since(record.written) >= SETTLE_AFTER {
                 unsettled.push((shelf, name, record.written, body));
             } else {
-                self.unsettled().add(shelf, name);
+                young.push((shelf, name));
             }
         }
         if !unsettled.is_empty() {
             self.settle_these(unsettled)?;
         }
-        self.tell_unsettled()?;
+        if !young.is_empty() {
+            let named: BTreeSet<(Shelf, String)> = self.notes()?.1.iter().flat_map(Note::names).collect();
+            for (shelf, name) in young.into_iter().filter(|(shelf, name)| !named.contains(&((*shelf).clone(), (*name).clone()))) {
+                self.unsettled().add(shelf, name);
+            }
+            self.tell_unsettled()?;
+        }
         for Note(path) in notes {
             // One that cannot be removed names what is settled by then.
             let _ = fs::remove_file(path);

@@ -45,8 +45,10 @@ struct Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        // What cannot be told is found out by the next look through the store.
-        let _ = self.grown.tell(&self.directory);
+        if self.grown.tell(&self.directory).is_err() {
+            self.lease.leave_behind();
+        }
+        // What is not named is found by the next look through the store.
         let _ = self.unsettled.tell(&self.directory, self.lease.id());
     }
 }

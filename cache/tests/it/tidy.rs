@@ -96,6 +96,7 @@ fn a_look_that_finds_less_than_was_known_takes_nothing() {
 fn without_a_bound_nothing_is_looked_through_and_for_ages_everything() {
     let (directory, store) = new_store();
     store.put_blob(b"plank").unwrap();
+    assert!(store.tidy(&Limits::default(), &RemoveOwn).unwrap().is_some(), "what somebody who died has kept is looked for now and then");
     assert!(store.tidy(&Limits::default(), &RemoveOwn).unwrap().is_none());
     let aged = Limits { bytes: None, unused_for: Some(std::time::Duration::from_secs(3600)) };
     assert_eq!(store.tidy(&aged, &RemoveOwn).unwrap().unwrap().remaining.entries, 1);
@@ -311,4 +312,33 @@ fn a_blob_that_is_there_is_not_counted_twice() {
     }
     drop(store);
     assert!(tidy(directory.path(), 102_400).is_none());
+}
+
+#[test]
+fn a_mount_that_shrinks_and_grows_counts_once_for_each_look() {
+    let directory = looked_through(1);
+    let looks = (0..20).filter(|round| {
+        let store = Store::open(directory.path()).unwrap();
+        let mount = store.cache_mount("pip").unwrap();
+        File::create(mount.path().join("file")).unwrap().set_len(if round % 2 == 0 { 1 << 20 } else { 1 }).unwrap();
+        drop(mount);
+        store.tidy(&bound(3 << 19), &RemoveOwn).unwrap().is_some()
+    });
+    assert_eq!(looks.count(), 0);
+}
+
+#[test]
+fn what_is_named_in_a_note_is_not_named_by_each_look() {
+    let (directory, store) = new_store();
+    for number in 0..20 {
+        keep(&store, &number.to_string(), "plank");
+        store.collect(&Limits::default(), &RemoveOwn).unwrap();
+    }
+    let notes = || fs::read_dir(directory.path().join("unsettled")).unwrap().map(|note| note.unwrap().metadata().unwrap().len());
+    let (count, bytes) = (notes().count(), notes().sum::<u64>());
+    for _ in 0..20 {
+        store.collect(&Limits::default(), &RemoveOwn).unwrap();
+    }
+    drop(store);
+    assert_eq!((notes().count(), notes().sum::<u64>()), (count, bytes));
 }

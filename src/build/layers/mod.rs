@@ -293,8 +293,8 @@ impl<'e> Layers<'e> {
             }
         }
         if count - whole > MOST_DIRECTORIES {
-            // The same one for the next steps too.
-            whole = count - count % MOST_DIRECTORIES;
+            // As few layers as may be, which then change less often, and the same for the next steps too.
+            whole = (count - MOST_DIRECTORIES).next_multiple_of(MOST_DIRECTORIES / 4);
         }
         let mut directories: Vec<PathBuf> =
             (whole + 1..=count).rev().map(|count| self.directory(&state.prefix(count))).collect::<Result<_, Failure>>()?;
@@ -315,10 +315,13 @@ impl<'e> Layers<'e> {
             if let Some(path) = store.kept(&shelf, &name)? {
                 return Ok(path);
             }
+            // It has a name that lasts, and so nothing in it may be by the word of a cache alone.
+            self.make_sure(state)?;
             let scratch = store.scratch()?;
             let path = scratch.path().join("whole");
             let into = make_root(self.workplace, store, &path)?;
-            checkout_tree(&*self.tree(state)?, &self.contents(state), &*into, self.outside.cancel)?;
+            let contents = StateContents { places: Some(self.places_of_files(state)?), ..self.contents(state) };
+            checkout_tree(&*self.tree(state)?, &contents, &*into, self.outside.cancel)?;
             Ok(store.keep(scratch, &path, &shelf, &name)?)
         })
     }
@@ -509,7 +512,18 @@ impl<'e> Layers<'e> {
 
     /// The bytes of a state's files.
     pub(super) fn contents(&self, state: &State) -> StateContents<'_, 'e> {
-        StateContents { layers: self, state: state.clone() }
+        StateContents { layers: self, state: state.clone(), places: None }
+    }
+
+    /// For the paths of all files of a state the number of the topmost layer that has it.
+    fn places_of_files(&self, state: &State) -> Result<BTreeMap<TreePath, usize>, Failure> {
+        let mut places = BTreeMap::new();
+        for count in 1..=state.layers().len() {
+            let difference = self.difference(&state.prefix(count))?;
+            let files = difference.entries.iter().filter(|(_, change)| matches!(change, Change::Put(Entry::File(_))));
+            places.extend(files.map(|(path, _)| (path.clone(), count)));
+        }
+        Ok(places)
     }
 
     /// The directory of a state's topmost layer, opened.
@@ -542,21 +556,32 @@ pub(super) fn make_root(workplace: &Workplace, store: &Store, path: &std::path::
 pub(super) struct StateContents<'l, 'e> {
     layers: &'l Layers<'e>,
     state: State,
+    /// The numbers of the layers that have them, where all files are wanted: else each is looked for.
+    places: Option<BTreeMap<TreePath, usize>>,
 }
 
 impl StateContents<'_, '_> {
     fn topmost(&self, path: &TreePath) -> io::Result<std::fs::File> {
-        let failed = |failure: Failure| io::Error::other(failure);
+        let open = |count| {
+            let directory = self.layers.directory(&self.state.prefix(count))?;
+            Ok::<_, Failure>(self.layers.workplace.open(&directory)?.open(path)?)
+        };
+        match self.place(path).map_err(io::Error::other)? {
+            Some(count) => open(count).map_err(io::Error::other),
+            None => Err(io::Error::new(io::ErrorKind::NotFound, format!("no layer has the file `{path}`"))),
+        }
+    }
+
+    fn place(&self, path: &TreePath) -> Result<Option<usize>, Failure> {
+        if let Some(places) = &self.places {
+            return Ok(places.get(path).copied());
+        }
         for count in (1..=self.state.layers().len()).rev() {
-            let state = self.state.prefix(count);
-            let difference = self.layers.difference(&state).map_err(failed)?;
-            if let Some(Change::Put(Entry::File(_))) = difference.entries.get(path) {
-                let directory = self.layers.directory(&state).map_err(failed)?;
-                let handle = self.layers.workplace.open(&directory).map_err(io::Error::other)?;
-                return handle.open(path).map_err(io::Error::other);
+            if let Some(Change::Put(Entry::File(_))) = self.layers.difference(&self.state.prefix(count))?.entries.get(path) {
+                return Ok(Some(count));
             }
         }
-        Err(io::Error::new(io::ErrorKind::NotFound, format!("no layer has the file `{path}`")))
+        Ok(None)
     }
 }
 
