@@ -314,6 +314,10 @@ mod tests {
     /// As if it had been kept so long ago that it is due to be settled.
     fn keep_one_long_ago(store: &Store, name: &str) {
         keep_one(store, name);
+        age(store, name);
+    }
+
+    fn age(store: &Store, name: &str) {
         let path = store.kept_record_path(&SHELF, name);
         let record = store.kept_record(&SHELF, name).unwrap().unwrap();
         let bytes = record::encode(&SHELF, &key_of(&SHELF, name), Moment::from_nanoseconds(1), &encode(&record));
@@ -384,8 +388,16 @@ mod tests {
         drop(store);
         fs::remove_dir_all(&notes).unwrap();
         open_within(directory.path(), Some("one")).collect(&Limits::default(), &RemoveOwn).unwrap();
-        assert_eq!(fs::read_dir(&notes).unwrap().count(), 1);
         assert_eq!(is_settled(directory.path(), "young"), Some(false));
+
+        // Five minutes later: what was kept and the note are older, and nobody looks any more.
+        let store = open_within(directory.path(), Some("one"));
+        age(&store, "young");
+        let left: Vec<_> = fs::read_dir(&notes).unwrap().map(|note| note.unwrap().path()).collect();
+        assert_eq!(left.len(), 1);
+        fs::rename(&left[0], notes.join("1-2-3")).unwrap();
+        assert!(store.tidy(&Limits::default(), &RemoveOwn).unwrap().is_none());
+        assert_eq!(is_settled(directory.path(), "young"), Some(true));
     }
 
     #[test]

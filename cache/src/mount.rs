@@ -125,8 +125,8 @@ impl Store {
         Ok(())
     }
 
-    /// Measures a cache mount, writes down beside it what it took when that began, and adds to the tally what it has grown by. The answer is what it counts as.
-    /// That it has become less a look alone writes down: what swings is counted once for each look.
+    /// Measures a cache mount, writes down beside it what it took when that began, and adds to the tally what it has grown by. The
+    /// answer is what it counts as. That it has become less a look alone writes down: what swings is counted once for each look.
     pub(crate) fn measure_mount(&self, name: &str, measuring: Measuring) -> Result<u64, Error> {
         let top = self.place(Place::Mounts).join(name);
         let measured = Measured { began: Moment::now(), which: identity(&top)?, bytes: measure(&top)?.bytes };

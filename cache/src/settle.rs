@@ -1,4 +1,5 @@
-//! Settling: what was kept is written to disk, once it has been there for a while, and outlasts the boot. FORMAT.md, "Kept directories".
+//! Settling: what was kept is written to disk, once it has been there for a while, and outlasts the boot. FORMAT.md, "Kept directories"
+//! and "Tidying".
 //!
 //! In go the names that each process leaves of what it has kept, so that nobody looks through all of the store for them.
 
@@ -116,7 +117,8 @@ impl Store {
     pub(crate) fn settle(&self, kept: &[(Shelf, String)], notes: &[Note]) -> Result<(), Error> {
         let now = Moment::now();
         let (mut unsettled, mut young) = (Vec::new(), Vec::new());
-        for (shelf, name) in kept {
+        for one in kept {
+            let (shelf, name) = one;
             let path = self.kept_record_path(shelf, name);
             let Some(bytes) = fs::read(&path).if_exists().at("read", &path)? else { continue };
             let Some(record) = record::decode(shelf, &key_of(shelf, name), &bytes) else { continue };
@@ -127,7 +129,7 @@ impl Store {
             if now.since(record.written) >= SETTLE_AFTER {
                 unsettled.push((shelf, name, record.written, body));
             } else {
-                young.push((shelf, name));
+                young.push(one);
             }
         }
         if !unsettled.is_empty() {
@@ -135,7 +137,7 @@ impl Store {
         }
         if !young.is_empty() {
             let named: BTreeSet<(Shelf, String)> = self.notes()?.1.iter().flat_map(Note::names).collect();
-            for (shelf, name) in young.into_iter().filter(|(shelf, name)| !named.contains(&((*shelf).clone(), (*name).clone()))) {
+            for (shelf, name) in young.into_iter().filter(|young| !named.contains(young)) {
                 self.unsettled().add(shelf, name);
             }
             self.tell_unsettled()?;

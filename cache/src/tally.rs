@@ -1,4 +1,4 @@
-//! How much the store holds, without looking through it: what the last look found, and what was put in since. FORMAT.md, "Tally".
+//! How much the store holds, without looking through it: what the last look found, and what was put in since. FORMAT.md, "Tidying".
 //!
 //! It only grows between two looks: what becomes less is found by the next, so that nothing is ever taken off twice.
 

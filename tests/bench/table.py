@@ -1,7 +1,7 @@
 """In: what the builders took in a case. Out: medians, ratios, what was wanted beside them, and a text of it."""
 
-import statistics
 from dataclasses import dataclass
+from statistics import median
 
 
 @dataclass
@@ -17,10 +17,6 @@ class Measured:
     least: list
     # The size of lapstrake's blobs as a part of what `gzip -6` makes.
     beside_gzip: float | None
-
-
-def median(values):
-    return statistics.median(values)
 
 
 def builder(runs):

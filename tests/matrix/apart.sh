@@ -89,7 +89,7 @@ is_kept() { as_root grep -rqF "$1" "$2" 2>/dev/null; }
 
 # A container that is killed with all that is in it leaves a secret in the store, which the next build there takes away.
 killed() {
-    local store=$work/stores/disk/docker-killed-disk log=$work/logs/killed arguments
+    local store=$work/stores/disk/docker-killed-disk log=$work/logs/killed arguments attempt is_there
     write_spec <<'SPEC'
 spec = 1
 
@@ -117,8 +117,9 @@ SPEC
         docker_here run --detach --name "killed-$attempt" --network host "${arguments[@]}" --volume "$work/secret:/secret:ro" "$cell_image" \
             "$work/bin/lapstrake" build "$project" --secret id=token,src=/secret/token >"$log" 2>&1 </dev/null ||
             show_and_fail "$log" "Docker does not start a container"
-        until_so "the secret is where the step uses it" is_kept "$secret" "$store" || show_and_fail "$log" "no file has the secret while a step uses it"
+        until_so "the secret is where the step uses it" is_kept "$secret" "$store" && is_there=yes || is_there=no
         docker_here logs "killed-$attempt" >"$log" 2>&1
+        [ "$is_there" = yes ] || show_and_fail "$log" "no file has the secret while a step uses it"
         docker_here kill "killed-$attempt" >/dev/null 2>&1 || show_and_fail "$log" "the container ended by itself"
         docker_here wait "killed-$attempt" >/dev/null
         ! is_kept "$secret" "$store" || break
