@@ -17,6 +17,21 @@ pub(super) enum LayerName {
     Own(Fingerprint),
 }
 
+impl LayerName {
+    fn add_to(&self, hasher: &mut Fingerprinter) {
+        match self {
+            LayerName::Foreign(diff_id) => {
+                hasher.update_framed(b"foreign");
+                hasher.update(diff_id.as_bytes());
+            }
+            LayerName::Own(difference) => {
+                hasher.update_framed(b"own");
+                hasher.update(difference.as_bytes());
+            }
+        }
+    }
+}
+
 /// A file-system state. Cloning it, comparing it and asking for what is below some of its layers cost the same however many it has.
 #[derive(Debug, Clone, Default)]
 pub(super) struct State {
@@ -62,16 +77,7 @@ impl State {
         let mut hasher = Fingerprinter::new();
         hasher.update_framed(b"lapstrake-state/1");
         for layer in self.layers() {
-            match layer {
-                LayerName::Foreign(diff_id) => {
-                    hasher.update_framed(b"foreign");
-                    hasher.update(diff_id.as_bytes());
-                }
-                LayerName::Own(difference) => {
-                    hasher.update_framed(b"own");
-                    hasher.update(difference.as_bytes());
-                }
-            }
+            layer.add_to(&mut hasher);
         }
         hasher.finish()
     }
@@ -80,16 +86,7 @@ impl State {
 fn mark(below: Option<Fingerprint>, layer: LayerName) -> Fingerprint {
     let mut hasher = Fingerprinter::new();
     hasher.update(below.as_ref().map_or(&[], |below| below.as_bytes().as_slice()));
-    match layer {
-        LayerName::Foreign(diff_id) => {
-            hasher.update(b"f");
-            hasher.update(diff_id.as_bytes());
-        }
-        LayerName::Own(difference) => {
-            hasher.update(b"o");
-            hasher.update(difference.as_bytes());
-        }
-    }
+    layer.add_to(&mut hasher);
     hasher.finish()
 }
 
