@@ -1,6 +1,8 @@
 //! Starting a program, and what is said when it does not start.
 
-use lapstrake::sandbox::{Exit, SandboxError, User};
+use std::os::unix::fs::PermissionsExt as _;
+
+use lapstrake::sandbox::{Exit, Isolation, Options, Rung, SandboxError, Start, User};
 
 use crate::lab::Lab;
 
@@ -124,5 +126,28 @@ fn a_user_that_the_namespace_has_not_is_refused_with_its_number() {
         // Real root has every number.
         Ok(done) => assert_eq!((lab.isolation.mapping().name().as_str(), done.out.as_str()), ("root", "4000000000\n")),
         Err(error) => assert!(error.to_string().starts_with("the command wants to be the user 4000000000 with the group 0 "), "{error}"),
+    }
+}
+
+#[test]
+fn nothing_of_a_sandbox_runs_when_it_has_been_closed() {
+    // A program that runs cannot be written to. Who is about to end is seen only sometimes.
+    const ROUNDS: u32 = 100;
+    let mut lab = Lab::new();
+    let programs = lab.fresh("programs");
+    let files = lab.fresh("files");
+    let open =
+        || Isolation::open(Rung::UserNamespace, &Options { start: Start::FromDirectory { path: programs.clone() }, ..Options::default() });
+    let program = || std::fs::read_dir(&programs).unwrap().next().unwrap().unwrap().path();
+    let write = || std::fs::OpenOptions::new().write(true).open(program()).map(drop);
+    lab.isolation = open().unwrap();
+    std::fs::set_permissions(program(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(write().unwrap_err().kind(), std::io::ErrorKind::ExecutableFileBusy);
+    for _ in 0..ROUNDS {
+        drop(lab.isolation.agent().directory(&files).unwrap());
+        let next = Isolation::open(Rung::UserNamespace, &Options::default()).unwrap();
+        drop(std::mem::replace(&mut lab.isolation, next));
+        write().unwrap();
+        lab.isolation = open().unwrap();
     }
 }

@@ -28,7 +28,6 @@ pub fn run(job: &Job, (root, aside): (&[u8], &[u8]), library: &OwnedFd, streams:
 
 fn kept(job: &Job, (root, aside): (&[u8], &[u8]), library: &OwnedFd, streams: Streams) -> Result<StepReply, Failure> {
     sys::live_without_parent().trying(&PROCESSES, || "outlive its parent".to_owned())?;
-    sys::keep_children();
     sys::adopt_orphans().trying(&PROCESSES, || "adopt what the step leaves behind".to_owned())?;
     let (streams, terminal) = streams.or_terminal(job, b"/dev/ptmx")?;
     let in_place = in_place::make(job, root, aside)?;

@@ -1,7 +1,7 @@
 //! The program that owns a user namespace for lapstrake: requests on standard input, which is a socket, in; processes out.
 //!
 //! It has one thread and no dependencies, and is started with an empty environment. The first process only makes the namespace and starts
-//! others in it: file agents (`agent`) and steps (`step`). It ends when the socket does; all that it started ends with it.
+//! others in it: file agents (`agent`) and steps (`step`). It ends when the socket does, after all that it started.
 
 #[macro_use]
 mod wire;
@@ -27,7 +27,7 @@ mod wanted;
 
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
-use sys::{At, Errno, Result};
+use sys::{At, Child, Errno, Result};
 use wire::{Bytes, Ids, OwnerReply, OwnerRequest, Ownership};
 
 fn main() {
@@ -71,7 +71,8 @@ fn own(control: &OwnedFd) -> std::result::Result<Ownership, (&'static str, Errno
         Ids::Callers {} => Ownership::Inodes {},
     };
     sys::hide_memory().map_err(|errno| ("protect its memory", errno))?;
-    sys::forget_children();
+    // Whatever the caller does with its own.
+    sys::keep_children();
     channel::send(control, &OwnerReply::Ready {}, &[]).map_err(|errno| ("answer", errno))?;
     Ok(ownership)
 }
@@ -79,22 +80,35 @@ fn own(control: &OwnedFd) -> std::result::Result<Ownership, (&'static str, Errno
 /// Starts processes as asked until the caller is gone.
 fn serve(control: OwnedFd, ownership: &Ownership) {
     let owner = sys::getpid();
+    let mut agents = Vec::new();
     while let Ok(Some((request, mut descriptors))) = channel::receive::<OwnerRequest>(&control) {
-        let Some(socket) = descriptors.pop() else { return };
-        // When no process can be made, the caller sees its socket end.
-        if let Ok(None) = sys::fork_process() {
-            drop(control);
-            if be_child_of(owner).is_err() {
-                sys::exit(1);
+        let Some(socket) = descriptors.pop() else { break };
+        while let Ok(Child::Ended(ended, _)) = sys::look_for_ended() {
+            agents.retain(|agent| *agent != ended);
+        }
+        match (sys::fork_process(), request) {
+            (Ok(Some(child)), OwnerRequest::Agent {}) => agents.push(child),
+            (Ok(Some(_)), OwnerRequest::Step {} | OwnerRequest::Begin { .. } | OwnerRequest::Mapped { .. }) => {}
+            // The caller sees its socket end.
+            (Err(_), _) => {}
+            (Ok(None), request) => {
+                drop(control);
+                if be_child_of(owner).is_err() {
+                    sys::exit(1);
+                }
+                match request {
+                    OwnerRequest::Agent {} => agent::serve(&socket, ownership),
+                    OwnerRequest::Step {} => step::run(socket),
+                    OwnerRequest::Begin { .. } | OwnerRequest::Mapped { .. } => {}
+                }
+                sys::exit(0);
             }
-            match request {
-                OwnerRequest::Agent {} => agent::serve(&socket, ownership),
-                OwnerRequest::Step {} => step::run(socket),
-                OwnerRequest::Begin { .. } | OwnerRequest::Mapped { .. } => {}
-            }
-            sys::exit(0);
         }
     }
+    // Who has seen this process end has seen the end of all: none is in a control group any more, and no file in use. Steps hear the end of
+    // the caller themselves and leave their places in order.
+    agents.into_iter().for_each(sys::kill);
+    while sys::wait(-1).is_ok() {}
 }
 
 /// Dies with the owner and has nothing of its standard input.

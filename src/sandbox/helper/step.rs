@@ -123,7 +123,6 @@ pub fn run(library: OwnedFd) {
 
 /// Starts the init: the socket to it and its process id.
 fn start(job: &Job, library: &OwnedFd, streams: Streams) -> Result<(OwnedFd, i32), Failure> {
-    sys::keep_children();
     let (ours, theirs) = sys::socket_pair().trying(&PROCESSES, || "make a socket".to_owned())?;
     sys::unshare(sys::CLONE_NEWPID).trying(&PROCESSES, || "make a pid namespace".to_owned())?;
     match sys::fork_process().trying(&PROCESSES, || "make a process".to_owned())? {

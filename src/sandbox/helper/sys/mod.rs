@@ -396,11 +396,6 @@ pub fn keep_children() {
     set_handler(SIGCHLD, 0);
 }
 
-/// Children need not be waited for.
-pub fn forget_children() {
-    set_handler(SIGCHLD, 1);
-}
-
 const SIGCHLD: c_long = 17;
 
 /// A handler of 0 is the default, 1 ignores.
