@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags};
 
@@ -19,6 +20,10 @@ use super::{IdMapping, Options, Rung, Start, Unusable};
 
 /// The program that all processes of the sandbox are.
 const HELPER: &[u8] = include_bytes!(env!("LAPSTRAKE_HELPER"));
+
+/// How often a program is started that a thread was writing while another made a process, which has it open until it is a program itself.
+const BUSY_STARTS: u32 = 250;
+const BETWEEN_STARTS: Duration = Duration::from_millis(2);
 
 /// The process that owns the user namespace. It ends when this is dropped, and with it all that it started.
 #[derive(Debug)]
@@ -139,11 +144,20 @@ fn spawn(socket: OwnedFd, from: &Start) -> Result<Child, Unusable> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the helper is the sandbox's one process")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the helper is the sandbox's one process, and nothing tells when a file is not busy any more"
+)]
 fn start(program: &Path, socket: OwnedFd) -> io::Result<Child> {
     let mut command = Command::new(program);
     command.arg0("lapstrake").env_clear().current_dir("/");
     command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::null());
+    for _ in 0..BUSY_STARTS {
+        match command.spawn() {
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => std::thread::sleep(BETWEEN_STARTS),
+            other => return other,
+        }
+    }
     command.spawn()
 }
 
