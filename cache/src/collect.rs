@@ -203,16 +203,16 @@ impl Store {
             {
                 continue;
             }
-            // Without the file that tells it, the last use was long ago.
-            let last_use = entry.last_use(self)?.unwrap_or(Moment::from_nanoseconds(0));
-            let bytes = match &entry {
-                Entry::Mount(name) => match self.measure_mount(name, Measuring::InALook) {
-                    Ok(bytes) => bytes,
+            let (last_use, bytes) = match &entry {
+                Entry::Mount(name) => {
+                    let last_use = entry.last_use(self)?;
                     // What cannot be written down is no hindrance.
-                    Err(_) => entry.bytes(self)?,
-                },
-                Entry::Blob(_) | Entry::Record(..) | Entry::Kept(..) => entry.bytes(self)?,
+                    (last_use, self.measure_mount(name, Measuring::InALook).or_else(|_| entry.bytes(self))?)
+                }
+                Entry::Blob(_) | Entry::Record(..) | Entry::Kept(..) => entry.last_use_and_bytes(self)?,
             };
+            // Without the file that tells it, the last use was long ago.
+            let last_use = last_use.unwrap_or(Moment::from_nanoseconds(0));
             candidates.push(Candidate { last_use, bytes, entry });
         }
         Ok(candidates)

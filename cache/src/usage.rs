@@ -1,7 +1,7 @@
 //! What is in the store: an open store in, entries with their sizes and last uses out.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
 
 use crate::clock::Moment;
 use crate::digest::Digest;
@@ -141,17 +141,24 @@ impl Entry {
             Entry::Kept(shelf, name) => store.kept_record_path(shelf, name),
             Entry::Mount(_) => self.path(store).join(mount::LOCK),
         };
-        let metadata = fs::symlink_metadata(&path).if_exists().at("examine", &path)?;
-        Ok(metadata.map(|metadata| Moment::modified(&metadata)))
+        Ok(examine(&path)?.map(|metadata| Moment::modified(&metadata)))
+    }
+
+    /// As [`Entry::last_use`] and [`Entry::bytes`], where one file tells both with one look at it.
+    pub(crate) fn last_use_and_bytes(&self, store: &Store) -> Result<(Option<Moment>, u64), Error> {
+        match self {
+            Entry::Blob(_) | Entry::Record(..) => {
+                let metadata = examine(&self.path(store))?;
+                Ok(metadata.map_or((None, 0), |metadata| (Some(Moment::modified(&metadata)), in_blocks(metadata.len()))))
+            }
+            Entry::Kept(..) | Entry::Mount(_) => Ok((self.last_use(store)?, self.bytes(store)?)),
+        }
     }
 
     pub(crate) fn bytes(&self, store: &Store) -> Result<u64, Error> {
         let path = self.path(store);
         match self {
-            Entry::Blob(_) | Entry::Record(..) => {
-                let metadata = fs::symlink_metadata(&path).if_exists().at("examine", &path)?;
-                Ok(metadata.map_or(0, |metadata| in_blocks(metadata.len())))
-            }
+            Entry::Blob(_) | Entry::Record(..) => Ok(examine(&path)?.map_or(0, |metadata| in_blocks(metadata.len()))),
             Entry::Kept(shelf, name) => match store.kept_record(shelf, name)? {
                 Some(record) => Ok(record.measure.bytes),
                 None => Ok(measure(&path)?.bytes),
@@ -159,6 +166,10 @@ impl Entry {
             Entry::Mount(_) => Ok(measure(&path)?.bytes),
         }
     }
+}
+
+fn examine(path: &Path) -> Result<Option<Metadata>, Error> {
+    fs::symlink_metadata(path).if_exists().at("examine", path)
 }
 
 /// All entries in the order of their names, and the paths of what no store has put there.
@@ -232,7 +243,7 @@ impl Store {
 }
 
 /// Names (where they are text) and paths of a directory's entries; nothing where it does not exist.
-pub(crate) fn list(directory: &std::path::Path) -> Result<Vec<(Option<String>, PathBuf)>, Error> {
+pub(crate) fn list(directory: &Path) -> Result<Vec<(Option<String>, PathBuf)>, Error> {
     let Some(entries) = fs::read_dir(directory).if_exists().at("list", directory)? else { return Ok(Vec::new()) };
     entries
         .map(|entry| {
