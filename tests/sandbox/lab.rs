@@ -194,3 +194,9 @@ pub(crate) fn bytes(text: &str) -> Bytes {
 pub(crate) fn remove(at: &str) -> Operation {
     Operation::Remove { at: bytes(at) }
 }
+
+/// The directories in `/proc` of the processes that a thread has started, by its own.
+pub(crate) fn children(thread: &Path) -> Vec<PathBuf> {
+    let children = std::fs::read_to_string(thread.join("children")).unwrap();
+    children.split_ascii_whitespace().map(|pid| Path::new("/proc").join(pid)).collect()
+}

@@ -1,6 +1,7 @@
 //! Ending: time limits, cancelling, orphans, a builder that dies, several steps at once.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use lapstrake::event::{Cancel, Stream};
 use lapstrake::sandbox::{Exit, MountKind, Sandbox as _, SandboxError};
 
-use crate::lab::{Lab, contents, mount, names};
+use crate::lab::{Lab, children, contents, mount, names};
 use crate::processes::{is_held, is_running, mark};
 use crate::waiting::until;
 
@@ -130,8 +131,21 @@ fn builder_to_be_killed() {
     let _ = lab.isolation.run(&lab.job("a", &script), &mut |_, _| eprintln!("step begun in {}", lab.path("").display()), &Cancel::new());
 }
 
+/// The builder does this to its own before it is killed.
+enum First {
+    Nothing,
+    /// Whoever keeps the step is stopped, and hears of nothing.
+    StopsWhoKeepsTheStep,
+}
+
 #[test]
 fn a_builder_that_is_killed_takes_its_steps_along() {
+    for first in [First::Nothing, First::StopsWhoKeepsTheStep] {
+        kill_a_builder(&first);
+    }
+}
+
+fn kill_a_builder(first: &First) {
     let lab = Lab::new();
     let mark = mark();
     let mut builder = Command::new(std::env::current_exe().unwrap())
@@ -144,6 +158,19 @@ fn a_builder_that_is_killed_takes_its_steps_along() {
     let line = BufReader::new(builder.stderr.take().unwrap()).lines().map_while(Result::ok).find(|line| line.starts_with("step begun in "));
     let left = line.unwrap()["step begun in ".len()..].to_owned();
     until("what the step started runs", || is_running(&mark));
+    match first {
+        First::Nothing => {}
+        First::StopsWhoKeepsTheStep => {
+            let below = |process: &Path| -> Vec<PathBuf> {
+                let threads = std::fs::read_dir(process.join("task")).unwrap().map(|thread| thread.unwrap().path());
+                threads.flat_map(|thread| children(&thread)).collect()
+            };
+            let keepers: Vec<_> = below(&Path::new("/proc").join(builder.id().to_string())).iter().flat_map(|owner| below(owner)).collect();
+            assert_eq!(keepers.len(), 1, "{keepers:?}");
+            let pid = keepers[0].file_name().unwrap().to_str().unwrap().parse().unwrap();
+            rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::STOP).unwrap();
+        }
+    }
     builder.kill().unwrap();
     builder.wait().unwrap();
     until("what the step started ends", || !is_running(&mark));

@@ -37,7 +37,7 @@ fn main() {
     sys::set_name(c"lapstrake");
     let started = closed.map_err(|errno| ("close descriptors", errno)).and_then(|()| own(&control));
     match started {
-        Ok(ownership) => serve(control, &ownership),
+        Ok((ownership, steps)) => serve(control, &ownership, steps),
         Err((what, errno)) => {
             let _ = channel::send(&control, &OwnerReply::Failed { what: Bytes(what.as_bytes().to_vec()), errno: errno.0 }, &[]);
             sys::exit(1);
@@ -46,8 +46,17 @@ fn main() {
     sys::exit(0);
 }
 
+/// How steps end with the caller.
+#[derive(Clone, Copy)]
+enum Steps {
+    /// Whoever keeps one is killed, whatever it does, and the kernel ends what is in its pid namespace.
+    Killed,
+    /// Whoever keeps one ends its processes one by one when it hears that the caller is gone.
+    EndThemselves,
+}
+
 /// Makes the namespace, where one is wanted, and becomes its root.
-fn own(control: &OwnedFd) -> std::result::Result<Ownership, (&'static str, Errno)> {
+fn own(control: &OwnedFd) -> std::result::Result<(Ownership, Steps), (&'static str, Errno)> {
     // A signal from the caller's terminal must not end it before the caller has decided.
     sys::setsid().map_err(|errno| ("start a session", errno))?;
     sys::change_directory(b"/").map_err(|errno| ("enter `/`", errno))?;
@@ -59,36 +68,42 @@ fn own(control: &OwnedFd) -> std::result::Result<Ownership, (&'static str, Errno
     };
     let not_understood = ("understand the caller", sys::EPROTO);
     let OwnerRequest::Begin { ids } = hear()? else { return Err(not_understood) };
-    let ownership = match ids {
+    let begun = match ids {
         Ids::Namespace {} => {
             sys::unshare(sys::CLONE_NEWUSER).map_err(|errno| ("make a user namespace", errno))?;
             channel::send(control, &OwnerReply::Unmapped {}, &[]).map_err(|errno| ("answer", errno))?;
             let OwnerRequest::Mapped { ownership } = hear()? else { return Err(not_understood) };
             sys::setresgid(0).map_err(|errno| ("become group 0 of the user namespace", errno))?;
             sys::setresuid(0).map_err(|errno| ("become user 0 of the user namespace", errno))?;
-            ownership
+            // Process 1 of a step outlives whoever keeps it, for a moment.
+            sys::adopt_orphans().map_err(|errno| ("adopt what its steps leave behind", errno))?;
+            (ownership, Steps::Killed)
         }
-        Ids::Callers {} => Ownership::Inodes {},
+        Ids::Callers {} => (Ownership::Inodes {}, Steps::EndThemselves),
     };
     sys::hide_memory().map_err(|errno| ("protect its memory", errno))?;
     // Whatever the caller does with its own.
     sys::keep_children();
     channel::send(control, &OwnerReply::Ready {}, &[]).map_err(|errno| ("answer", errno))?;
-    Ok(ownership)
+    Ok(begun)
 }
 
-/// Starts processes as asked until the caller is gone.
-fn serve(control: OwnedFd, ownership: &Ownership) {
+/// Starts processes as asked until the caller is gone, and ends them.
+fn serve(control: OwnedFd, ownership: &Ownership, steps: Steps) {
     let owner = sys::getpid();
-    let mut agents = Vec::new();
+    let mut killed = Vec::new();
     while let Ok(Some((request, mut descriptors))) = channel::receive::<OwnerRequest>(&control) {
         let Some(socket) = descriptors.pop() else { break };
         while let Ok(Child::Ended(ended, _)) = sys::look_for_ended() {
-            agents.retain(|agent| *agent != ended);
+            killed.retain(|child| *child != ended);
         }
         match (sys::fork_process(), request) {
-            (Ok(Some(child)), OwnerRequest::Agent {}) => agents.push(child),
-            (Ok(Some(_)), OwnerRequest::Step {} | OwnerRequest::Begin { .. } | OwnerRequest::Mapped { .. }) => {}
+            (Ok(Some(child)), OwnerRequest::Agent {}) => killed.push(child),
+            (Ok(Some(child)), OwnerRequest::Step {}) => match steps {
+                Steps::Killed => killed.push(child),
+                Steps::EndThemselves => {}
+            },
+            (Ok(Some(_)), OwnerRequest::Begin { .. } | OwnerRequest::Mapped { .. }) => {}
             // The caller sees its socket end.
             (Err(_), _) => {}
             (Ok(None), request) => {
@@ -105,9 +120,10 @@ fn serve(control: OwnedFd, ownership: &Ownership) {
             }
         }
     }
-    // Who has seen this process end has seen the end of all: none is in a control group any more, and no file in use. Steps hear the end of
-    // the caller themselves and leave their places in order.
-    agents.into_iter().for_each(sys::kill);
+    // Nobody is to wait for an answer.
+    drop(control);
+    // Who has seen this process end has seen the end of all: none is in a control group any more.
+    killed.into_iter().for_each(sys::kill);
     while sys::wait(-1).is_ok() {}
 }
 
