@@ -5,6 +5,7 @@ use std::path::Path;
 
 use lapstrake_cache::{Collected, Count, Digest, Fingerprint, Limits, RemoveOwn, Store};
 use proptest::prelude::*;
+use rustix::fs::{Mode, OFlags};
 
 use crate::child::{Process, input, say};
 use crate::store::{ACTIONS, blob_path, keep, new_store};
@@ -93,7 +94,7 @@ fn a_look_that_finds_less_than_was_known_takes_nothing() {
 }
 
 #[test]
-fn without_a_bound_nothing_is_looked_through_and_for_ages_everything() {
+fn without_a_bound_one_looks_once_a_day_and_for_ages_always() {
     let (directory, store) = new_store();
     store.put_blob(b"plank").unwrap();
     assert!(store.tidy(&Limits::default(), &RemoveOwn).unwrap().is_some(), "what somebody who died has kept is looked for now and then");
@@ -122,6 +123,49 @@ fn what_tools_put_into_a_cache_mount_counts() {
     assert!(tidy(directory.path(), 1 << 20).is_none(), "whoever writes there without using it is not expected");
     Store::open(directory.path()).unwrap().cache_mount("pip").unwrap();
     assert!(tidy(directory.path(), 1 << 20).is_some());
+}
+
+#[test]
+fn names_nested_deeper_than_a_path_can_say_are_measured_and_go() {
+    const LEVELS: u64 = 60;
+    let directory = looked_through(1);
+    {
+        let mount = Store::open(directory.path()).unwrap().cache_mount("pip").unwrap();
+        let mut here = File::open(mount.path()).unwrap();
+        for _ in 0..LEVELS {
+            let name = "a".repeat(200);
+            rustix::fs::mkdirat(&here, &name, 0o755.into()).unwrap();
+            here = rustix::fs::openat(&here, &name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap().into();
+        }
+        let file: File = rustix::fs::openat(&here, "file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, 0o644.into()).unwrap().into();
+        file.set_len(1 << 20).unwrap();
+    }
+    let store = Store::open(directory.path()).unwrap();
+    // Beside them the top, its lock, its size, and the directory that is mounted.
+    let usage = store.usage().unwrap().mounts;
+    assert!(usage.bytes >= (1 << 20) + LEVELS * BLOCK && usage.bytes <= (1 << 20) + (LEVELS + 4) * BLOCK, "{usage:?}");
+    drop(store);
+    let collected = tidy(directory.path(), 1 << 20).unwrap();
+    assert_eq!((collected.removed.mounts.entries, collected.failures.len()), (1, 0), "{collected:?}");
+    assert!(fs::read_dir(directory.path().join("mounts")).unwrap().next().is_none());
+    assert!(fs::read_dir(directory.path().join("trash")).unwrap().next().is_none());
+}
+
+#[test]
+fn a_process_that_cannot_tell_what_it_put_counts_as_one_that_died() {
+    let directory = looked_through(1);
+    let (tally, aside) = (directory.path().join("locks/tally"), directory.path().join("locks/aside"));
+    let store = Store::open(directory.path()).unwrap();
+    fs::rename(&tally, &aside).unwrap();
+    fs::create_dir(&tally).unwrap();
+    store.put_blob(&vec![1; 1 << 20]).unwrap();
+    drop(store);
+    // It is opened nevertheless, and by many.
+    drop([Store::open(directory.path()).unwrap(), Store::open(directory.path()).unwrap()]);
+    fs::remove_dir(&tally).unwrap();
+    fs::rename(&aside, &tally).unwrap();
+    assert_eq!(tidy(directory.path(), u64::MAX).unwrap().remaining.bytes, (1 << 20) + BLOCK);
+    assert!(tidy(directory.path(), u64::MAX).is_none());
 }
 
 #[test]
