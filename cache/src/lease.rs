@@ -40,7 +40,8 @@ impl Lease {
             };
             let scratch = scratches.join(&id);
             if fs::symlink_metadata(&scratch).if_exists().at("examine", &scratch)?.is_some() {
-                // A dead process left it; the file that was made here is swept together with it.
+                // A dead process left it. Of the file that was made here nobody has died.
+                let _ = fs::remove_file(&path);
                 continue;
             }
             if let Some((start, lock)) = Lease::start_on(file, &path)? {

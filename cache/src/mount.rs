@@ -156,9 +156,13 @@ impl Store {
             Measuring::AfterUse => known.max(bytes),
             Measuring::InALook => bytes,
         };
-        // It may belong to somebody else, or the disk be full; then it is measured again.
-        let _ = self.write_whole(&path, &record::encode(&SIZES, &size_key(name), began, &size.to_le_bytes()), began);
-        Ok(bytes)
+        // It may belong to somebody else, or the disk be full; then it is measured again, and counts as before if it has become less.
+        let written = self.write_whole(&path, &record::encode(&SIZES, &size_key(name), began, &size.to_le_bytes()), began);
+        if identity(&top).ok() != Some(which) {
+            // It was taken away just now. Nobody else has written this, who would have to wait for the tally.
+            let _ = fs::remove_file(&path);
+        }
+        Ok(if written.is_ok() { bytes } else { known.max(bytes) })
     }
 
     fn marked_mount(&self, top: &Path) -> Result<CacheMount, Error> {
@@ -300,6 +304,26 @@ mod tests {
         store.end_look(&look, in_entries(&store)).unwrap();
         fill(&mount, 7 << 20);
         drop(mount);
+        other.measure_used_mounts().unwrap();
+        assert!(store.tally().unwrap().unwrap() >= in_entries(&store));
+    }
+
+    #[test]
+    fn a_mount_whose_lower_size_cannot_be_written_counts_as_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, other) = (Store::open(directory.path()).unwrap(), Store::open(directory.path()).unwrap());
+        let limits = crate::Limits::default();
+        let use_and_fill = |bytes| fill(&other.cache_mount("pip").unwrap(), bytes);
+        use_and_fill(8 << 20);
+        store.collect(&limits, &crate::RemoveOwn).unwrap();
+        use_and_fill(0);
+        // As on a disk that is full: what replaces a file has nowhere to be made.
+        let scratch = store.fresh_path().unwrap().parent().unwrap().to_owned();
+        fs::remove_dir(&scratch).unwrap();
+        File::create(&scratch).unwrap();
+        assert!(store.collect(&limits, &crate::RemoveOwn).unwrap().remaining.bytes > 8 << 20);
+        fs::remove_file(&scratch).unwrap();
+        use_and_fill(7 << 20);
         other.measure_used_mounts().unwrap();
         assert!(store.tally().unwrap().unwrap() >= in_entries(&store));
     }

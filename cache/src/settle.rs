@@ -85,7 +85,7 @@ impl Store {
         self.unsettled().tell(self.path(), self.lease_id())
     }
 
-    /// Settles what processes have left the names of, where that is long enough ago; the others' notes are not even read.
+    /// Settles what processes have left the names of, where that is long enough ago.
     pub(crate) fn settle_what_is_due(&self) -> Result<(), Error> {
         let due = self.notes_that_are_due()?;
         let kept: Vec<_> = due.iter().flat_map(Note::names).collect();
