@@ -1,8 +1,10 @@
 //! Starting a program, and what is said when it does not start.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::time::Duration;
 
-use lapstrake::sandbox::{Exit, Isolation, Options, Rung, SandboxError, User};
+use lapstrake::sandbox::{Exit, Isolation, Options, Rung, SandboxError, Start, User};
 
 use crate::lab::{Lab, children};
 
@@ -144,4 +146,22 @@ fn nothing_of_a_sandbox_is_left_when_it_has_been_closed() {
         let left: Vec<_> = owner.iter().chain(&below).filter(|process| process.exists()).collect();
         assert!(left.is_empty(), "{left:?}");
     }
+}
+
+#[test]
+fn a_helper_that_is_still_open_for_writing_is_started_when_it_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options { start: Start::FromDirectory { path: directory.path().to_owned() }, ..Options::default() };
+    drop(Isolation::open(Rung::UserNamespace, &options).unwrap());
+    let program = std::fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    // As a process has it that another thread makes while the program is written, until it is a program itself.
+    let open = std::fs::OpenOptions::new().write(true).open(&program).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(open);
+        });
+        Isolation::open(Rung::UserNamespace, &options).unwrap();
+    });
 }
