@@ -39,6 +39,7 @@ mod store;
 mod tally;
 mod usage;
 mod verify;
+mod walk;
 
 pub use behind::BlobBehind;
 pub use blob::{Blob, BlobWriter, HashedBlobWriter, StoredBlob};

@@ -256,6 +256,22 @@ mod tests {
         assert_eq!(store.cache_mount("pip").unwrap().path(), first.path());
     }
 
+    fn opened_twice() -> (tempfile::TempDir, Store, Store) {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, other) = (Store::open(directory.path()).unwrap(), Store::open(directory.path()).unwrap());
+        (directory, store, other)
+    }
+
+    /// Uses a mount, whose file takes so much then.
+    fn use_and_fill(store: &Store, bytes: u64) {
+        fill(&store.cache_mount("pip").unwrap(), bytes);
+    }
+
+    /// The tally is never less than this.
+    fn is_counted(store: &Store) -> bool {
+        store.tally().unwrap().unwrap() >= in_entries(store)
+    }
+
     /// What is written to a mount, in a file that takes so much.
     fn fill(mount: &CacheMount, bytes: u64) {
         File::create(mount.path().join("file")).unwrap().set_len(bytes).unwrap();
@@ -272,8 +288,7 @@ mod tests {
 
     #[test]
     fn a_mount_that_two_measure_at_once_counts_as_what_the_later_found() {
-        let directory = tempfile::tempdir().unwrap();
-        let (store, other) = (Store::open(directory.path()).unwrap(), Store::open(directory.path()).unwrap());
+        let (_directory, store, other) = opened_twice();
         let mount = store.cache_mount("pip").unwrap();
         fill(&mount, 8 << 20);
         store.collect(&crate::Limits::default(), &crate::RemoveOwn).unwrap();
@@ -286,16 +301,13 @@ mod tests {
         let counts = store.note_mount_size("pip", early, Measuring::InALook).unwrap();
         store.end_look(&look, counts).unwrap();
         other.measure_used_mounts().unwrap();
-        assert!(store.tally().unwrap().unwrap() >= in_entries(&store));
+        assert!(is_counted(&store));
     }
 
     #[test]
     fn what_was_measured_of_a_mount_that_went_is_not_said_of_the_next_of_its_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let (store, other) = (Store::open(directory.path()).unwrap(), Store::open(directory.path()).unwrap());
-        let mount = store.cache_mount("pip").unwrap();
-        fill(&mount, 8 << 20);
-        drop(mount);
+        let (_directory, store, other) = opened_twice();
+        use_and_fill(&store, 8 << 20);
         let early = measured(&other);
         store.to_trash(&store.place(Place::Mounts).join("pip")).unwrap();
         let mount = store.cache_mount("pip").unwrap();
@@ -305,27 +317,25 @@ mod tests {
         fill(&mount, 7 << 20);
         drop(mount);
         other.measure_used_mounts().unwrap();
-        assert!(store.tally().unwrap().unwrap() >= in_entries(&store));
+        assert!(is_counted(&store));
     }
 
     #[test]
     fn a_mount_whose_lower_size_cannot_be_written_counts_as_before() {
-        let directory = tempfile::tempdir().unwrap();
-        let (store, other) = (Store::open(directory.path()).unwrap(), Store::open(directory.path()).unwrap());
+        let (_directory, store, other) = opened_twice();
         let limits = crate::Limits::default();
-        let use_and_fill = |bytes| fill(&other.cache_mount("pip").unwrap(), bytes);
-        use_and_fill(8 << 20);
+        use_and_fill(&other, 8 << 20);
         store.collect(&limits, &crate::RemoveOwn).unwrap();
-        use_and_fill(0);
+        use_and_fill(&other, 0);
         // As on a disk that is full: what replaces a file has nowhere to be made.
         let scratch = store.fresh_path().unwrap().parent().unwrap().to_owned();
         fs::remove_dir(&scratch).unwrap();
         File::create(&scratch).unwrap();
         assert!(store.collect(&limits, &crate::RemoveOwn).unwrap().remaining.bytes > 8 << 20);
         fs::remove_file(&scratch).unwrap();
-        use_and_fill(7 << 20);
+        use_and_fill(&other, 7 << 20);
         other.measure_used_mounts().unwrap();
-        assert!(store.tally().unwrap().unwrap() >= in_entries(&store));
+        assert!(is_counted(&store));
     }
 
     #[test]

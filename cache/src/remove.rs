@@ -1,9 +1,12 @@
 //! Removing trees: a path in, nothing left there. Pluggable, because directories may belong to ids that only a helper can act for.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use rustix::fs::{FileType, Mode};
+
+use crate::walk::Below;
 
 /// Removes a file, or a directory with all that is below, without following symbolic links.
 pub trait RemoveTree {
@@ -45,17 +48,11 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Entries cannot be removed from a directory without the bits to write and search it.
 fn make_writable(top: &Path) -> io::Result<()> {
-    let mut waiting = vec![top.to_owned()];
-    while let Some(directory) = waiting.pop() {
-        if !fs::symlink_metadata(&directory)?.is_dir() {
-            continue;
-        }
-        fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&directory)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                waiting.push(entry.path());
-            }
+    let mut waiting = vec![Below::top(top)];
+    while let Some(below) = waiting.pop() {
+        if FileType::from_raw_mode(below.stat()?.st_mode) == FileType::Directory {
+            below.set_mode(Mode::RWXU)?;
+            below.list(&mut waiting)?;
         }
     }
     Ok(())

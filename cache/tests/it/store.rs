@@ -1,6 +1,6 @@
 //! One store, seen from outside: what is put is there, what is damaged is a miss, what belongs to others is left alone.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -8,6 +8,7 @@ use std::sync::Barrier;
 use std::thread;
 
 use lapstrake_cache::{Damage, Digest, Error, Fingerprint, Kind, STORE_VERSION, Shelf, Store};
+use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
 
 use crate::child::{Process, input, say};
@@ -19,6 +20,19 @@ pub(crate) fn new_store() -> (TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(directory.path()).unwrap();
     (directory, store)
+}
+
+/// Makes directories in each other, deeper than a path can say: the deepest, and an empty file in it.
+pub(crate) fn nest(top: &Path, levels: u64) -> (File, File) {
+    let mut deepest = File::open(top).unwrap();
+    for _ in 0..levels {
+        let name = "a".repeat(200);
+        rustix::fs::mkdirat(&deepest, &name, 0o755.into()).unwrap();
+        deepest = rustix::fs::openat(&deepest, &name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap().into();
+    }
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(&deepest, "file", flags, 0o644.into()).unwrap().into();
+    (deepest, file)
 }
 
 pub(crate) fn read(store: &Store, digest: &Digest) -> Option<Vec<u8>> {

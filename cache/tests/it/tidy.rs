@@ -5,10 +5,9 @@ use std::path::Path;
 
 use lapstrake_cache::{Collected, Count, Digest, Fingerprint, Limits, RemoveOwn, Store};
 use proptest::prelude::*;
-use rustix::fs::{Mode, OFlags};
 
 use crate::child::{Process, input, say};
-use crate::store::{ACTIONS, blob_path, keep, new_store};
+use crate::store::{ACTIONS, blob_path, keep, nest, new_store};
 
 const BLOCK: u64 = 4096;
 
@@ -131,14 +130,7 @@ fn names_nested_deeper_than_a_path_can_say_are_measured_and_go() {
     let directory = looked_through(1);
     {
         let mount = Store::open(directory.path()).unwrap().cache_mount("pip").unwrap();
-        let mut here = File::open(mount.path()).unwrap();
-        for _ in 0..LEVELS {
-            let name = "a".repeat(200);
-            rustix::fs::mkdirat(&here, &name, 0o755.into()).unwrap();
-            here = rustix::fs::openat(&here, &name, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).unwrap().into();
-        }
-        let file: File = rustix::fs::openat(&here, "file", OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC, 0o644.into()).unwrap().into();
-        file.set_len(1 << 20).unwrap();
+        nest(mount.path(), LEVELS).1.set_len(1 << 20).unwrap();
     }
     let store = Store::open(directory.path()).unwrap();
     // Beside them the top, its lock, its size, and the directory that is mounted.

@@ -8,7 +8,7 @@ use lapstrake_cache::{Error, Limits, RemoveOwn, RemoveTree, Store};
 use tempfile::TempDir;
 
 use crate::child::{Process, input, no_forks, say};
-use crate::store::UPPER;
+use crate::store::{UPPER, nest};
 
 const USER: u32 = 65_534;
 const SUBORDINATE: u32 = 123_456;
@@ -116,6 +116,7 @@ pub(crate) fn remove_read_only() {
     fs::create_dir_all(path.join("a/b")).unwrap();
     fs::write(path.join("a/b/file"), "").unwrap();
     std::os::unix::fs::symlink("/", path.join("a/link")).unwrap();
+    nest(&path.join("a"), 60).0.set_permissions(Permissions::from_mode(0o555)).unwrap();
     for directory in ["a/b", "a", ""] {
         fs::set_permissions(path.join(directory), Permissions::from_mode(0o555)).unwrap();
     }
